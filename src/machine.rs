@@ -1,0 +1,377 @@
+//! The contract between a node and the world. Read this file and you know everything a driver may do to a node and a
+//! node may ask of a driver. Two drivers implement it: the reactor (`reactor.rs`: real sockets, files and clock) and
+//! the simulator (`tests/sim`: thousands of nodes on virtual time).
+//!
+//! # The run loop
+//!
+//! ```text
+//! loop {
+//!     drain:  while let Some(output) = machine.poll_output() { carry it out; what comes of it is a later Input }
+//!     sleep until machine.poll_timeout(), a socket, a signal
+//!     feed:   handle_accept / handle_recv / handle_input(Timeout if due, …)        and drain after each of them
+//!     move:   while let Some(t) = machine.poll_transmit(conn) { n = send(t); machine.handle_sent(conn, n) }
+//! }
+//! ```
+//!
+//! # Rules
+//!
+//! * **Drain after every call** of a `handle_*` function; a driver never calls one from inside the execution of an output.
+//! * **Two planes.** Control is pushed as small ordered [`Output`] values. Bulk data is pulled: the node names file
+//!   ranges in [`Transmit::File`] and [`Received::body`]; file bytes never pass through it.
+//! * **Progress counts only when the world confirms it**: `handle_sent`, `handle_written`, [`Input::FileCommitted`].
+//! * **The node allots every id.** A [`ConnId`] lives from `handle_accept`/[`Output::Connect`]/[`Output::OpenConsole`]
+//!   until exactly one of [`Output::Close`] (the node ends it) or [`Input::Closed`] (the world ended it).
+//!   A [`FileId`] lives from [`Output::OpenFile`], `CreateFile` or `ImportFile` until exactly one of
+//!   [`Output::CloseFile`], [`Output::DiscardFile`], [`Input::FileCommitted`] or [`Input::FileFailed`] with
+//!   `fatal = true`. A driver ignores outputs for ids it no longer knows; a node ignores inputs likewise.
+//! * **A connection with something to send says so** with [`Output::Wake`]; from then on the driver pulls whenever the
+//!   socket can take more, until `poll_transmit` returns `None`.
+
+mod fault;
+
+pub use fault::Fault;
+
+use crate::time::{Duration, Instant, WallTime};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
+use std::path::PathBuf;
+
+/// A node, as a driver sees it: no sockets, no files, no clock; all of them are arguments and return values.
+pub trait Machine {
+    /// A listener accepted a connection. `None`: refused by a limit, the driver closes it at once.
+    fn handle_accept(&mut self, now: Instant, listener: ListenerId, peer: SocketAddr) -> Option<ConnId>;
+
+    /// Something happened that is not bulk data.
+    fn handle_input(&mut self, now: Instant, input: Input<'_>);
+
+    /// Bytes arrived on `conn`. Bytes past [`Received::consumed`] are handed over again, first, with the next ones.
+    fn handle_recv(&mut self, now: Instant, conn: ConnId, bytes: &mut [u8]) -> Received;
+
+    /// The driver stored `n` bytes of the last [`Received::body`] of `conn`. If it could not store all of them an
+    /// [`Input::FileFailed`] follows.
+    fn handle_written(&mut self, now: Instant, conn: ConnId, n: usize);
+
+    /// What `conn` sends next. Asking again without `handle_sent` in between gives the same answer.
+    fn poll_transmit(&mut self, conn: ConnId) -> Option<Transmit<'_>>;
+
+    /// The kernel took `n` bytes of what `poll_transmit` named.
+    fn handle_sent(&mut self, now: Instant, conn: ConnId, n: usize);
+
+    /// The next thing to carry out, in order; `None` when there is nothing left.
+    fn poll_output(&mut self) -> Option<Output>;
+
+    /// When [`Input::Timeout`] is due, and why. May lie in the past: then it is due now.
+    fn poll_timeout(&mut self) -> Option<Deadline>;
+
+    /// What is open and counted, for the drivers' invariants and for tests. Cheap.
+    fn census(&self) -> Census;
+}
+
+/// Index and generation: a slot of a table and the number of times it was given out.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id {
+    /// Slot in the node's table. Below 2^20, so that a poll token of 32 bits holds it with 12 bits of generation.
+    pub index: u32,
+    /// How often that slot was given out before; wraps at 2^32.
+    pub generation: u32,
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.index, self.generation)
+    }
+}
+
+/// A connection: TCP, or one of the console's streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub Id);
+
+/// An open, growing or imported file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId(pub Id);
+
+/// A listening socket, numbered by the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerId(pub u8);
+
+/// A question to the driver whose answer carries the same number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u32);
+
+/// The folders a node works in. The driver holds each open for its whole life and resolves names beneath it only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dir {
+    /// What is offered to others.
+    Shared,
+    /// Finished downloads.
+    Downloads,
+    /// Unfinished downloads: `.parts` inside [`Dir::Downloads`], so that a rename between them is atomic.
+    Parts,
+}
+
+/// What [`Machine::handle_recv`] made of the bytes it was given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Received {
+    /// How many bytes are done with.
+    pub consumed: usize,
+    /// The part of the given bytes (inside `..consumed`) that the driver is to store now.
+    pub body: Option<Body>,
+    /// Give no more bytes of this connection until [`Output::Resume`].
+    pub pause: bool,
+}
+
+/// A range of received bytes that belongs into a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Body {
+    /// The file, made by [`Output::CreateFile`].
+    pub file: FileId,
+    /// Where in the file the range begins, in bytes.
+    pub offset: u64,
+    /// Which of the given bytes.
+    pub range: Range<usize>,
+}
+
+/// What a connection sends next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Transmit<'a> {
+    /// These bytes.
+    Bytes(&'a [u8]),
+    /// A range of an open file; the driver sends it from the page cache, in runs.
+    File {
+        /// Opened by [`Output::OpenFile`].
+        file: FileId,
+        /// First byte.
+        offset: u64,
+        /// Bytes left to send, never 0.
+        len: u64,
+    },
+}
+
+/// When to wake, and on whose behalf.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// When.
+    pub at: Instant,
+    /// Who asked for it: a word for logs and traces.
+    pub reason: &'static str,
+}
+
+/// What the world tells a node.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs)] // each variant's sentence speaks of its fields
+pub enum Input<'a> {
+    /// The wall clock, at start and whenever it was set. Nothing but kept records may depend on it.
+    WallClock(WallTime),
+    /// [`Machine::poll_timeout`] is due. A node serves a bounded number of timers per call.
+    Timeout,
+    /// A signal of the operator's. The driver itself ends the process at the second one.
+    Signal(Signal),
+
+    /// The listener is open at this address.
+    Listening { listener: ListenerId, addr: SocketAddr },
+    /// It could not be opened.
+    ListenFailed { listener: ListenerId, fault: Fault },
+
+    /// [`Output::Connect`] succeeded; `local` is our end's address.
+    Connected { conn: ConnId, local: SocketAddr },
+    /// The connection failed, was reset, or (console) its other end went away. The id is free.
+    Closed { conn: ConnId, fault: Fault },
+    /// The peer finished sending; we may still send.
+    Eof { conn: ConnId },
+
+    /// The discovery sockets are open.
+    DiscoveryOpened,
+    /// They could not be opened; none is.
+    DiscoveryFailed { fault: Fault },
+    /// A datagram of the discovery port, from this source. At most [`crate::config::Limits::datagram_max`] bytes
+    /// are shown; longer ones are dropped by the driver.
+    Datagram { from: SocketAddr, bytes: &'a [u8] },
+    /// The answer to [`Output::ListInterfaces`]: every IPv4 address of every interface that is up.
+    Interfaces(&'a [Interface]),
+    /// [`Output::JoinGroup`] failed on this interface.
+    JoinFailed { interface: u32, fault: Fault },
+
+    /// [`Output::OpenFile`]: open for reading, with its size now. `CreateFile`: open for writing (size 0).
+    FileOpened { file: FileId, size: u64 },
+    /// An operation on the file failed. `fatal`: the id is free and anything temporary is gone; otherwise the node
+    /// decides (and sends `CloseFile` or `DiscardFile`).
+    FileFailed { file: FileId, fault: Fault, fatal: bool },
+    /// [`Output::ImportFile`] copied so many bytes of `size` so far.
+    FileProgress { file: FileId, bytes: u64, size: u64 },
+    /// [`Output::CommitFile`] or `ImportFile` is done: the file has this name (it may differ from the one asked for)
+    /// and this size, and the disk said so. The id is free.
+    FileCommitted { file: FileId, name: String, size: u64 },
+    /// A part of the answer to [`Output::ListFiles`], in the order of names when it came whole.
+    Listed { request: RequestId, entries: Vec<Entry>, end: ListEnd },
+
+    /// The answer to [`Output::LoadState`]. `None`: there is no such file.
+    StateLoaded { slot: Slot, content: Result<Option<Vec<u8>>, Fault> },
+    /// The answer to [`Output::SaveState`].
+    StateSaved { result: Result<(), Fault> },
+
+    /// The answer to [`Output::Resolve`].
+    Resolved { request: RequestId, result: Result<SocketAddr, Fault> },
+}
+
+/// What a node asks of the world.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // each variant's sentence speaks of its fields
+pub enum Output {
+    /// Listen there. Answer: `Listening` or `ListenFailed`.
+    Listen { listener: ListenerId, addr: SocketAddr },
+    /// Accept no more on this listener and forget it.
+    CloseListener { listener: ListenerId },
+
+    /// Dial. Answer: `Connected` or `Closed`. Its deadline is the node's.
+    Connect { conn: ConnId, addr: SocketAddr },
+    /// The connection has something to send.
+    Wake { conn: ConnId },
+    /// Hand over bytes again after [`Received::pause`].
+    Resume { conn: ConnId },
+    /// Once everything was sent: tell the peer that we finished sending; go on receiving.
+    Shutdown { conn: ConnId },
+    /// Close now. `reset`: tell the peer that what it got is not whole (RST), else FIN.
+    Close { conn: ConnId, reset: bool },
+
+    /// Connect standard input and output to `console`, standard error to `notes`. Once, at start.
+    OpenConsole { console: ConnId, notes: ConnId },
+
+    /// Open the discovery sockets: one that receives on the port of `group`, one that sends.
+    OpenDiscovery { group: SocketAddr },
+    /// Leave all groups and close them.
+    CloseDiscovery,
+    /// Tell [`Input::Interfaces`].
+    ListInterfaces,
+    /// Receive the group on this interface. No answer when it works.
+    JoinGroup { interface: u32, addr: Ipv4Addr },
+    /// No longer receive it there. `addr` is the one given at the join.
+    LeaveGroup { interface: u32, addr: Ipv4Addr },
+    /// Send to the group through this interface, from this address of it. Lost without a word if it cannot be sent.
+    SendDatagram { interface: u32, addr: Ipv4Addr, bytes: Vec<u8> },
+
+    /// Open for reading: a regular file beneath `dir`, no link on the way. Answer: `FileOpened` or fatal `FileFailed`.
+    OpenFile { file: FileId, dir: Dir, name: String },
+    /// Make a new temporary file `name` in [`Dir::Parts`]. Answer: `FileOpened` or fatal `FileFailed`.
+    CreateFile { file: FileId, name: String },
+    /// Make the created file durable, then give it its final name in [`Dir::Downloads`] without overwriting anything:
+    /// `name (2).ext` if it is taken. Answer: `FileCommitted` or fatal `FileFailed`.
+    CommitFile { file: FileId, name: String },
+    /// Remove the created file, or break off the import, and leave nothing. No answer.
+    DiscardFile { file: FileId },
+    /// Close a file opened for reading. No answer.
+    CloseFile { file: FileId },
+    /// Copy the operator's file `source` to `name` in [`Dir::Shared`], in slices, by a temporary name. Answers:
+    /// `FileProgress` now and then, at last `FileCommitted` or fatal `FileFailed` ([`Fault::Exists`]: never overwritten).
+    ImportFile { file: FileId, source: PathBuf, name: String },
+    /// Name the regular files beneath a folder, recursively, hidden ones left out. Answer: `Listed`, one or more.
+    ListFiles { request: RequestId, dir: Dir },
+
+    /// Read a state file, at most `max` bytes. Answer: `StateLoaded`.
+    LoadState { slot: Slot, max: usize },
+    /// Replace the state file: temporary, sync, the old one kept as previous, rename, sync of the folder.
+    /// Answer: `StateSaved`.
+    SaveState { content: Vec<u8> },
+    /// Move an unreadable state file aside as `registry.corrupt-N` (three are kept).
+    QuarantineState { slot: Slot },
+
+    /// Look up a host name the operator typed (never one that was received). Answer: `Resolved`.
+    Resolve { request: RequestId, host: String, port: u16 },
+
+    /// Flush the console, close everything and end the process with this status.
+    Exit { status: u8 },
+}
+
+/// Which generation of the state file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Slot {
+    /// The newest.
+    Current,
+    /// The one before it.
+    Previous,
+}
+
+/// A signal of the operator's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Signal {
+    /// SIGINT.
+    Interrupt,
+    /// SIGTERM.
+    Terminate,
+    /// SIGHUP.
+    Hangup,
+}
+
+/// One IPv4 address of one network interface that is up.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Interface {
+    /// The kernel's number of the interface; not 0.
+    pub index: u32,
+    /// Its name, for logs.
+    pub name: String,
+    /// The address.
+    pub addr: Ipv4Addr,
+    /// Length of the network prefix, 0 to 32.
+    pub prefix: u8,
+    /// Takes multicast: the kernel's flag, or the loopback (which lacks the flag and takes it all the same).
+    pub multicast: bool,
+}
+
+impl Interface {
+    /// Whether `ip` lies in this interface's network.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let IpAddr::V4(ip) = ip else { return false };
+        let shift = 32 - u32::from(self.prefix.min(32));
+        let mask = u32::MAX.checked_shl(shift).unwrap_or(0);
+        u32::from(ip) & mask == u32::from(self.addr) & mask
+    }
+}
+
+/// A file in a listing.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Entry {
+    /// Path relative to the folder, components joined by `/`, valid UTF-8.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// How a listing goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)] // each variant's sentence speaks of its fields
+pub enum ListEnd {
+    /// More parts follow.
+    More,
+    /// This was the last part. `skipped` files were left out because their names are not valid UTF-8.
+    Done { skipped: u64 },
+    /// The limit of files was reached: this was the last part, and there are more files than were named.
+    Truncated,
+    /// The folder could not be read.
+    Failed(Fault),
+}
+
+/// What a node holds, for invariants: `files_created == files_committed + files_discarded + files open for writing`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Census {
+    /// Connections the node believes open, the console's two included.
+    pub conns: usize,
+    /// Files open for reading, writing or import.
+    pub files: usize,
+    /// Armed timers.
+    pub timers: usize,
+    /// Nodes known.
+    pub nodes: usize,
+    /// Files ever asked to be created or imported.
+    pub files_created: u64,
+    /// Of those, committed under their final name.
+    pub files_committed: u64,
+    /// Of those, discarded or failed.
+    pub files_discarded: u64,
+    /// Of those, not ended yet.
+    pub files_growing: u64,
+    /// Bytes the node holds in buffers of its own.
+    pub buffered: usize,
+}
+
+/// Longest time a driver sleeps when a node has no deadline at all.
+pub const SLEEP_MAX: Duration = Duration::from_secs(60);
