@@ -1,1 +1,8 @@
-//! Stub.
+//! Nodes: many connections, one clock argument, no world. [`peer::Peer`] and [`bootstrap::Bootstrap`] implement
+//! [`crate::machine::Machine`]; what they share stands beside them.
+
+mod gate;
+mod outgoing;
+pub mod peer;
+mod table;
+pub mod timers;

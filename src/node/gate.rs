@@ -1,0 +1,125 @@
+//! Who may come in: bounds on accepted connections, in all, per source, and before their first valid request
+//! (HOSTILE.md 3.0 and 5.1).
+
+use crate::config::Limits;
+use fastrand::Rng;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    all: usize,
+    unauth: usize,
+}
+
+/// Counts of accepted connections.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    total: Counts,
+    by_ip: BTreeMap<IpAddr, Counts>,
+}
+
+impl Gate {
+    /// Lets a connection from `ip` in, or not. `room`: sockets that may still be opened.
+    pub(crate) fn enter(&mut self, ip: IpAddr, room: usize, limits: &Limits, rng: &mut Rng) -> bool {
+        let here = self.by_ip.get(&ip).copied().unwrap_or_default();
+        let crowded =
+            !ip.is_loopback() && (here.all >= limits.conns_per_ip || here.unauth >= limits.unauth_per_ip);
+        if room == 0 || crowded || self.drop_early(limits, rng) {
+            return false;
+        }
+        let here = self.by_ip.entry(ip).or_default();
+        here.all += 1;
+        here.unauth += 1;
+        self.total.all += 1;
+        self.total.unauth += 1;
+        true
+    }
+
+    /// Random early drop among those that have not said anything valid yet: the flood loses most of its own.
+    fn drop_early(&self, limits: &Limits, rng: &mut Rng) -> bool {
+        let drop = limits.unauth;
+        let n = self.total.unauth;
+        if n < drop.start {
+            return false;
+        }
+        if n >= drop.full {
+            return true;
+        }
+        let grown = (100 - drop.rate) as usize * (n - drop.start) / (drop.full - drop.start).max(1);
+        rng.u32(0..100) < drop.rate + u32::try_from(grown).unwrap_or(100)
+    }
+
+    /// The connection made a valid request.
+    pub(crate) fn authenticated(&mut self, ip: IpAddr) {
+        self.total.unauth -= 1;
+        if let Some(here) = self.by_ip.get_mut(&ip) {
+            here.unauth -= 1;
+        }
+    }
+
+    /// The connection is gone; `unauth` if it never made a valid request.
+    pub(crate) fn leave(&mut self, ip: IpAddr, unauth: bool) {
+        self.total.all -= 1;
+        self.total.unauth -= usize::from(unauth);
+        if let Some(here) = self.by_ip.get_mut(&ip) {
+            here.all -= 1;
+            here.unauth -= usize::from(unauth);
+            if here.all == 0 {
+                self.by_ip.remove(&ip);
+            }
+        }
+    }
+
+    /// Connections inside.
+    pub(crate) fn len(&self) -> usize {
+        self.total.all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, last / 16, last])
+    }
+
+    #[test]
+    fn a_source_is_bounded_and_leaves_room_when_it_goes() {
+        let (mut gate, limits, mut rng) = (Gate::default(), Limits::desktop(), Rng::with_seed(1));
+        for _ in 0..limits.unauth_per_ip {
+            assert!(gate.enter(ip(1), 100, &limits, &mut rng));
+        }
+        assert!(!gate.enter(ip(1), 100, &limits, &mut rng));
+        assert!(gate.enter(ip(2), 100, &limits, &mut rng));
+        gate.authenticated(ip(1));
+        assert!(gate.enter(ip(1), 100, &limits, &mut rng));
+        for _ in 0..limits.unauth_per_ip {
+            gate.leave(ip(1), true);
+        }
+        gate.leave(ip(1), false);
+        gate.leave(ip(2), true);
+        assert_eq!((gate.len(), gate.by_ip.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_half_open_flood_is_dropped_early_and_never_exceeds_full() {
+        // hostile: 94
+        let (mut gate, limits, mut rng) = (Gate::default(), Limits::desktop(), Rng::with_seed(2));
+        let mut entered = 0;
+        for i in 0..10_000u32 {
+            let ip = IpAddr::from(std::net::Ipv4Addr::from(0x0a00_0000 + i));
+            entered += usize::from(gate.enter(ip, 20_000, &limits, &mut rng));
+        }
+        assert!(entered <= limits.unauth.full);
+        assert!(entered >= limits.unauth.start);
+    }
+
+    #[test]
+    fn nobody_enters_without_room() {
+        let (mut gate, limits, mut rng) = (Gate::default(), Limits::desktop(), Rng::with_seed(3));
+        assert!(!gate.enter(ip(1), 0, &limits, &mut rng));
+        assert_eq!(gate.len(), 0);
+    }
+}
