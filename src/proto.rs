@@ -1,1 +1,14 @@
-//! Stub.
+//! Bytes to messages and back, and what their meaning alone decides. Pure: no sockets, no files, no clock.
+//!
+//! * [`json`] finds the end of one JSON object in a stream, with linear work and a hard bound;
+//! * [`v1`] is the original's file port, [`registry`] its bootstrap, [`announce`] its multicast (WIRE_V1.md);
+//! * [`address`] decides which addresses may be used, [`name`] which file names;
+//! * [`escape`] makes foreign text fit for a terminal and a log.
+
+pub mod address;
+pub mod announce;
+pub mod escape;
+pub mod json;
+pub mod name;
+pub mod registry;
+pub mod v1;
