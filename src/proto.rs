@@ -3,10 +3,12 @@
 //! * [`json`] finds the end of one JSON object in a stream, with linear work and a hard bound;
 //! * [`v1`] is the original's file port, [`registry`] its bootstrap, [`announce`] its multicast (WIRE_V1.md);
 //! * [`address`] decides which addresses may be used, [`name`] which file names;
-//! * [`escape`] makes foreign text fit for a terminal and a log.
+//! * [`escape`] makes foreign text fit for a terminal and a log;
+//! * [`command`] is the console's grammar and its help.
 
 pub mod address;
 pub mod announce;
+pub mod command;
 pub mod escape;
 pub mod json;
 pub mod name;

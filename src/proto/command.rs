@@ -1,0 +1,229 @@
+//! The console's grammar: one line, one command. The menu numbers of the original are names of the same commands.
+//!
+//! Words are parted by blanks. A word that begins with `"` or `'` is quoted up to the next one; a backslash outside
+//! single quotes takes the next character as it is. A quote inside a word is only a quote (`don't`), because the last
+//! argument of most commands is a file name, which may be typed with its blanks and unquoted. A lone `&` at the end
+//! runs the command beside those after it; a line that begins with `#` is a comment.
+
+mod entries;
+mod help;
+mod words;
+
+pub use help::help;
+pub use words::append_argument;
+
+use super::escape::for_terminal;
+use crate::config::HostPort;
+use crate::time::Duration;
+use entries::{Args, ENTRIES, Entry};
+use std::fmt;
+use words::{Word, split};
+
+/// A command and how to run it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// What to do.
+    pub command: Command,
+    /// Go on with the next line at once; `wait` without an argument waits for all such.
+    pub background: bool,
+}
+
+/// What the operator wants.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// Register at this registry, or at the first one configured, and take its nodes.
+    Bootstrap(Option<HostPort>),
+    /// Announce and listen on the multicast group.
+    MulticastOn,
+    /// Leave it.
+    MulticastOff,
+    /// Show a list of nodes, and which of them answer.
+    Nodes(List),
+    /// Copy a file into the shared folder.
+    Share {
+        /// Of this host, as typed.
+        path: String,
+    },
+    /// Show what we share.
+    Files,
+    /// Ask all nodes for a file.
+    Search {
+        /// The name, as typed.
+        words: String,
+    },
+    /// Download a file from a node.
+    Get {
+        /// Who has it.
+        node: HostPort,
+        /// The file's name there, as typed; no rule has been applied to it.
+        name: String,
+    },
+    /// Show what was downloaded.
+    Downloads,
+    /// Show what the node is and does.
+    Status,
+    /// Do nothing for so long, or until all background commands have ended.
+    Wait(Option<Duration>),
+    /// Explain this command, or all of them.
+    Help(Option<String>),
+    /// End the program.
+    Quit,
+    /// A blank line or a comment.
+    Empty,
+}
+
+impl Command {
+    /// The command's word, as the table has it; for reports.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::Bootstrap(_) => "bootstrap",
+            Command::MulticastOn | Command::MulticastOff => "multicast",
+            Command::Nodes(_) => "nodes",
+            Command::Share { .. } => "share",
+            Command::Files => "files",
+            Command::Search { .. } => "search",
+            Command::Get { .. } => "get",
+            Command::Downloads => "downloads",
+            Command::Status => "status",
+            Command::Wait(_) => "wait",
+            Command::Help(_) => "help",
+            Command::Quit => "quit",
+            Command::Empty => "",
+        }
+    }
+}
+
+/// One of the three lists of nodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum List {
+    /// All that are known.
+    All,
+    /// Those a registry named.
+    Bootstrap,
+    /// Those the multicast group named.
+    Multicast,
+}
+
+/// What is wrong with a line. Its text is fit for a terminal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandError {
+    /// No such command.
+    Unknown {
+        /// As typed.
+        word: String,
+    },
+    /// The command needs more.
+    MissingArgument {
+        /// The command's word.
+        command: &'static str,
+        /// What is asked for, as a prompt has it: `IP`, `port`, `file name`, `path`, `on or off` …
+        next: &'static str,
+        /// How the whole is written.
+        usage: String,
+    },
+    /// An argument that makes no sense.
+    BadArgument {
+        /// The command's word.
+        command: &'static str,
+        /// What is wrong with which; holds typed text.
+        problem: String,
+        /// How the whole is written.
+        usage: String,
+    },
+    /// A quoted word has no end.
+    UnclosedQuote,
+    /// The line ends with a backslash.
+    OpenEscape,
+    /// The line contains a control character.
+    Control,
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CommandError::Unknown { word } => {
+                write!(f, "unknown command `{}`: `help` lists them", for_terminal(word))
+            }
+            CommandError::MissingArgument { command, next, usage } => {
+                write!(f, "{command}: missing argument: {next} (usage: {usage})")
+            }
+            CommandError::BadArgument { command, problem, usage } => {
+                write!(f, "{command}: {} (usage: {usage})", for_terminal(problem))
+            }
+            CommandError::UnclosedQuote => f.write_str("a quote is not closed"),
+            CommandError::OpenEscape => {
+                f.write_str("the backslash at the end of the line has nothing to escape")
+            }
+            CommandError::Control => f.write_str("the line contains a control character"),
+        }
+    }
+}
+
+impl std::error::Error for CommandError {}
+
+/// Reads one line, with or without its end.
+///
+/// # Errors
+/// What is wrong with it. At a terminal, [`CommandError::MissingArgument`] says what to ask for; the answer goes into
+/// the line by [`append_argument`].
+pub fn parse(line: &str) -> Result<Line, CommandError> {
+    let line = line.trim_end_matches(['\r', '\n']);
+    let empty = Line { command: Command::Empty, background: false };
+    if line.trim_start_matches([' ', '\t']).starts_with('#') {
+        return Ok(empty);
+    }
+    let mut words = split(line)?;
+    let background = words.last().is_some_and(Word::is_background);
+    if background {
+        words.pop();
+    }
+    let Some(first) = words.first() else {
+        return if background { Err(unknown("&")) } else { Ok(empty) };
+    };
+    let (entry, used) = find(first, words.get(1))?;
+    let mut args = Args::new(entry, &words[used..]);
+    let command = (entry.build)(&mut args)?;
+    args.end()?;
+    if background && matches!(command, Command::Wait(_) | Command::Quit) {
+        return Err(entry.bad("it cannot run beside other commands".to_owned()));
+    }
+    Ok(Line { command, background })
+}
+
+/// What to ask for so that `line` becomes a command, if that is all it needs.
+pub fn missing(line: &str) -> Option<&'static str> {
+    match parse(line) {
+        Err(CommandError::MissingArgument { next, .. }) => Some(next),
+        _ => None,
+    }
+}
+
+/// The entry that the first words name, and how many of them that took.
+fn find(first: &Word, second: Option<&Word>) -> Result<(&'static Entry, usize), CommandError> {
+    if let Some(entry) = ENTRIES.iter().find(|entry| entry.number == Some(&first.text)) {
+        return Ok((entry, 1));
+    }
+    let mut named = ENTRIES.iter().filter(|entry| entry.is_named(&first.text)).peekable();
+    let Some(&entry) = named.peek() else {
+        return Err(unknown(&first.text));
+    };
+    let Some(choice) = entry.choice else {
+        return Ok((entry, 1));
+    };
+    let Some(second) = second else {
+        return Err(entry.missing(choice.question));
+    };
+    let chosen =
+        named.find(|entry| entry.choice.is_some_and(|choice| choice.word.eq_ignore_ascii_case(&second.text)));
+    match chosen {
+        Some(entry) => Ok((entry, 2)),
+        None => Err(entry.bad(format!("`{}` is not {}", second.text, choice.question))),
+    }
+}
+
+fn unknown(word: &str) -> CommandError {
+    CommandError::Unknown { word: word.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;
