@@ -149,8 +149,8 @@ fn get(args: &mut Args<'_>) -> Result<Command, CommandError> {
 fn wait(args: &mut Args<'_>) -> Result<Command, CommandError> {
     let Some(text) = args.next() else { return Ok(Command::Wait(None)) };
     // What a float's own reader takes besides (`1e3`, `inf`, `+1`) is no decimal number to an operator.
-    let decimal = text.starts_with(|c: char| c.is_ascii_digit())
-        && text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let digits_or_dot = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
+    let decimal = digits_or_dot && text.starts_with(|c: char| c.is_ascii_digit());
     let seconds = if decimal { text.parse::<f64>().ok() } else { None };
     match seconds.filter(|seconds| *seconds <= WAIT_MAX) {
         Some(seconds) => Ok(Command::Wait(Some(Duration::from_secs_f64(seconds)))),
