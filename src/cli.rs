@@ -1,1 +1,448 @@
-//! Stub.
+//! The command line: what was typed becomes a [`PeerConfig`] or a [`BootstrapConfig`], checked, with every default in
+//! its place. The only room that reads the environment, the terminal and the machine's size.
+
+use crate::config::{
+    BOOTSTRAP_PORT, BootstrapConfig, ConsoleMode, FileFolders, Folders, HostPort, Limits, PeerConfig, Secret,
+    V1_DEFAULT_SECRET, parse_port,
+};
+use crate::time::Duration;
+use log::LevelFilter;
+use pico_args::Arguments;
+use std::ffi::OsString;
+use std::fmt::{self, Write as _};
+use std::io::{IsTerminal, stderr, stdin};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// `ds-peer --help`.
+pub const PEER_HELP: &str = "\
+ds-peer: a DistriShare node. It shares a folder, finds other nodes, searches them and downloads from them.
+
+Usage: ds-peer [OPTIONS] [IP] PORT
+
+  PORT                    listen on this TCP port (0: any free one)
+  IP                      listen on this address only and announce it; without it, or if it is not
+                          an address of this host (a router's public one), listen on all addresses
+
+Folders:
+      --shared DIR        what is offered to others            [default: shared_files]
+      --downloads DIR     where finished downloads go          [default: downloads]
+      --state DIR         what is kept over restarts           [default: $XDG_STATE_HOME/distrishare/PORT]
+
+Finding other nodes:
+      --bootstrap HOST[:PORT]  a registry; may be given again  [default: 127.0.0.1:8000]
+      --join              register there and start multicast at once, without a command
+
+The old protocol (v1):
+      --v1 on|off         speak it                             [default: on]
+      --v1-secret-file FILE    its secret, the file's first line  [default: the public one]
+
+Talking to you:
+      --daemon            read no commands; end at SIGTERM or SIGINT
+      --json              results as one JSON object a line
+      --keep-going        a script goes on after a command that failed
+      --log-level LEVEL   off, error, warn, info, debug or trace  [default: warn; info with --daemon]
+  -h, --help              show this
+  -V, --version           show the version
+
+Commands are read from standard input: type `help`, or try: echo 'search welcome.txt' | ds-peer 9100 --join
+Exit status: 0 done, 1 other failure, 2 usage, 3 nothing found, 5 refused, 6 network or no peer,
+7 timeout, 9 no space, 12 input or output, 130 interrupted.
+";
+
+/// `ds-bootstrap --help`.
+pub const BOOTSTRAP_HELP: &str = "\
+ds-bootstrap: the DistriShare registry. Nodes register here and learn of each other.
+
+Usage: ds-bootstrap [OPTIONS] [IP] [PORT]
+
+  PORT                    listen on this TCP port (0: any free one)  [default: 8000]
+  IP                      listen on this address only                [default: all]
+
+      --state DIR         what is kept over restarts  [default: $XDG_STATE_HOME/distrishare/bootstrap-PORT]
+      --lease SECONDS     how long a node counts without coming back or answering  [default: 600]
+      --log-level LEVEL   off, error, warn, info, debug or trace     [default: info]
+  -h, --help              show this
+  -V, --version           show the version
+
+It runs until SIGTERM or SIGINT.
+";
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Parsed<C> {
+    /// Run a node.
+    Run(Box<Setup<C>>),
+    /// Print this and end well.
+    Show(String),
+}
+
+/// A node to run and what the driver needs for it.
+#[derive(Debug)]
+pub struct Setup<C> {
+    /// The node's part.
+    pub config: C,
+    /// The driver's part.
+    pub folders: Folders,
+    /// Both share the limits.
+    pub limits: Limits,
+    /// What is logged.
+    pub log_level: LevelFilter,
+}
+
+/// A command line that cannot be carried out: the sentence says what is wrong and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageError(String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+impl From<pico_args::Error> for UsageError {
+    fn from(error: pico_args::Error) -> UsageError {
+        UsageError(error.to_string())
+    }
+}
+
+type Result<T> = std::result::Result<T, UsageError>;
+
+fn wrong<T>(text: impl Into<String>) -> Result<T> {
+    Err(UsageError(text.into()))
+}
+
+/// Reads the command line of `ds-peer`, without the program's name.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
+    let mut args = Arguments::from_vec(args);
+    if let Some(text) = shown(&mut args, "ds-peer", PEER_HELP) {
+        return Ok(Parsed::Show(text));
+    }
+    let shared = path(&mut args, "--shared")?.unwrap_or_else(|| "shared_files".into());
+    let downloads = path(&mut args, "--downloads")?.unwrap_or_else(|| "downloads".into());
+    let state = path(&mut args, "--state")?;
+    let mut bootstraps = Vec::new();
+    for text in args.values_from_str::<_, String>("--bootstrap")? {
+        bootstraps.push(HostPort::parse(&text, Some(BOOTSTRAP_PORT)).map_err(UsageError)?);
+    }
+    if bootstraps.is_empty() {
+        bootstraps.push(HostPort { host: Ipv4Addr::LOCALHOST.to_string(), port: BOOTSTRAP_PORT });
+    }
+    let join = args.contains("--join");
+    let v1 = switch(&mut args, "--v1")?.unwrap_or(true);
+    let v1_secret = match path(&mut args, "--v1-secret-file")? {
+        Some(file) => read_secret(&file)?,
+        None => Secret::new(V1_DEFAULT_SECRET),
+    };
+    let daemon = args.contains("--daemon");
+    let json = args.contains("--json");
+    let keep_going = args.contains("--keep-going");
+    let level = log_level(&mut args)?;
+    let words = rest(args)?;
+    let (ip, port) = match words.as_slice() {
+        [port] => (None, port),
+        [ip, port] => (Some(ip), port),
+        [] => return wrong("the port is missing: ds-peer 9000"),
+        [_, _, extra, ..] => return wrong(format!("`{extra}` is one argument too many")),
+    };
+    let port = port_of(port)?;
+    let ip = ip.map(|text| ip_of(text)).transpose()?;
+    let (listen, announce) = match ip {
+        None => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), None),
+        Some(ip) if ip.is_unspecified() || is_here(ip) => (ip, None),
+        Some(ip) => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), Some(ip)),
+    };
+    let console = if daemon { ConsoleMode::Daemon } else { console_mode() };
+    let limits = limits();
+    let files = FileFolders { shared, downloads };
+    let config = PeerConfig {
+        listen: SocketAddr::new(listen, port),
+        folders: files.clone(),
+        announce,
+        bootstraps,
+        join,
+        v1,
+        v1_secret,
+        console,
+        json,
+        progress_columns: columns(),
+        keep_going,
+        seed: seed(),
+        limits: limits.clone(),
+    };
+    let folders = Folders { files: Some(files), state: state_folder(state, &port.to_string())? };
+    let quiet = if console == ConsoleMode::Daemon { LevelFilter::Info } else { LevelFilter::Warn };
+    Ok(Parsed::Run(Box::new(Setup { config, folders, limits, log_level: level.unwrap_or(quiet) })))
+}
+
+/// Reads the command line of `ds-bootstrap`, without the program's name.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn bootstrap(args: Vec<OsString>) -> Result<Parsed<BootstrapConfig>> {
+    let mut args = Arguments::from_vec(args);
+    if let Some(text) = shown(&mut args, "ds-bootstrap", BOOTSTRAP_HELP) {
+        return Ok(Parsed::Show(text));
+    }
+    let state = path(&mut args, "--state")?;
+    let lease = match args.opt_value_from_str::<_, String>("--lease")? {
+        None => 600,
+        Some(text) => match text.parse::<u64>() {
+            Ok(seconds) if (1..=30 * 86_400).contains(&seconds) => seconds,
+            _ => return wrong(format!("--lease {text}: give seconds, from 1 to {}", 30 * 86_400)),
+        },
+    };
+    let level = log_level(&mut args)?.unwrap_or(LevelFilter::Info);
+    let words = rest(args)?;
+    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+    let (ip, port) = match words.as_slice() {
+        [] => (any, BOOTSTRAP_PORT),
+        [one] if one.contains(['.', ':']) => (ip_of(one)?, BOOTSTRAP_PORT),
+        [port] => (any, port_of(port)?),
+        [ip, port] => (ip_of(ip)?, port_of(port)?),
+        [_, _, extra, ..] => return wrong(format!("`{extra}` is one argument too many")),
+    };
+    let limits = limits();
+    let config = BootstrapConfig {
+        listen: SocketAddr::new(ip, port),
+        lease: Duration::from_secs(lease),
+        seed: seed(),
+        limits: limits.clone(),
+    };
+    let folders = Folders { files: None, state: state_folder(state, &format!("bootstrap-{port}"))? };
+    Ok(Parsed::Run(Box::new(Setup { config, folders, limits, log_level: level })))
+}
+
+/// `--help` and `--version` win over everything else.
+fn shown(args: &mut Arguments, program: &str, help: &str) -> Option<String> {
+    if args.contains(["-h", "--help"]) {
+        return Some(help.to_owned());
+    }
+    args.contains(["-V", "--version"]).then(|| format!("{program} {}\n", env!("CARGO_PKG_VERSION")))
+}
+
+fn path(args: &mut Arguments, option: &'static str) -> Result<Option<PathBuf>> {
+    let path = args.opt_value_from_os_str(option, |text| Ok::<_, UsageError>(PathBuf::from(text)))?;
+    if path.as_deref() == Some(Path::new("")) {
+        return wrong(format!("{option} needs a path"));
+    }
+    Ok(path)
+}
+
+fn switch(args: &mut Arguments, option: &'static str) -> Result<Option<bool>> {
+    match args.opt_value_from_str::<_, String>(option)?.as_deref() {
+        None => Ok(None),
+        Some("on") => Ok(Some(true)),
+        Some("off") => Ok(Some(false)),
+        Some(other) => wrong(format!("{option} {other}: say `on` or `off`")),
+    }
+}
+
+fn log_level(args: &mut Arguments) -> Result<Option<LevelFilter>> {
+    match args.opt_value_from_str::<_, String>("--log-level")? {
+        None => Ok(None),
+        Some(text) => match text.parse() {
+            Ok(level) => Ok(Some(level)),
+            Err(_) => wrong(format!("--log-level {text}: say off, error, warn, info, debug or trace")),
+        },
+    }
+}
+
+/// What is left are words; anything that looks like an option is one we do not have.
+fn rest(args: Arguments) -> Result<Vec<String>> {
+    let mut words = Vec::new();
+    for word in args.finish() {
+        let Ok(word) = word.into_string() else { return wrong("the command line is not valid UTF-8") };
+        if word.starts_with('-') {
+            return wrong(format!("unknown option `{word}`: see --help"));
+        }
+        words.push(word);
+    }
+    Ok(words)
+}
+
+fn port_of(text: &str) -> Result<u16> {
+    match (text, parse_port(text)) {
+        ("0", _) => Ok(0),
+        (_, Some(port)) => Ok(port),
+        _ => wrong(format!("`{text}` is no port: give a number from 1 to 65535, or 0 for any free one")),
+    }
+}
+
+fn ip_of(text: &str) -> Result<IpAddr> {
+    match text.parse::<IpAddr>() {
+        Ok(ip) if !ip.is_multicast() => Ok(ip),
+        _ => wrong(format!("`{text}` is no address of a host: give one like 192.168.1.42")),
+    }
+}
+
+/// Whether an address is one of this host's: only then can a socket be bound to it.
+fn is_here(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
+}
+
+fn read_secret(file: &Path) -> Result<Secret> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| UsageError(format!("--v1-secret-file {}: {error}", file.display())))?;
+    match text.lines().next().map(str::trim_end) {
+        Some(line) if (1..=256).contains(&line.len()) => Ok(Secret::new(line)),
+        _ => wrong(format!("--v1-secret-file {}: its first line must have 1 to 256 bytes", file.display())),
+    }
+}
+
+/// A terminal is for a person, a pipe or file for a script; `/dev/null` says that nobody will say anything.
+fn console_mode() -> ConsoleMode {
+    if stdin().is_terminal() {
+        return ConsoleMode::Terminal;
+    }
+    let meta = stdin().as_fd().try_clone_to_owned().and_then(|fd| std::fs::File::from(fd).metadata());
+    // hostile: 148 (device 1:3 is the null device on Linux)
+    let null = meta.is_ok_and(|meta| meta.file_type().is_char_device() && meta.rdev() == (1 << 8 | 3));
+    if null { ConsoleMode::Daemon } else { ConsoleMode::Script }
+}
+
+/// Columns of the terminal on standard error, if it is one.
+fn columns() -> Option<u16> {
+    if !stderr().is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(stderr()).ok();
+    Some(size.map_or(80, |size| size.ws_col).max(20))
+}
+
+/// The limits for this machine's memory and descriptors.
+fn limits() -> Limits {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    let small = kib.is_some_and(|kib| kib <= 96 * 1024);
+    let limits = if small { Limits::small() } else { Limits::desktop() };
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    limits.within_descriptors(most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX)))
+}
+
+#[allow(clippy::disallowed_methods)] // the one place where settings are read from the environment
+fn state_folder(given: Option<PathBuf>, name: &str) -> Result<PathBuf> {
+    if let Some(given) = given {
+        return Ok(given);
+    }
+    let absolute = |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    match absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state"))) {
+        Some(base) => Ok(base.join("distrishare").join(name)),
+        None => wrong("neither XDG_STATE_HOME nor HOME is set: say where state is kept with --state DIR"),
+    }
+}
+
+fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
+        Ok(_) => u64::from_ne_bytes(bytes),
+        // Only jitter and temporary names hang on it; the process id will do.
+        Err(_) => u64::from(std::process::id()),
+    }
+}
+
+/// The text for a usage error on standard error.
+pub fn usage_text(program: &str, error: &UsageError) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{program}: {error}");
+    let _ = writeln!(text, "Try `{program} --help`.");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Setup<PeerConfig>> {
+        let mut args: Vec<OsString> = words.iter().map(OsString::from).collect();
+        args.extend(["--state".into(), "/nonexistent".into()]);
+        match peer(args)? {
+            Parsed::Run(setup) => Ok(*setup),
+            Parsed::Show(text) => panic!("{text}"),
+        }
+    }
+
+    #[test]
+    fn a_port_alone_listens_everywhere_and_an_address_of_ours_only_there() {
+        let all = parse(&["9000"]).unwrap();
+        assert_eq!(all.config.listen, "0.0.0.0:9000".parse().unwrap());
+        assert_eq!(all.config.bootstraps[0].to_string(), "127.0.0.1:8000");
+        let one = parse(&["127.0.0.1", "9100"]).unwrap();
+        assert_eq!((one.config.listen, one.config.announce), ("127.0.0.1:9100".parse().unwrap(), None));
+        let public = parse(&["203.0.113.9", "9100"]).unwrap();
+        assert_eq!(public.config.listen, "0.0.0.0:9100".parse().unwrap());
+        assert_eq!(public.config.announce, Some("203.0.113.9".parse().unwrap()));
+    }
+
+    #[test]
+    fn options_may_stand_anywhere_and_bootstraps_add_up() {
+        let setup =
+            parse(&["--join", "9000", "--bootstrap", "a.example:1", "--bootstrap", "b", "--v1", "off"])
+                .unwrap();
+        let names: Vec<String> = setup.config.bootstraps.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["a.example:1", "b:8000"]);
+        assert!(setup.config.join && !setup.config.v1);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let cases: [(&[&str], &str); 9] = [
+            (&[], "port is missing"),
+            (&["x"], "`x` is no port"),
+            (&["70000"], "`70000` is no port"),
+            (&["1.2.3", "9000"], "`1.2.3` is no address"),
+            (&["224.1.1.1", "9000"], "`224.1.1.1` is no address"),
+            (&["127.0.0.1", "9000", "more"], "`more` is one argument too many"),
+            (&["9000", "--frobnicate"], "unknown option `--frobnicate`"),
+            (&["9000", "--v1", "maybe"], "`on` or `off`"),
+            (&["9000", "--bootstrap", "a:b:c"], "not HOST:PORT"),
+        ];
+        for (words, text) in cases {
+            let error = parse(words).err().unwrap_or_else(|| panic!("{words:?} was taken")).to_string();
+            assert!(error.contains(text), "{words:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn help_and_version_win_and_name_every_option() {
+        for (words, start) in [(["-h"], "ds-peer: a"), (["-V"], "ds-peer 0.")] {
+            match peer(words.iter().map(OsString::from).collect()).unwrap() {
+                Parsed::Show(text) => assert!(text.starts_with(start)),
+                Parsed::Run(_) => panic!("{words:?} runs"),
+            }
+        }
+        let source = include_str!("cli.rs").split("#[cfg(test)]").next().unwrap();
+        for option in source.split('"').filter(|text| text.starts_with("--") && !text.contains(' ')) {
+            assert!(
+                PEER_HELP.contains(option) || BOOTSTRAP_HELP.contains(option),
+                "{option} is not in --help"
+            );
+        }
+    }
+
+    #[test]
+    fn the_registry_takes_an_address_a_port_or_both() {
+        let listen = |words: &[&str]| {
+            let mut args: Vec<OsString> = words.iter().map(OsString::from).collect();
+            args.extend(["--state".into(), "/nonexistent".into()]);
+            match bootstrap(args) {
+                Ok(Parsed::Run(setup)) => Ok(setup.config.listen.to_string()),
+                Ok(Parsed::Show(text)) => Err(text),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        assert_eq!(listen(&[]).unwrap(), "0.0.0.0:8000");
+        assert_eq!(listen(&["0"]).unwrap(), "0.0.0.0:0");
+        assert_eq!(listen(&["127.0.0.1"]).unwrap(), "127.0.0.1:8000");
+        assert_eq!(listen(&["127.0.0.1", "81"]).unwrap(), "127.0.0.1:81");
+        assert!(listen(&["--lease", "0"]).unwrap_err().contains("seconds"));
+    }
+}

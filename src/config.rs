@@ -41,6 +41,8 @@ pub struct FileFolders {
 pub struct PeerConfig {
     /// Listen on this address; unspecified: on all interfaces.
     pub listen: SocketAddr,
+    /// The folders, as a person reads them in messages.
+    pub folders: FileFolders,
     /// Announce this address instead of the interfaces' own (a router's public one).
     pub announce: Option<IpAddr>,
     /// Registries, as typed; the first is the one `bootstrap` without an argument uses.

@@ -24,6 +24,9 @@
 //!   A [`FileId`] lives from [`Output::OpenFile`], `CreateFile` or `ImportFile` until exactly one of
 //!   [`Output::CloseFile`], [`Output::DiscardFile`], [`Input::FileCommitted`] or [`Input::FileFailed`] with
 //!   `fatal = true`. A driver ignores outputs for ids it no longer knows; a node ignores inputs likewise.
+//! * **End of stream.** [`Input::Eof`] comes when all bytes were handed over, even if the node has not consumed them
+//!   all (it may need the end to decide), and never while the connection is paused. Bytes that were not consumed are
+//!   handed over again after [`Output::Resume`], also when `Eof` was said already.
 //! * **A connection with something to send says so** with [`Output::Wake`]; from then on the driver pulls whenever the
 //!   socket can take more, until `poll_transmit` returns `None`.
 
@@ -192,8 +195,11 @@ pub enum Input<'a> {
     /// [`Output::JoinGroup`] failed on this interface.
     JoinFailed { interface: u32, fault: Fault },
 
-    /// [`Output::OpenFile`]: open for reading, with its size now. `CreateFile`: open for writing (size 0).
+    /// [`Output::OpenFile`]: open for reading, with its size now.
     FileOpened { file: FileId, size: u64 },
+    /// [`Output::CreateFile`]: open for writing. `room`: bytes it may grow to before the disk's reserve
+    /// (16 MiB or 2 % of it, whichever is more) is touched.
+    FileCreated { file: FileId, room: u64 },
     /// An operation on the file failed. `fatal`: the id is free and anything temporary is gone; otherwise the node
     /// decides (and sends `CloseFile` or `DiscardFile`).
     FileFailed { file: FileId, fault: Fault, fatal: bool },
@@ -252,7 +258,7 @@ pub enum Output {
 
     /// Open for reading: a regular file beneath `dir`, no link on the way. Answer: `FileOpened` or fatal `FileFailed`.
     OpenFile { file: FileId, dir: Dir, name: String },
-    /// Make a new temporary file `name` in [`Dir::Parts`]. Answer: `FileOpened` or fatal `FileFailed`.
+    /// Make a new temporary file `name` in [`Dir::Parts`]. Answer: `FileCreated` or fatal `FileFailed`.
     CreateFile { file: FileId, name: String },
     /// Make the created file durable, then give it its final name in [`Dir::Downloads`] without overwriting anything:
     /// `name (2).ext` if it is taken. Answer: `FileCommitted` or fatal `FileFailed`.

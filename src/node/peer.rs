@@ -1,1 +1,593 @@
-//! Stub.
+//! The peer: serves its shared folder, finds other nodes, searches and downloads. This file holds the state and hands
+//! each input to the part it is for; the parts stand in the files beside it, one a role.
+
+mod ask;
+mod commands;
+mod console;
+mod dialer;
+mod discovery;
+mod fetch;
+mod jobs;
+mod known;
+mod registries;
+mod report;
+mod serve;
+
+use crate::config::{ConsoleMode, PeerConfig, V1_DEFAULT_SECRET};
+use crate::machine::{
+    Census, ConnId, Deadline, Fault, FileId, Input, Interface, ListenerId, Machine, Output, Received,
+    RequestId, Signal, Transmit,
+};
+use crate::node::gate::Gate;
+use crate::node::notices::Notices;
+use crate::node::outgoing::Outgoing;
+use crate::node::table::Table;
+use crate::node::timers::Timers;
+use crate::proto::address::Here;
+use crate::time::{Duration, Instant};
+use ask::Ask;
+use console::Console;
+use dialer::Dialer;
+use discovery::Discovery;
+use fetch::{Transfer, TransferId};
+use jobs::{Job, JobId, Work};
+use known::Known;
+use registries::Registry;
+use report::Event;
+use serve::Serve;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// The one listener of a peer.
+const LISTENER: ListenerId = ListenerId(0);
+/// A deadline that is noticed so late was not missed by the peer but by us (a stalled disk, a suspended machine) …
+const LATE: Duration = Duration::from_secs(1);
+/// … and is put off by this, so that what arrived meanwhile is seen first.
+const LATE_GRACE: Duration = Duration::from_millis(500);
+/// With `--join`, a script's first command waits this long for somebody to be heard.
+const JOIN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// A peer node.
+#[derive(Debug)]
+pub struct Peer {
+    config: PeerConfig,
+    rng: fastrand::Rng,
+    started: Instant,
+    /// Where we listen; the port is the real one once the listener is open.
+    listen: SocketAddr,
+    interfaces: Vec<Interface>,
+    /// The addresses of `interfaces`.
+    own: Vec<Ipv4Addr>,
+
+    outputs: VecDeque<Output>,
+    timers: Timers<Timer>,
+    conns: Table<Conn>,
+    /// TCP connections open or being opened.
+    sockets: usize,
+    files: Table<Owner>,
+    gate: Gate,
+    /// Uploads running, by source.
+    uploads: BTreeMap<IpAddr, usize>,
+    totals: Totals,
+    notices: Notices,
+
+    known: Known,
+    dialer: Dialer,
+    discovery: Discovery,
+    registries: Vec<Registry>,
+    transfers: Table<Transfer>,
+    /// Downloads that wait for others to end, in order.
+    queued: VecDeque<TransferId>,
+
+    console: Console,
+    jobs: Table<Job>,
+    resolving: BTreeMap<RequestId, Resolving>,
+    last_request: RequestId,
+    /// Listening, and joined if that was asked for: commands may run.
+    ready: bool,
+    stopping: bool,
+    /// The exit status so far.
+    status: u8,
+}
+
+/// What a connection is for.
+#[derive(Debug)]
+enum Conn {
+    Serve(Serve),
+    Ask(Ask),
+    Fetch(TransferId, Outgoing),
+    /// One of the console's two streams.
+    Console,
+}
+
+/// Whose a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Serve(ConnId),
+    Fetch(TransferId),
+    Share(JobId),
+    /// Only while its owner is being made.
+    Nobody,
+}
+
+/// What a name is looked up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Resolving {
+    Registry(usize),
+    Get(JobId),
+}
+
+/// What may be due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Timer {
+    Conn(ConnId),
+    Job(JobId),
+    Refresh(usize),
+    Hello,
+    Greet,
+    Silence,
+    Progress,
+    Joined,
+    Notices,
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default)]
+struct Totals {
+    uploaded: u64,
+    downloaded: u64,
+    files_created: u64,
+    files_committed: u64,
+    files_discarded: u64,
+}
+
+impl Peer {
+    /// A peer that starts now. Its first outputs open the console and the listener.
+    pub fn new(config: PeerConfig, now: Instant) -> Peer {
+        let mut conns = Table::new();
+        let console = ConnId(conns.insert(Conn::Console));
+        let notes = ConnId(conns.insert(Conn::Console));
+        let limits = &config.limits;
+        let mut peer = Peer {
+            rng: fastrand::Rng::with_seed(config.seed),
+            started: now,
+            listen: config.listen,
+            interfaces: Vec::new(),
+            own: Vec::new(),
+            outputs: VecDeque::new(),
+            timers: Timers::new(),
+            conns,
+            sockets: 0,
+            files: Table::new(),
+            gate: Gate::default(),
+            uploads: BTreeMap::new(),
+            totals: Totals::default(),
+            notices: Notices::default(),
+            known: Known::default(),
+            dialer: Dialer::default(),
+            discovery: Discovery::new(),
+            registries: config.bootstraps.iter().cloned().map(Registry::new).collect(),
+            transfers: Table::new(),
+            queued: VecDeque::new(),
+            console: Console::new(console, notes, config.console, config.progress_columns, limits),
+            jobs: Table::new(),
+            resolving: BTreeMap::new(),
+            last_request: RequestId(0),
+            ready: false,
+            stopping: false,
+            status: 0,
+            config,
+        };
+        peer.outputs.push_back(Output::OpenConsole { console, notes });
+        peer.outputs.push_back(Output::ListInterfaces);
+        peer.outputs.push_back(Output::Listen { listener: LISTENER, addr: peer.listen });
+        peer
+    }
+
+    /// The address this node listens on.
+    pub fn listen_addr(&self) -> SocketAddr {
+        self.listen
+    }
+
+    fn listening(&mut self, now: Instant, addr: SocketAddr) {
+        self.listen = addr;
+        self.tell(&Event::Ready { ip: addr.ip(), port: addr.port(), id: None });
+        if self.config.v1 && self.config.v1_secret.matches(V1_DEFAULT_SECRET) {
+            self.console.note("open node: whoever reaches it can search and read what is shared (old protocol, public secret)\n");
+        }
+        if self.console.mode == ConsoleMode::Terminal {
+            self.console.note("type `help` for the commands, `quit` to end\n");
+        }
+        if !self.config.join {
+            self.ready = true;
+            return;
+        }
+        self.begin(now, "join", false, Work::Join);
+        self.timers.set(Timer::Joined, now + JOIN_PATIENCE, "join");
+        for number in 0..self.registries.len() {
+            self.register(now, number, None, true);
+        }
+        self.multicast_on(now, None);
+    }
+
+    fn listen_failed(&mut self, now: Instant, fault: Fault) {
+        let (ip, port) = (self.config.listen.ip(), self.config.listen.port());
+        let advice = match fault {
+            Fault::AddressInUse => "stop that program or choose another port",
+            Fault::Denied => "ports below 1024 need more rights: choose a higher one",
+            Fault::AddressNotHere => "give an address of this host, or only a port",
+            _ => "give another address or port",
+        };
+        self.conclude_start(now, &format!("cannot listen on {ip} port {port}: {fault}: {advice}"));
+    }
+
+    fn conclude_start(&mut self, now: Instant, message: &str) {
+        let code = report::Code::Network;
+        self.tell(&Event::Error { command: "start", code: code.name(), message });
+        self.status = code.status();
+        self.stop(now, self.status);
+    }
+
+    /// Registrations and multicast at start are settled, or took long enough.
+    fn check_joined(&mut self, now: Instant, patience_over: bool) {
+        if self.ready || !self.config.join {
+            return;
+        }
+        let settled = self.registries.iter().all(Registry::is_settled) && !self.discovery.is_starting();
+        if patience_over || (settled && self.known.len() > 0) {
+            let job =
+                self.jobs.iter().find(|(_, job)| matches!(job.work, Work::Join)).map(|(id, _)| JobId(id));
+            // Registries have deadlines of their own; multicast has only this one.
+            if self.registries.iter().all(Registry::is_settled) {
+                self.ready = true;
+                self.timers.cancel(Timer::Joined);
+                if let Some(job) = job {
+                    self.finish(now, job, Ok(()));
+                }
+            } else {
+                self.timers.set(Timer::Joined, now + JOIN_PATIENCE, "join");
+            }
+        }
+    }
+
+    /// Ends in order: GOODBYE, nothing half-done left, then the process may exit.
+    fn stop(&mut self, now: Instant, status: u8) {
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        self.drop_jobs(now);
+        self.multicast_off(now);
+        self.outputs.push_back(Output::CloseListener { listener: LISTENER });
+        self.outputs.push_back(Output::Exit { status });
+    }
+
+    fn signal(&mut self, now: Instant, signal: Signal) {
+        match signal {
+            Signal::Interrupt => {
+                self.console.note("interrupted\n");
+                self.stop(now, 130);
+            }
+            Signal::Terminate => self.stop(now, self.status),
+            // A daemon outlives the terminal it was started from.
+            Signal::Hangup if self.config.console == ConsoleMode::Daemon => {}
+            Signal::Hangup => self.stop(now, 129),
+        }
+    }
+
+    fn timeouts(&mut self, now: Instant) {
+        for _ in 0..self.config.limits.timers_per_turn {
+            let Some((timer, due)) = self.timers.pop_due(now) else { return };
+            match timer {
+                Timer::Conn(conn) if now - due >= LATE => {
+                    self.timers.set(timer, now + LATE_GRACE, "late");
+                    log::debug!("{conn:?}: deadline noticed {:?} late: put off", now - due);
+                }
+                Timer::Conn(conn) => match self.conns.get(conn.0) {
+                    Some(Conn::Serve(_)) => self.serve_timeout(now, conn),
+                    Some(Conn::Ask(_)) => self.ask_timeout(now, conn),
+                    Some(Conn::Fetch(transfer, _)) => self.fetch_timeout(now, conn, *transfer),
+                    Some(Conn::Console) | None => {}
+                },
+                Timer::Job(job) => self.finish(now, job, Ok(())),
+                Timer::Refresh(number) => self.register(now, number, None, true),
+                Timer::Hello => self.hello(now),
+                Timer::Greet => self.greet(),
+                Timer::Silence => self.drop_silent(now),
+                Timer::Progress => self.show_progress(now),
+                Timer::Joined => self.check_joined(now, true),
+                Timer::Notices => {
+                    if let Some(due) = self.notices.flush(now) {
+                        self.timers.set(Timer::Notices, due, "summary of notices");
+                    }
+                }
+            }
+        }
+    }
+
+    fn resolved(&mut self, now: Instant, request: RequestId, result: Result<SocketAddr, Fault>) {
+        match self.resolving.remove(&request) {
+            Some(Resolving::Registry(number)) => self.registry_resolved(now, number, result),
+            Some(Resolving::Get(job)) => self.get_resolved(now, job, result),
+            None => {}
+        }
+    }
+
+    fn connected(&mut self, now: Instant, conn: ConnId, local: SocketAddr) {
+        match self.conns.get(conn.0) {
+            Some(Conn::Ask(_)) => self.ask_connected(now, conn, local),
+            Some(Conn::Fetch(transfer, _)) => self.fetch_connected(now, conn, *transfer),
+            _ => {}
+        }
+    }
+
+    fn closed(&mut self, now: Instant, conn: ConnId, fault: Fault) {
+        match self.conns.get(conn.0) {
+            Some(Conn::Serve(_)) => self.serve_gone(conn),
+            Some(Conn::Ask(_)) => self.ask_closed(now, conn, fault),
+            Some(Conn::Fetch(transfer, _)) => self.fetch_closed(now, conn, *transfer, fault),
+            Some(Conn::Console) => {
+                self.console.closed(conn);
+                self.conns.remove(conn.0);
+            }
+            None => {}
+        }
+    }
+
+    fn eof(&mut self, now: Instant, conn: ConnId) {
+        match self.conns.get(conn.0) {
+            Some(Conn::Serve(_)) => self.serve_eof(now, conn),
+            Some(Conn::Ask(_)) => self.ask_read(now, conn),
+            Some(Conn::Fetch(transfer, _)) => self.fetch_eof(now, conn, *transfer),
+            Some(Conn::Console) => {
+                if let Some(rest) = self.console.take_rest() {
+                    self.line(now, rest);
+                }
+                self.console.ended = true;
+                if self.console.mode == ConsoleMode::Terminal {
+                    self.stop(now, self.status);
+                }
+            }
+            None => {}
+        }
+    }
+
+    fn file_opened(&mut self, now: Instant, file: FileId, size: u64) {
+        match self.files.get(file.0) {
+            Some(Owner::Serve(conn)) => self.serve_opened(now, *conn, size),
+            Some(Owner::Fetch(transfer)) => self.fetch_opened(now, *transfer, size),
+            _ => {}
+        }
+    }
+
+    fn file_failed(&mut self, now: Instant, file: FileId, fault: Fault, fatal: bool) {
+        let Some(owner) = self.files.get(file.0).copied() else { return };
+        if fatal {
+            self.files.remove(file.0);
+            self.totals.files_discarded += u64::from(!matches!(owner, Owner::Serve(_)));
+        }
+        match owner {
+            Owner::Serve(conn) => self.serve_file_failed(now, conn, fault, fatal),
+            Owner::Fetch(transfer) => self.fetch_file_failed(now, transfer, fault, fatal),
+            Owner::Share(job) => self.share_failed(now, job, fault),
+            Owner::Nobody => {}
+        }
+    }
+
+    fn file_committed(&mut self, now: Instant, file: FileId, name: &str, size: u64) {
+        let owner = self.files.remove(file.0);
+        self.totals.files_committed += u64::from(owner.is_some());
+        match owner {
+            Some(Owner::Fetch(transfer)) => self.fetch_committed(now, transfer, name, size),
+            Some(Owner::Share(job)) => self.shared(now, job, name, size),
+            _ => {}
+        }
+    }
+
+    /// Console bytes: a script gets its next line only when the last command is done.
+    fn console_recv(&mut self, now: Instant, bytes: &[u8]) -> Received {
+        let mut consumed = 0;
+        while consumed < bytes.len() {
+            if !self.may_take_line() {
+                self.console.paused = true;
+                break;
+            }
+            let (taken, line) = self.console.take_line(&bytes[consumed..]);
+            consumed += taken;
+            if let Some(line) = line {
+                self.line(now, line);
+            }
+        }
+        Received { consumed, body: None, pause: self.console.paused }
+    }
+
+    fn may_take_line(&self) -> bool {
+        if !self.ready || self.stopping {
+            return false;
+        }
+        // A script's output is not dropped because it is long: the next command waits until it was taken.
+        self.console.mode != ConsoleMode::Script
+            || (!self.in_foreground() && self.console.buffered() <= self.config.limits.console_out_max / 4)
+    }
+
+    /// What follows from an input: dials that have room now, the next line of a script, the end of one, a prompt.
+    fn settle(&mut self, now: Instant) {
+        while let Some(conn) = self.dialer.next(self.room(), &self.config.limits) {
+            match self.conns.get(conn.0) {
+                Some(Conn::Ask(_)) => self.ask_dial(now, conn),
+                Some(Conn::Fetch(transfer, _)) => self.fetch_dial(now, conn, *transfer),
+                _ => debug_assert!(false, "only questions and downloads dial"),
+            }
+        }
+        self.check_joined(now, false);
+        if self.ready && !self.stopping {
+            if self.console.ended && self.console.mode == ConsoleMode::Script && self.jobs.len() == 0 {
+                self.stop(now, self.status);
+            } else if self.console.paused && self.may_take_line() {
+                self.console.paused = false;
+                self.outputs.push_back(Output::Resume { conn: self.console.console });
+            }
+            if self.jobs.len() == 0 && self.console.asking.is_none() {
+                self.console.prompt();
+            }
+        }
+        for conn in self.console.take_wakes() {
+            if self.conns.get(conn.0).is_some() {
+                self.outputs.push_back(Output::Wake { conn });
+            }
+        }
+    }
+
+    /// A log line that a stranger can cause: now and then at most.
+    fn say_rarely(&mut self, now: Instant, what: &'static str, who: SocketAddr) {
+        if let Some(due) = self.notices.note(now, what, who) {
+            self.timers.set(Timer::Notices, due, "summary of notices");
+        }
+    }
+
+    /// Sockets that may still be opened.
+    fn room(&self) -> usize {
+        self.config.limits.conns.saturating_sub(self.sockets)
+    }
+
+    fn here(&self) -> Here<'_> {
+        Here { interfaces: &self.interfaces, listen: self.listen }
+    }
+
+    /// A length of time between two others.
+    fn between(&mut self, least: Duration, most: Duration) -> Duration {
+        let (least, most) = (least.as_micros() as u64, most.as_micros() as u64);
+        Duration::from_micros(self.rng.u64(least..=most.max(least)))
+    }
+
+    fn dial(&mut self, conn: ConnId, addr: SocketAddr) {
+        self.sockets += 1;
+        self.outputs.push_back(Output::Connect { conn, addr });
+    }
+
+    fn hang_up(&mut self, conn: ConnId, reset: bool) {
+        self.outputs.push_back(Output::Close { conn, reset });
+        self.socket_closed();
+    }
+
+    fn socket_closed(&mut self) {
+        self.sockets -= 1;
+        self.dialer.room_made();
+    }
+
+    /// Closes a file opened for reading.
+    fn close_file(&mut self, file: FileId) {
+        if self.files.remove(file.0).is_some() {
+            self.outputs.push_back(Output::CloseFile { file });
+        }
+    }
+
+    /// Throws away a file that grows.
+    fn discard_file(&mut self, file: FileId) {
+        if self.files.remove(file.0).is_some() {
+            self.totals.files_discarded += 1;
+            self.outputs.push_back(Output::DiscardFile { file });
+        }
+    }
+}
+
+impl Machine for Peer {
+    fn handle_accept(&mut self, now: Instant, listener: ListenerId, peer: SocketAddr) -> Option<ConnId> {
+        let conn = self.accept(now, listener, peer);
+        self.settle(now);
+        conn
+    }
+
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Timeout => self.timeouts(now),
+            Input::Signal(signal) => self.signal(now, signal),
+            Input::Listening { addr, .. } => self.listening(now, addr),
+            Input::ListenFailed { fault, .. } => self.listen_failed(now, fault),
+            Input::Connected { conn, local } => self.connected(now, conn, local),
+            Input::Closed { conn, fault } => self.closed(now, conn, fault),
+            Input::Eof { conn } => self.eof(now, conn),
+            Input::DiscoveryOpened => self.discovery_opened(now, Ok(())),
+            Input::DiscoveryFailed { fault } => self.discovery_opened(now, Err(fault)),
+            Input::Datagram { from, bytes } => self.heard(now, from, bytes),
+            Input::Interfaces(interfaces) => self.interfaces_are(now, interfaces),
+            Input::JoinFailed { interface, fault } => self.join_failed(interface, fault),
+            Input::FileOpened { file, size } => self.file_opened(now, file, size),
+            Input::FileCreated { file, room } => self.file_opened(now, file, room),
+            Input::FileFailed { file, fault, fatal } => self.file_failed(now, file, fault, fatal),
+            Input::FileProgress { file, bytes, size } => {
+                if let Some(Owner::Share(job)) = self.files.get(file.0) {
+                    self.share_progress(*job, bytes, size);
+                }
+            }
+            Input::FileCommitted { file, name, size } => self.file_committed(now, file, &name, size),
+            Input::Listed { request, entries, end } => self.listed(now, request, &entries, &end),
+            Input::Resolved { request, result } => self.resolved(now, request, result),
+            // Nothing of a peer depends on the wall clock, and it keeps no state file yet.
+            Input::WallClock(_) | Input::StateLoaded { .. } | Input::StateSaved { .. } => {}
+        }
+        self.settle(now);
+    }
+
+    fn handle_recv(&mut self, now: Instant, conn: ConnId, bytes: &mut [u8]) -> Received {
+        let received = match self.conns.get(conn.0) {
+            Some(Conn::Serve(_)) => self.serve_recv(now, conn, bytes),
+            Some(Conn::Ask(_)) => self.ask_recv(now, conn, bytes),
+            Some(Conn::Fetch(transfer, _)) => self.fetch_recv(now, conn, *transfer, bytes),
+            Some(Conn::Console) => self.console_recv(now, bytes),
+            None => Received { consumed: bytes.len(), ..Received::default() },
+        };
+        self.settle(now);
+        received
+    }
+
+    fn handle_written(&mut self, now: Instant, conn: ConnId, n: usize) {
+        if let Some(Conn::Fetch(transfer, _)) = self.conns.get(conn.0) {
+            self.fetch_written(now, *transfer, n);
+        }
+        self.settle(now);
+    }
+
+    fn poll_transmit(&mut self, conn: ConnId) -> Option<Transmit<'_>> {
+        match self.conns.get(conn.0)? {
+            Conn::Serve(serve) => Self::serve_transmit(serve),
+            Conn::Ask(ask) => Self::ask_transmit(ask),
+            Conn::Fetch(_, out) => out.transmit(),
+            Conn::Console => self.console.transmit(conn),
+        }
+    }
+
+    fn handle_sent(&mut self, now: Instant, conn: ConnId, n: usize) {
+        match self.conns.get_mut(conn.0) {
+            Some(Conn::Serve(_)) => self.serve_sent(now, conn, n),
+            Some(Conn::Ask(_)) => self.ask_sent(conn, n),
+            Some(Conn::Fetch(_, out)) => out.sent(n),
+            Some(Conn::Console) => self.console.sent(conn, n),
+            None => {}
+        }
+        self.settle(now);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn poll_timeout(&mut self) -> Option<Deadline> {
+        self.timers.next_deadline()
+    }
+
+    fn census(&self) -> Census {
+        let growing = self.totals.files_created - self.totals.files_committed - self.totals.files_discarded;
+        let streams = [self.console.console, self.console.notes];
+        Census {
+            conns: self.sockets + streams.iter().filter(|conn| self.conns.get(conn.0).is_some()).count(),
+            files: self.files.len(),
+            timers: self.timers.len(),
+            nodes: self.known.len(),
+            files_created: self.totals.files_created,
+            files_committed: self.totals.files_committed,
+            files_discarded: self.totals.files_discarded,
+            files_growing: growing,
+            buffered: self.console.buffered(),
+        }
+    }
+}

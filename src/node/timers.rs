@@ -57,8 +57,9 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         }
     }
 
-    /// Takes one timer that is due, the earliest first. Timers that were moved are put in their new place on the way.
-    pub fn pop_due(&mut self, now: Instant) -> Option<K> {
+    /// Takes one timer that is due, the earliest first, and says since when. Timers that were moved are put in their
+    /// new place on the way.
+    pub fn pop_due(&mut self, now: Instant) -> Option<(K, Instant)> {
         loop {
             let &(at, key) = self.queue.first()?;
             if at > now {
@@ -72,7 +73,7 @@ impl<K: Copy + Ord + Hash> Timers<K> {
                 }
                 _ => {
                     self.armed.remove(&key);
-                    return Some(key);
+                    return Some((key, at));
                 }
             }
         }
@@ -124,7 +125,7 @@ mod tests {
         timers.set('a', at(30), "later");
         timers.set('b', at(20), "b");
         assert_eq!(timers.next_deadline(), Some(Deadline { at: at(20), reason: "b" }));
-        assert_eq!(timers.pop_due(at(25)), Some('b'));
+        assert_eq!(timers.pop_due(at(25)), Some(('b', at(20))));
         assert_eq!(timers.pop_due(at(25)), None);
         timers.set('a', at(5), "earlier");
         assert_eq!(timers.next_deadline(), Some(Deadline { at: at(5), reason: "earlier" }));
@@ -139,7 +140,7 @@ mod tests {
         for i in 0..10_000u64 {
             timers.set(i, at(20_000 - i), "due");
         }
-        let fired: Vec<u64> = std::iter::from_fn(|| timers.pop_due(at(30_000))).collect();
+        let fired: Vec<u64> = std::iter::from_fn(|| timers.pop_due(at(30_000))).map(|(key, _)| key).collect();
         assert_eq!(fired, (0..10_000).rev().collect::<Vec<_>>());
     }
 
@@ -159,7 +160,7 @@ mod tests {
                 }
                 prop_assert_eq!(timers.next_deadline().map(|d| d.at), model.values().min().map(|&t| at(t)));
                 now += 1;
-                while let Some(key) = timers.pop_due(at(now)) {
+                while let Some((key, _)) = timers.pop_due(at(now)) {
                     let due = model.remove(&key);
                     prop_assert!(due.is_some_and(|due| due <= now));
                 }

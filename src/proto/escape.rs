@@ -47,6 +47,22 @@ pub fn for_log(text: &str) -> String {
     out
 }
 
+/// For a line of JSON, after it was encoded: what [`for_terminal`] would show otherwise becomes a `\u` escape, which means
+/// the same to a program. Such characters stand inside strings only, so the escape is always in place.
+pub fn for_json(encoded: &str) -> String {
+    let mut out = String::with_capacity(encoded.len());
+    for c in encoded.chars() {
+        if c.is_control() || is_invisible(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                push(&mut out, format_args!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// The longest start of `text` of at most `max` bytes that ends between two characters.
 pub fn cut(text: &str, max: usize) -> &str {
     if text.len() <= max {

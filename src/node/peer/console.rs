@@ -1,0 +1,305 @@
+//! The operator's side: lines in, results and notes out, one progress line. What is said where: results to standard
+//! output, everything else to standard error.
+
+use crate::config::{ConsoleMode, Limits};
+use crate::machine::{ConnId, Transmit};
+use crate::node::outgoing::Outgoing;
+
+/// What is shown before a line is typed, on a terminal.
+const PROMPT: &str = "distrishare> ";
+/// Back to the start of the line and clear it.
+const CLEAR_LINE: &str = "\r\x1b[K";
+
+/// One of the two streams out.
+#[derive(Debug, Default)]
+struct Stream {
+    out: Outgoing,
+    /// Lines left out because nobody took the ones before.
+    dropped: usize,
+    closed: bool,
+    /// Has something to send that the driver was not told of.
+    wake: bool,
+}
+
+impl Stream {
+    fn push(&mut self, text: &str, max: usize) {
+        if self.closed || text.is_empty() {
+            return;
+        }
+        if self.out.buffered() + text.len() > max {
+            self.dropped += 1;
+            return;
+        }
+        if self.dropped > 0 {
+            let note = format!("… {} lines dropped\n", self.dropped);
+            self.dropped = 0;
+            self.out.push(note.as_bytes());
+        }
+        self.out.push(text.as_bytes());
+        self.wake = true;
+    }
+}
+
+/// A line of the operator's, or what was there instead.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum LineIn {
+    /// Text without its newline.
+    Text(String),
+    /// More bytes than a line may have.
+    TooLong,
+    /// Not UTF-8, or with NUL in it.
+    NotText,
+}
+
+/// The two console connections and what lies between them and the commands.
+#[derive(Debug)]
+pub(super) struct Console {
+    pub(super) console: ConnId,
+    pub(super) notes: ConnId,
+    pub(super) mode: ConsoleMode,
+    /// No more lines until the running command is done.
+    pub(super) paused: bool,
+    /// The operator will say nothing more.
+    pub(super) ended: bool,
+    /// A line whose next argument was asked for.
+    pub(super) asking: Option<String>,
+    columns: Option<u16>,
+    max: usize,
+    line_max: usize,
+    out: Stream,
+    err: Stream,
+    line: Vec<u8>,
+    overlong: bool,
+    /// What the terminal's last line shows, if it is ours to redraw.
+    shown: Shown,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    Nothing,
+    Prompt,
+    Progress,
+}
+
+impl Console {
+    pub(super) fn new(
+        console: ConnId,
+        notes: ConnId,
+        mode: ConsoleMode,
+        columns: Option<u16>,
+        limits: &Limits,
+    ) -> Console {
+        Console {
+            console,
+            notes,
+            mode,
+            paused: false,
+            ended: mode == ConsoleMode::Daemon,
+            asking: None,
+            columns,
+            max: limits.console_out_max,
+            line_max: limits.line_max,
+            out: Stream::default(),
+            err: Stream::default(),
+            line: Vec::new(),
+            overlong: false,
+            shown: Shown::Nothing,
+        }
+    }
+
+    /// Takes bytes up to the end of the first line in `bytes`. Returns how many, and the line if it is whole.
+    pub(super) fn take_line(&mut self, bytes: &[u8]) -> (usize, Option<LineIn>) {
+        let end = bytes.iter().position(|&b| b == b'\n');
+        let part = &bytes[..end.unwrap_or(bytes.len())];
+        if self.line.len() + part.len() > self.line_max {
+            self.overlong = true;
+            self.line = Vec::new();
+        } else if !self.overlong {
+            self.line.extend_from_slice(part);
+        }
+        match end {
+            None => (bytes.len(), None),
+            Some(end) => (end + 1, Some(self.finish_line())),
+        }
+    }
+
+    /// The operator's last line may lack its newline.
+    pub(super) fn take_rest(&mut self) -> Option<LineIn> {
+        (self.overlong || !self.line.is_empty()).then(|| self.finish_line())
+    }
+
+    fn finish_line(&mut self) -> LineIn {
+        if self.mode == ConsoleMode::Terminal {
+            // The terminal's echo of the newline ended the line our prompt stood on.
+            self.shown = Shown::Nothing;
+        }
+        let line = std::mem::take(&mut self.line);
+        if std::mem::take(&mut self.overlong) {
+            return LineIn::TooLong;
+        }
+        match String::from_utf8(line) {
+            Ok(text) if !text.contains('\0') => LineIn::Text(text.trim_end_matches('\r').to_owned()),
+            _ => LineIn::NotText,
+        }
+    }
+
+    /// A result, for standard output. `text` ends with a newline.
+    pub(super) fn print(&mut self, text: &str) {
+        self.clear();
+        self.out.push(text, self.max);
+    }
+
+    /// Anything else, for standard error. `text` ends with a newline.
+    pub(super) fn note(&mut self, text: &str) {
+        self.clear();
+        self.err.push(text, self.max);
+    }
+
+    /// Draws the progress line anew; only on a terminal.
+    pub(super) fn progress(&mut self, text: &str) {
+        let Some(columns) = self.columns else { return };
+        // A terminal that takes nothing gets no second progress line behind the first.
+        if self.err.out.buffered() > 0 {
+            return;
+        }
+        let fitting: String = text.chars().take(usize::from(columns).saturating_sub(1)).collect();
+        self.err.push(&format!("{CLEAR_LINE}{fitting}"), self.max);
+        self.shown = Shown::Progress;
+    }
+
+    /// Shows the prompt, on a terminal, if nothing else stands on its line.
+    pub(super) fn prompt(&mut self) {
+        if self.mode != ConsoleMode::Terminal || self.ended || self.shown == Shown::Prompt {
+            return;
+        }
+        self.clear();
+        self.err.push(PROMPT, self.max);
+        self.shown = Shown::Prompt;
+    }
+
+    /// Asks for the next argument of `line`.
+    pub(super) fn ask(&mut self, line: String, question: &str) {
+        self.clear();
+        self.asking = Some(line);
+        self.err.push(&format!("{question}: "), self.max);
+        self.shown = Shown::Prompt;
+    }
+
+    /// Removes the progress line or the prompt from the terminal before something else is said.
+    fn clear(&mut self) {
+        if self.columns.is_some() && self.shown != Shown::Nothing {
+            self.err.push(CLEAR_LINE, self.max);
+        }
+        self.shown = Shown::Nothing;
+    }
+
+    pub(super) fn has_columns(&self) -> bool {
+        self.columns.is_some()
+    }
+
+    /// Connections that have something to send since the last call; notes first, so that a progress line is cleared
+    /// before a result takes its place.
+    pub(super) fn take_wakes(&mut self) -> impl Iterator<Item = ConnId> + use<> {
+        let notes = std::mem::take(&mut self.err.wake).then_some(self.notes);
+        let console = std::mem::take(&mut self.out.wake).then_some(self.console);
+        notes.into_iter().chain(console)
+    }
+
+    pub(super) fn transmit(&self, conn: ConnId) -> Option<Transmit<'_>> {
+        if conn == self.console { self.out.out.transmit() } else { self.err.out.transmit() }
+    }
+
+    pub(super) fn sent(&mut self, conn: ConnId, n: usize) {
+        if conn == self.console { self.out.out.sent(n) } else { self.err.out.sent(n) }
+    }
+
+    /// Nobody reads this stream any more; what is said there is lost without a word.
+    pub(super) fn closed(&mut self, conn: ConnId) {
+        let stream = if conn == self.console { &mut self.out } else { &mut self.err };
+        *stream = Stream { closed: true, ..Stream::default() };
+        if conn == self.console {
+            self.ended = true;
+        }
+    }
+
+    pub(super) fn buffered(&self) -> usize {
+        self.out.out.buffered() + self.err.out.buffered() + self.line.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Id;
+
+    fn console(mode: ConsoleMode, columns: Option<u16>) -> Console {
+        let conn = |index| ConnId(Id { index, generation: 0 });
+        Console::new(conn(0), conn(1), mode, columns, &Limits { console_out_max: 64, ..Limits::desktop() })
+    }
+
+    fn take(stream: &mut Stream) -> String {
+        let Some(Transmit::Bytes(bytes)) = stream.out.transmit() else { return String::new() };
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        stream.out.sent(text.len());
+        text
+    }
+
+    #[test]
+    fn lines_come_in_any_pieces_and_are_bounded() {
+        // hostile: 150, 151
+        let mut console = console(ConsoleMode::Script, None);
+        assert_eq!(console.take_line(b"sta"), (3, None));
+        assert_eq!(console.take_line(b"tus\r\nfiles\n"), (5, Some(LineIn::Text("status".into()))));
+        for _ in 0..10_000 {
+            assert_eq!(console.take_line(&[b'x'; 1000]), (1000, None));
+            assert!(console.line.len() <= 4096);
+        }
+        assert_eq!(console.take_line(b"\nq"), (1, Some(LineIn::TooLong)));
+        assert_eq!(console.take_line(b"a\0b\n"), (4, Some(LineIn::NotText)));
+        assert_eq!(console.take_line(b"\xff\n"), (2, Some(LineIn::NotText)));
+        assert_eq!(console.take_line(b"0"), (1, None));
+        assert_eq!(console.take_rest(), Some(LineIn::Text("0".into())));
+        assert_eq!(console.take_rest(), None);
+    }
+
+    #[test]
+    fn a_reader_that_stops_loses_lines_and_is_told() {
+        // hostile: 154
+        let mut console = console(ConsoleMode::Script, None);
+        for i in 0..100 {
+            console.print(&format!("line number {i:03}\n"));
+        }
+        assert!(console.buffered() <= 64);
+        assert_eq!(
+            take(&mut console.out),
+            "line number 000\nline number 001\nline number 002\nline number 003\n"
+        );
+        console.print("later\n");
+        assert_eq!(take(&mut console.out), "… 96 lines dropped\nlater\n");
+    }
+
+    #[test]
+    fn a_result_takes_the_place_of_the_progress_line() {
+        let mut console = console(ConsoleMode::Terminal, Some(10));
+        console.progress("0123456789abc");
+        assert_eq!(take(&mut console.err), "\r\x1b[K012345678");
+        console.print("done\n");
+        assert_eq!(
+            (take(&mut console.err).as_str(), take(&mut console.out).as_str()),
+            ("\r\x1b[K", "done\n")
+        );
+        console.prompt();
+        console.prompt();
+        assert_eq!(take(&mut console.err), PROMPT);
+    }
+
+    #[test]
+    fn without_a_terminal_there_are_no_escapes_no_prompt_and_no_progress() {
+        let mut console = console(ConsoleMode::Script, None);
+        console.progress("50 %");
+        console.prompt();
+        console.note("hello\n");
+        console.print("x\n");
+        assert_eq!((take(&mut console.err).as_str(), take(&mut console.out).as_str()), ("hello\n", "x\n"));
+    }
+}

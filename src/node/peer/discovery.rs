@@ -1,0 +1,350 @@
+//! Multicast discovery: HELLO on every interface, the groups joined there, the nodes that are heard (WIRE_V1.md).
+
+use super::jobs::JobId;
+use super::known::Via;
+use super::report::{Code, Event, Failure, plural};
+use super::{Peer, Timer};
+use crate::config::{GROUP, Limits};
+use crate::machine::{Fault, Interface, Output};
+use crate::proto::address::{Learned, admit};
+use crate::proto::announce::{self, Announce, Sender};
+use crate::time::{Duration, Instant};
+use log::{debug, info, warn};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// HELLOs at once when multicast starts, so that a lost one costs a quarter of a second and not five.
+const BURST: u32 = 3;
+const BURST_PAUSE: Duration = Duration::from_millis(250);
+/// A newcomer is greeted after a pause drawn up to this, unless we said HELLO within `GREET_LEAST`.
+const GREET_PAUSE: Duration = Duration::from_millis(200);
+const GREET_LEAST: Duration = Duration::from_secs(1);
+/// After this the discovery sockets are tried again.
+const REOPEN: Duration = Duration::from_secs(30);
+/// Sources whose datagrams are counted.
+const SOURCES: usize = 1024;
+
+#[derive(Debug, PartialEq, Eq)]
+enum State {
+    Off,
+    Opening,
+    On,
+    /// The sockets could not be opened; they are tried again.
+    Failed(Fault),
+}
+
+/// Multicast discovery of this node.
+#[derive(Debug)]
+pub(super) struct Discovery {
+    state: State,
+    /// The command that waits for it to be on.
+    job: Option<JobId>,
+    /// Interfaces joined, with the address we join, send and announce there.
+    joined: BTreeMap<u32, Ipv4Addr>,
+    /// Interfaces whose join failed: said once.
+    failed: BTreeSet<u32>,
+    /// HELLO goes out as soon as the interfaces are known.
+    hello_due: bool,
+    /// HELLOs of the first burst still to come.
+    burst: u32,
+    last_hello: Option<Instant>,
+    buckets: Buckets,
+}
+
+impl Discovery {
+    pub(super) fn new() -> Discovery {
+        Discovery {
+            state: State::Off,
+            job: None,
+            joined: BTreeMap::new(),
+            failed: BTreeSet::new(),
+            hello_due: false,
+            burst: 0,
+            last_hello: None,
+            buckets: Buckets::default(),
+        }
+    }
+
+    /// A line for `status`.
+    pub(super) fn describe(&self) -> String {
+        match &self.state {
+            State::Off => "off".to_owned(),
+            State::Opening => "starting".to_owned(),
+            State::On => format!("on, on {}", plural(self.joined.len(), "interface", "interfaces")),
+            State::Failed(fault) => format!("unavailable: {fault}; trying again"),
+        }
+    }
+
+    /// Neither on nor failed yet.
+    pub(super) fn is_starting(&self) -> bool {
+        self.state == State::Opening || (self.state == State::On && self.last_hello.is_none())
+    }
+}
+
+impl Peer {
+    /// Switches multicast on. `job` waits for it.
+    pub(super) fn multicast_on(&mut self, now: Instant, job: Option<JobId>) {
+        if self.discovery.state == State::On {
+            let interfaces = self.discovery.joined.len();
+            if let Some(job) = job {
+                self.tell(&Event::Multicast { on: true, interfaces });
+                self.finish(now, job, Ok(()));
+            }
+            return;
+        }
+        self.discovery.job = job.or(self.discovery.job);
+        if self.discovery.state != State::Opening {
+            self.discovery.state = State::Opening;
+            self.timers.cancel(Timer::Hello);
+            self.outputs.push_back(Output::OpenDiscovery { group: SocketAddr::V4(GROUP) });
+        }
+    }
+
+    /// The discovery sockets are open, or not.
+    pub(super) fn discovery_opened(&mut self, now: Instant, result: Result<(), Fault>) {
+        if self.discovery.state != State::Opening {
+            return;
+        }
+        match result {
+            Ok(()) => {
+                self.discovery.state = State::On;
+                self.discovery.burst = BURST;
+                self.hello(now);
+            }
+            Err(fault) => {
+                let text = format!(
+                    "multicast unavailable: UDP port {}: {fault}: does another program hold it?",
+                    GROUP.port()
+                );
+                self.discovery.state = State::Failed(fault);
+                self.timers.set(Timer::Hello, now + REOPEN, "open discovery again");
+                match self.discovery.job.take() {
+                    Some(job) => self.finish(now, job, Err(Failure::new(Code::Network, text))),
+                    None => warn!("{text}; the node works on without it"),
+                }
+            }
+        }
+    }
+
+    /// Switches multicast off: GOODBYE where HELLO went.
+    pub(super) fn multicast_off(&mut self, now: Instant) {
+        if self.discovery.state == State::On {
+            self.announce(true);
+        }
+        if matches!(self.discovery.state, State::On | State::Opening) {
+            self.outputs.push_back(Output::CloseDiscovery);
+        }
+        for timer in [Timer::Hello, Timer::Greet, Timer::Silence] {
+            self.timers.cancel(timer);
+        }
+        if let Some(job) = self.discovery.job.take() {
+            self.finish(now, job, Err(Failure::new(Code::Interrupted, "multicast was switched off")));
+        }
+        self.discovery = Discovery::new();
+        self.known.forget_multicast();
+    }
+
+    /// Time for HELLO, or for another try: first of all, which interfaces are there now?
+    pub(super) fn hello(&mut self, now: Instant) {
+        match self.discovery.state {
+            State::Failed(_) => self.multicast_on(now, None),
+            State::On => {
+                self.discovery.hello_due = true;
+                self.outputs.push_back(Output::ListInterfaces);
+                let pause =
+                    if self.discovery.burst > 1 { BURST_PAUSE } else { self.config.limits.hello_interval };
+                self.discovery.burst = self.discovery.burst.saturating_sub(1);
+                let due = now + self.between(pause * 9 / 10, pause * 11 / 10);
+                self.timers.set(Timer::Hello, due, "hello");
+            }
+            State::Off | State::Opening => {}
+        }
+    }
+
+    /// The interfaces of this host, as they are now.
+    pub(super) fn interfaces_are(&mut self, now: Instant, interfaces: &[Interface]) {
+        if self.interfaces != interfaces {
+            self.interfaces = interfaces.to_vec();
+            self.own = interfaces.iter().map(|interface| interface.addr).collect();
+        }
+        if self.discovery.state != State::On {
+            return;
+        }
+        self.rejoin();
+        if std::mem::take(&mut self.discovery.hello_due) {
+            self.announce(false);
+            self.discovery.last_hello = Some(now);
+        }
+        if let Some(job) = self.discovery.job.take() {
+            let interfaces = self.discovery.joined.len();
+            self.tell(&Event::Multicast { on: true, interfaces });
+            self.finish(now, job, Ok(()));
+        }
+    }
+
+    /// Leaves interfaces that are gone or have another address, joins new ones.
+    fn rejoin(&mut self) {
+        let mut wanted: BTreeMap<u32, Ipv4Addr> = BTreeMap::new();
+        for interface in self.interfaces.iter().filter(|interface| interface.multicast) {
+            // A node on the loopback is nobody else's business.
+            let ours = match self.listen.ip() {
+                IpAddr::V4(ip) if ip.is_loopback() => interface.contains(self.listen.ip()),
+                // On an interface with several addresses the one we listen on is the one to announce from.
+                IpAddr::V4(ip) if interface.addr == ip => {
+                    wanted.insert(interface.index, ip);
+                    continue;
+                }
+                _ => true,
+            };
+            if ours {
+                wanted.entry(interface.index).or_insert(interface.addr);
+            }
+        }
+        let gone: Vec<(u32, Ipv4Addr)> = self
+            .discovery
+            .joined
+            .iter()
+            .map(|(index, addr)| (*index, *addr))
+            .filter(|(index, addr)| wanted.get(index) != Some(addr))
+            .collect();
+        for (interface, addr) in gone {
+            self.discovery.joined.remove(&interface);
+            self.outputs.push_back(Output::LeaveGroup { interface, addr });
+        }
+        self.discovery.failed.retain(|index| wanted.contains_key(index));
+        for (interface, addr) in wanted {
+            if self.discovery.joined.insert(interface, addr).is_none() {
+                debug!("multicast: joining on interface {interface} ({addr})");
+                self.outputs.push_back(Output::JoinGroup { interface, addr });
+            }
+        }
+    }
+
+    /// The group could not be joined there; it is tried again with the next HELLO.
+    pub(super) fn join_failed(&mut self, interface: u32, fault: Fault) {
+        self.discovery.joined.remove(&interface);
+        if self.discovery.failed.insert(interface) {
+            let name = self.interfaces.iter().find(|i| i.index == interface).map_or("?", |i| i.name.as_str());
+            warn!("multicast unavailable on {name}: {fault}; the node works on without it");
+        }
+    }
+
+    /// HELLO or GOODBYE on every interface, with that interface's own address unless the operator named one.
+    fn announce(&mut self, goodbye: bool) {
+        let bound = Some(self.listen.ip()).filter(|ip| !ip.is_unspecified());
+        let fixed = self.config.announce.or(bound);
+        for (&interface, &addr) in &self.discovery.joined {
+            let sender = Sender { ip: fixed.unwrap_or(IpAddr::V4(addr)), port: self.listen.port() };
+            let bytes =
+                announce::encode(&if goodbye { Announce::Goodbye(sender) } else { Announce::Hello(sender) });
+            self.outputs.push_back(Output::SendDatagram { interface, addr, bytes });
+        }
+    }
+
+    /// A datagram of the group's.
+    pub(super) fn heard(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
+        let source = from.ip().to_canonical();
+        if self.discovery.state != State::On || !self.discovery.buckets.take(now, source, &self.config.limits)
+        {
+            return;
+        }
+        let Some(announcement) = announce::parse(bytes) else { return };
+        let (Announce::Hello(sender) | Announce::Goodbye(sender)) = announcement;
+        let said = SocketAddr::new(sender.ip, sender.port);
+        let addr = match admit(said, Learned::Multicast { source }, &self.here()) {
+            Ok(addr) => addr,
+            Err(refused) => return debug!("{source} announces {said}: {refused}"),
+        };
+        if matches!(announcement, Announce::Goodbye(_)) {
+            if self.known.goodbye(addr, &self.own) {
+                info!("{addr} said GOODBYE");
+            }
+            return;
+        }
+        let newcomer = self.known.get(addr).is_none_or(|node| !node.multicast());
+        if !self.known.learn(addr, Via::Multicast(source), now, &self.own, &self.config.limits) {
+            return;
+        }
+        self.arm_silence();
+        if newcomer {
+            info!("{addr} said HELLO");
+            let pause = self.between(Duration::ZERO, GREET_PAUSE);
+            if self.discovery.last_hello.is_none_or(|last| now - last >= GREET_LEAST) {
+                self.timers.set(Timer::Greet, now + pause, "greet a newcomer");
+            }
+        }
+    }
+
+    /// A newcomer has not heard us yet: HELLO ahead of time.
+    pub(super) fn greet(&mut self) {
+        self.discovery.hello_due = true;
+        self.outputs.push_back(Output::ListInterfaces);
+    }
+
+    /// Nodes whose HELLOs stopped leave the multicast list.
+    pub(super) fn drop_silent(&mut self, now: Instant) {
+        let patience = self.patience();
+        let oldest = Instant::from_micros(now.as_micros().saturating_sub(patience.as_micros() as u64));
+        // Heard exactly `patience` ago is silent too: that is when the timer fires.
+        for addr in self.known.drop_silent(oldest + Duration::from_micros(1)) {
+            info!("{addr} fell silent");
+        }
+        self.arm_silence();
+    }
+
+    fn arm_silence(&mut self) {
+        if let Some(heard) = self.known.longest_silent() {
+            self.timers.set(Timer::Silence, heard + self.patience(), "silent nodes");
+        }
+    }
+
+    /// So many missed periods, and the jitter we put on our own.
+    fn patience(&self) -> Duration {
+        self.config.limits.hello_interval * self.config.limits.hello_missed * 23 / 20
+    }
+}
+
+/// A token bucket per source of datagrams.
+#[derive(Debug, Default)]
+struct Buckets {
+    by_source: BTreeMap<IpAddr, (Instant, f64)>,
+}
+
+impl Buckets {
+    /// Whether one more datagram of this source is looked at now.
+    fn take(&mut self, now: Instant, source: IpAddr, limits: &Limits) -> bool {
+        if !self.by_source.contains_key(&source) && self.by_source.len() >= SOURCES {
+            // A flood of made-up sources: start over, the burst is small.
+            self.by_source.clear();
+        }
+        let full = f64::from(limits.datagram_burst);
+        let (last, tokens) = self.by_source.entry(source).or_insert((now, full));
+        let grown = (now - *last).as_secs_f64() * f64::from(limits.datagrams_per_source);
+        *tokens = (*tokens + grown).min(full);
+        *last = now;
+        if *tokens < 1.0 {
+            return false;
+        }
+        *tokens -= 1.0;
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_gets_a_burst_and_then_its_rate() {
+        let (mut buckets, limits) = (Buckets::default(), Limits::desktop());
+        let source = IpAddr::from([10, 0, 0, 1]);
+        let count =
+            |buckets: &mut Buckets, at| (0..1000).filter(|_| buckets.take(at, source, &limits)).count();
+        assert_eq!(count(&mut buckets, Instant::ZERO), 20);
+        assert_eq!(count(&mut buckets, Instant::ZERO + Duration::from_secs(1)), 10);
+        for i in 0..100_000u32 {
+            buckets.take(Instant::ZERO, IpAddr::V4(Ipv4Addr::from(i)), &limits);
+        }
+        assert!(buckets.by_source.len() <= SOURCES);
+    }
+}

@@ -1,0 +1,419 @@
+//! Commands under way: each waits for answers of other nodes, of the disk or of the clock, and ends once, well or not.
+
+use super::fetch::TransferId;
+use super::report::{Code, Event, Failure, bytes as sized, clock, plural};
+use super::{Peer, Timer};
+use crate::config::ConsoleMode;
+use crate::machine::{Dir, Entry, Fault, FileId, Id, ListEnd, Output, RequestId};
+use crate::proto::command::List;
+use crate::proto::escape::{for_log, for_terminal};
+use crate::time::{Duration, Instant};
+use log::warn;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// Time between two progress events of a transfer, and two drawings of the progress line.
+pub(super) const PROGRESS: Duration = Duration::from_millis(250);
+/// A command without bytes to count shows that it goes on after this.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A command under way, by slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct JobId(pub(super) Id);
+
+/// A command under way.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// Its name, as `done` and `error` say it.
+    pub(super) command: &'static str,
+    /// The next command does not wait for it.
+    pub(super) background: bool,
+    pub(super) started: Instant,
+    pub(super) work: Work,
+}
+
+/// What a command waits for.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Registrations and multicast at start, before a script's first command.
+    Join,
+    /// A registry's answer.
+    Bootstrap,
+    /// The discovery sockets.
+    Multicast,
+    /// A probe of each node of a list.
+    Nodes { list: List, waiting: usize, alive: BTreeMap<SocketAddr, bool> },
+    /// An answer of each node asked.
+    Search { words: String, waiting: usize, tally: Tally },
+    /// An address of the host to download from.
+    Resolve { name: String },
+    /// A download.
+    Get { transfer: Option<TransferId> },
+    /// A copy into the shared folder.
+    Share { file: FileId, name: String, bytes: u64, size: u64 },
+    /// The names in a folder.
+    Files { request: RequestId, dir: Dir, files: usize, bytes: u64 },
+    /// The clock.
+    Wait,
+    /// All commands in the background.
+    WaitAll,
+}
+
+/// What the nodes asked by a search said.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) found: usize,
+    pub(super) without: usize,
+    pub(super) refused: usize,
+    pub(super) silent: usize,
+}
+
+impl Peer {
+    /// A new command under way.
+    pub(super) fn begin(
+        &mut self,
+        now: Instant,
+        command: &'static str,
+        background: bool,
+        work: Work,
+    ) -> JobId {
+        let job = JobId(self.jobs.insert(Job { command, background, started: now, work }));
+        if self.config.json || self.console.has_columns() {
+            self.timers.set(Timer::Progress, now + PROGRESS, "progress");
+        }
+        job
+    }
+
+    /// A command is over: says so and lets the next one in.
+    pub(super) fn finish(&mut self, now: Instant, job: JobId, result: Result<(), Failure>) {
+        let Some(Job { command, work, .. }) = self.jobs.remove(job.0) else { return };
+        self.timers.cancel(Timer::Job(job));
+        if matches!(work, Work::Join) {
+            return;
+        }
+        self.conclude(now, command, result);
+        let in_background = self.jobs.iter().any(|(_, job)| job.background);
+        let waiter =
+            self.jobs.iter().find(|(_, job)| matches!(job.work, Work::WaitAll)).map(|(id, _)| JobId(id));
+        if let (false, Some(waiter)) = (in_background, waiter) {
+            self.finish(now, waiter, Ok(()));
+        }
+    }
+
+    /// Says how a command ended; a script stops at its first failure unless it was told not to.
+    pub(super) fn conclude(&mut self, now: Instant, command: &'static str, result: Result<(), Failure>) {
+        if let Err(Failure { code, message }) = result {
+            self.tell(&Event::Error { command, code: code.name(), message: &message });
+            let script = self.console.mode == ConsoleMode::Script;
+            if script && self.status == 0 {
+                self.status = code.status();
+            }
+            if script && !self.config.keep_going {
+                self.tell(&Event::Done { command });
+                return self.stop(now, self.status);
+            }
+        }
+        self.tell(&Event::Done { command });
+    }
+
+    /// Tells the operator: a JSON line, or a line for a person (failures to standard error).
+    pub(super) fn tell(&mut self, event: &Event<'_>) {
+        if self.config.json {
+            self.console.print(&event.json());
+        } else if let Some(text) = event.text() {
+            match event {
+                Event::Error { .. } | Event::Ready { .. } => self.console.note(&text),
+                _ => self.console.print(&text),
+            }
+        }
+    }
+
+    /// Words for a person only; a program has the events.
+    pub(super) fn say(&mut self, text: &str) {
+        if !self.config.json {
+            self.console.print(text);
+        }
+    }
+
+    /// The commands that the next one waits for.
+    pub(super) fn in_foreground(&self) -> bool {
+        self.jobs.iter().any(|(_, job)| !job.background)
+    }
+
+    /// A node of a list was probed.
+    pub(super) fn probed(&mut self, now: Instant, job: JobId, addr: SocketAddr, answers: bool) {
+        if let Some(Job { work: Work::Nodes { alive, waiting, .. }, .. }) = self.jobs.get_mut(job.0) {
+            alive.insert(addr, answers);
+            *waiting -= 1;
+            self.finish_nodes(now, job);
+        }
+    }
+
+    /// Prints the list once all probes are in.
+    pub(super) fn finish_nodes(&mut self, now: Instant, job: JobId) {
+        let Some(Job { work: Work::Nodes { list, alive, waiting: 0 }, .. }) = self.jobs.get_mut(job.0) else {
+            return;
+        };
+        let (list, alive) = (*list, std::mem::take(alive));
+        let up = alive.values().filter(|alive| **alive).count();
+        for (addr, alive) in &alive {
+            let lists = self.lists_of(*addr);
+            self.tell(&Event::Node { ip: addr.ip(), port: addr.port(), lists, alive: *alive });
+        }
+        let name = match list {
+            List::All => "known",
+            List::Bootstrap => "known by bootstrap",
+            List::Multicast => "heard on multicast",
+        };
+        if alive.is_empty() {
+            self.say(&format!("no node is {name} yet\n"));
+        } else {
+            self.say(&format!("{} {name}, {up} alive\n", plural(alive.len(), "node", "nodes")));
+        }
+        self.finish(now, job, Ok(()));
+    }
+
+    /// A node answered a search, or did not.
+    pub(super) fn searched(
+        &mut self,
+        now: Instant,
+        job: JobId,
+        addr: SocketAddr,
+        name: &str,
+        answer: &super::ask::Answer,
+    ) {
+        use super::ask::Answer;
+        let Some(Job { work: Work::Search { waiting, tally, .. }, .. }) = self.jobs.get_mut(job.0) else {
+            return;
+        };
+        *waiting -= 1;
+        match answer {
+            Answer::Found => tally.found += 1,
+            Answer::NotFound => tally.without += 1,
+            Answer::Refused(_) | Answer::Garbage => tally.refused += 1,
+            _ => tally.silent += 1,
+        }
+        if matches!(answer, Answer::Found) {
+            self.tell(&Event::Found { ip: addr.ip(), port: addr.port(), name });
+        }
+        if let Answer::Refused(text) = answer {
+            warn!("{addr} refused the search: {}", for_log(text));
+        }
+        self.finish_search(now, job);
+    }
+
+    /// Ends the search once all answers are in.
+    pub(super) fn finish_search(&mut self, now: Instant, job: JobId) {
+        let Some(Job { work: Work::Search { words, waiting: 0, tally }, .. }) = self.jobs.get(job.0) else {
+            return;
+        };
+        let tally = *tally;
+        if tally.found > 0 {
+            return self.finish(now, job, Ok(()));
+        }
+        let asked = tally.without + tally.refused + tally.silent;
+        let mut text = format!("{} is on none of the {asked} nodes asked", for_terminal(words));
+        if asked == 1 {
+            text = format!("{} is not on the one node asked", for_terminal(words));
+        }
+        let more = [(tally.silent, "did not answer"), (tally.refused, "refused or spoke nonsense")];
+        for (n, what) in more.into_iter().filter(|(n, _)| *n > 0) {
+            text.push_str(&format!("; {n} {what}"));
+        }
+        let code = if tally.without > 0 {
+            Code::NotFound
+        } else if tally.refused > 0 {
+            Code::Refused
+        } else {
+            Code::Network
+        };
+        self.finish(now, job, Err(Failure::new(code, text)));
+    }
+
+    /// A part of a folder's names came.
+    pub(super) fn listed(&mut self, now: Instant, request: RequestId, entries: &[Entry], end: &ListEnd) {
+        let found = self.jobs.iter().find_map(|(id, job)| match job.work {
+            Work::Files { request: r, dir, .. } if r == request => Some((JobId(id), dir)),
+            _ => None,
+        });
+        let Some((id, dir)) = found else { return };
+        for entry in entries {
+            self.tell(&Event::File { name: &entry.name, size: entry.size });
+        }
+        let Some(Job { work: Work::Files { files, bytes, .. }, .. }) = self.jobs.get_mut(id.0) else {
+            return;
+        };
+        *files += entries.len();
+        *bytes = entries.iter().fold(*bytes, |sum, entry| sum.saturating_add(entry.size));
+        let (files, bytes) = (*files, *bytes);
+        let (what, folder) = match dir {
+            Dir::Shared => ("shared", &self.config.folders.shared),
+            Dir::Downloads | Dir::Parts => ("downloaded", &self.config.folders.downloads),
+        };
+        let folder = for_terminal(&folder.to_string_lossy());
+        let summary = match files {
+            0 => format!("no file is {what} yet: {folder} is empty\n"),
+            _ => format!("{} {what}, {}, in {folder}\n", plural(files, "file", "files"), sized(bytes)),
+        };
+        match end {
+            ListEnd::More => return,
+            ListEnd::Done { skipped } => {
+                self.say(&summary);
+                if *skipped > 0 {
+                    let files =
+                        plural(usize::try_from(*skipped).unwrap_or(usize::MAX), "file is", "files are");
+                    self.console.note(&format!("{files} left out: the names are not valid UTF-8\n"));
+                }
+            }
+            ListEnd::Truncated => {
+                self.console.note(&format!("too many files: these are the first {files}\n"));
+            }
+            ListEnd::Failed(fault) => {
+                let failure = Failure::new(Code::Io, format!("cannot read {folder}: {fault}"));
+                return self.finish(now, id, Err(failure));
+            }
+        }
+        self.finish(now, id, Ok(()));
+    }
+
+    /// A copy into the shared folder went on.
+    pub(super) fn share_progress(&mut self, job: JobId, copied: u64, total: u64) {
+        if let Some(Job { work: Work::Share { bytes, size, .. }, .. }) = self.jobs.get_mut(job.0) {
+            (*bytes, *size) = (copied, total);
+        }
+    }
+
+    /// A copy into the shared folder is complete.
+    pub(super) fn shared(&mut self, now: Instant, job: JobId, name: &str, size: u64) {
+        self.tell(&Event::Shared { name, bytes: size });
+        self.finish(now, job, Ok(()));
+    }
+
+    /// A copy into the shared folder failed; nothing of it is left.
+    pub(super) fn share_failed(&mut self, now: Instant, job: JobId, fault: Fault) {
+        let Some(Job { work: Work::Share { name, .. }, .. }) = self.jobs.get(job.0) else { return };
+        let name = for_terminal(name);
+        let (code, text) = match fault {
+            Fault::Exists => (
+                Code::Other,
+                format!("a file {name} is shared already: rename yours, or remove that one first"),
+            ),
+            Fault::NoSpace | Fault::Quota => {
+                (Code::NoSpace, format!("cannot share {name}: {fault}; nothing is kept"))
+            }
+            Fault::NotFound => (Code::NotFound, format!("cannot share {name}: {fault}: is the path right?")),
+            fault => (Code::Io, format!("cannot share {name}: {fault}")),
+        };
+        self.finish(now, job, Err(Failure::new(code, text)));
+    }
+
+    /// A download is complete. `stored`: the name it has now.
+    pub(super) fn downloaded(&mut self, now: Instant, job: JobId, name: &str, stored: &str, size: u64) {
+        let path = self.config.folders.downloads.join(stored);
+        let path = path.to_string_lossy();
+        self.tell(&Event::Downloaded { name, path: &path, bytes: size, verified: false });
+        self.finish(now, job, Ok(()));
+    }
+
+    /// Drops all commands and what they hold, without a word.
+    pub(super) fn drop_jobs(&mut self, now: Instant) {
+        let jobs: Vec<Id> = self.jobs.iter().map(|(id, _)| id).collect();
+        for id in jobs {
+            let Some(job) = self.jobs.remove(id) else { continue };
+            self.timers.cancel(Timer::Job(JobId(id)));
+            match job.work {
+                Work::Get { transfer: Some(transfer) } => {
+                    self.fetch_dropped(now, transfer);
+                }
+                Work::Share { file, .. } => self.discard_file(file),
+                _ => {}
+            }
+        }
+    }
+
+    /// Time for progress: events for a program, a line for a person.
+    pub(super) fn show_progress(&mut self, now: Instant) {
+        if self.jobs.len() == 0 {
+            return;
+        }
+        self.timers.set(Timer::Progress, now + PROGRESS, "progress");
+        let mut rows: Vec<(String, u64, Option<u64>, Duration)> = self
+            .fetching(now)
+            .map(|fetch| (fetch.name.to_owned(), fetch.bytes, None, fetch.elapsed))
+            .collect();
+        rows.extend(self.jobs.iter().filter_map(|(_, job)| match &job.work {
+            Work::Share { name, bytes, size, .. } => {
+                Some((name.clone(), *bytes, Some(*size), now - job.started))
+            }
+            _ => None,
+        }));
+        if self.config.json {
+            for (name, bytes, size, _) in &rows {
+                self.tell(&Event::Progress { name, bytes: *bytes, size: *size });
+            }
+        } else if let Some(line) = progress_line(&rows).or_else(|| self.patience_line(now)) {
+            self.console.progress(&line);
+        }
+    }
+
+    /// A command that takes long without bytes to count.
+    fn patience_line(&self, now: Instant) -> Option<String> {
+        let (_, job) = self.jobs.iter().find(|(_, job)| now - job.started >= PATIENCE)?;
+        let what = match &job.work {
+            Work::Nodes { waiting, .. } => format!("waiting for {}", plural(*waiting, "node", "nodes")),
+            Work::Search { waiting, tally, .. } => {
+                format!("found {} so far, waiting for {}", tally.found, plural(*waiting, "node", "nodes"))
+            }
+            Work::Bootstrap => "waiting for the registry's answer".to_owned(),
+            Work::Files { files, .. } => format!("{} so far", plural(*files, "file", "files")),
+            _ => "under way".to_owned(),
+        };
+        Some(format!("{}: {what}  {}", job.command, clock(now - job.started)))
+    }
+}
+
+/// One row: its name, bytes, rate and time left (time taken, where the size is not known); several: their sum.
+fn progress_line(rows: &[(String, u64, Option<u64>, Duration)]) -> Option<String> {
+    let (first, ..) = rows.first()?;
+    let bytes: u64 = rows.iter().map(|(_, bytes, ..)| bytes).sum();
+    let elapsed = rows.iter().map(|(.., elapsed)| *elapsed).max()?;
+    let size: Option<u64> = rows.iter().map(|(_, _, size, _)| *size).sum();
+    let rate = (bytes as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
+    let name = match rows.len() {
+        1 => for_terminal(first),
+        n => format!("{n} transfers"),
+    };
+    let end = match size {
+        Some(size) if rate > 0 => {
+            let left = Duration::from_secs(size.saturating_sub(bytes) / rate);
+            format!(" of {}  {}/s  {} left", sized(size), sized(rate), clock(left))
+        }
+        Some(size) => format!(" of {}", sized(size)),
+        None => format!("  {}/s  {}", sized(rate), clock(elapsed)),
+    };
+    Some(format!("{name}  {}{end}", sized(bytes)))
+}
+
+/// Where a command that reads a folder starts.
+pub(super) fn list_files(request: RequestId, dir: Dir) -> (Output, Work) {
+    (Output::ListFiles { request, dir }, Work::Files { request, dir, files: 0, bytes: 0 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_progress_line_tells_bytes_rate_and_time() {
+        let s = Duration::from_secs;
+        let row = |name: &str, bytes, size| (name.to_owned(), bytes, size, s(10));
+        assert_eq!(progress_line(&[]), None);
+        assert_eq!(progress_line(&[row("a", 50_000_000, None)]).unwrap(), "a  50.0 MB  5.0 MB/s  0:10");
+        assert_eq!(
+            progress_line(&[row("a", 50_000_000, Some(100_000_000))]).unwrap(),
+            "a  50.0 MB of 100.0 MB  5.0 MB/s  0:10 left"
+        );
+        let two = [row("a", 1_000_000, None), row("b", 1_000_000, Some(5))];
+        assert_eq!(progress_line(&two).unwrap(), "2 transfers  2.0 MB  200.0 kB/s  0:10");
+    }
+}

@@ -1,0 +1,218 @@
+//! The peer as a client of registries: it registers, takes in the nodes it is told of, and comes back before its lease ends.
+
+use super::ask::{Answer, Purpose};
+use super::dialer::Class;
+use super::jobs::JobId;
+use super::known::Via;
+use super::report::{Code, Event, Failure, plural};
+use super::{Peer, Resolving, Timer};
+use crate::config::HostPort;
+use crate::machine::{Fault, Output, RequestId};
+use crate::proto::address::{Learned, admit};
+use crate::proto::escape::for_log;
+use crate::proto::registry;
+use crate::time::{Duration, Instant};
+use log::{debug, info, warn};
+use std::net::{IpAddr, SocketAddr};
+
+/// First and longest pause after a registration that failed.
+const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(120));
+
+/// A registry we were told of.
+#[derive(Debug)]
+pub(super) struct Registry {
+    pub(super) target: HostPort,
+    /// The command that waits for the answer.
+    job: Option<JobId>,
+    /// A registration is under way.
+    busy: bool,
+    /// Come back, whatever happens.
+    keep: bool,
+    /// Failures since the last success.
+    failures: u32,
+    health: Health,
+}
+
+#[derive(Debug)]
+enum Health {
+    Untried,
+    Registered { nodes: usize },
+    Failed(String),
+}
+
+impl Registry {
+    pub(super) fn new(target: HostPort) -> Registry {
+        Registry { target, job: None, busy: false, keep: false, failures: 0, health: Health::Untried }
+    }
+
+    /// Neither answer nor failure is awaited.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.busy
+    }
+
+    /// A line for `status`.
+    pub(super) fn describe(&self) -> String {
+        match &self.health {
+            Health::Untried => format!("{}: not asked yet", self.target),
+            Health::Registered { nodes } => {
+                format!("{}: registered, {}", self.target, plural(*nodes, "other node", "other nodes"))
+            }
+            Health::Failed(text) => text.clone(),
+        }
+    }
+}
+
+impl Peer {
+    /// The number of the registry at `target`, new or known.
+    pub(super) fn registry_at(&mut self, target: HostPort) -> usize {
+        if let Some(number) = self.registries.iter().position(|registry| registry.target == target) {
+            return number;
+        }
+        self.registries.push(Registry::new(target));
+        self.registries.len() - 1
+    }
+
+    /// Registers, for a command (`job`) or on our own; `keep`: goes on trying if it fails.
+    pub(super) fn register(&mut self, now: Instant, number: usize, job: Option<JobId>, keep: bool) {
+        let Some(registry) = self.registries.get_mut(number) else { return };
+        registry.keep |= keep;
+        if let Some(job) = job {
+            if let Some(earlier) = registry.job.replace(job) {
+                let text = "another `bootstrap` for the same registry took its place";
+                self.finish(now, earlier, Err(Failure::new(Code::Interrupted, text)));
+            }
+        }
+        let Some(registry) = self.registries.get_mut(number) else { return };
+        if std::mem::replace(&mut registry.busy, true) {
+            return;
+        }
+        match registry.target.literal() {
+            Some(addr) => self.register_at(now, number, addr),
+            None => {
+                let HostPort { host, port } = registry.target.clone();
+                let request = self.new_request(Resolving::Registry(number));
+                self.outputs.push_back(Output::Resolve { request, host, port });
+            }
+        }
+    }
+
+    fn register_at(&mut self, now: Instant, number: usize, addr: SocketAddr) {
+        match self.typed(addr) {
+            Ok(addr) => {
+                self.ask(addr, Class::Near, Purpose::Register(number));
+            }
+            Err(failure) => self.register_failed(now, number, failure),
+        }
+    }
+
+    /// The registry's name was looked up.
+    pub(super) fn registry_resolved(
+        &mut self,
+        now: Instant,
+        number: usize,
+        result: Result<SocketAddr, Fault>,
+    ) {
+        match result {
+            Ok(addr) => self.register_at(now, number, addr),
+            Err(fault) => {
+                let Some(registry) = self.registries.get(number) else { return };
+                let text = format!("bootstrap {}: {fault}: is the name spelt right?", registry.target);
+                self.register_failed(now, number, Failure::new(Code::Network, text));
+            }
+        }
+    }
+
+    /// What we call ourselves there: the address the registry sees us from, unless we were told another.
+    pub(super) fn registered_as(&self, local: IpAddr) -> SocketAddr {
+        let bound = Some(self.listen.ip()).filter(|ip| !ip.is_unspecified());
+        SocketAddr::new(self.config.announce.or(bound).unwrap_or(local), self.listen.port())
+    }
+
+    /// The registry answered, or did not.
+    pub(super) fn registered(&mut self, now: Instant, number: usize, addr: SocketAddr, answer: Answer) {
+        let Some(registry) = self.registries.get(number) else { return };
+        let target = registry.target.to_string();
+        match answer {
+            Answer::Nodes(nodes) => self.take_in(now, number, addr, &nodes),
+            Answer::Failed(Fault::Refused) => {
+                let text =
+                    format!("bootstrap {target} refused the connection: is ds-bootstrap running there?");
+                self.register_failed(now, number, Failure::new(Code::Network, text));
+            }
+            Answer::TimedOut => {
+                let wait = self.config.limits.register_deadline.as_secs();
+                let text = format!(
+                    "bootstrap {target} did not answer within {wait} s: is the address right, the host up?"
+                );
+                self.register_failed(now, number, Failure::new(Code::Timeout, text));
+            }
+            other => {
+                let failure = other.failure(&format!("bootstrap {target}"));
+                self.register_failed(now, number, failure);
+            }
+        }
+    }
+
+    fn take_in(&mut self, now: Instant, number: usize, addr: SocketAddr, answer: &registry::Answer) {
+        let mut others = 0;
+        for &node in &answer.nodes {
+            match admit(node, Learned::Registry { at: addr.ip() }, &self.here()) {
+                Ok(node) => {
+                    let kept = self.known.learn(node, Via::Registry, now, &self.own, &self.config.limits);
+                    others += usize::from(kept);
+                }
+                Err(refused) => debug!("registry {addr} names {node}: {refused}"),
+            }
+        }
+        if answer.skipped > 0 {
+            debug!("registry {addr}: {} entries are no addresses", answer.skipped);
+        }
+        let (least, most) = self.config.limits.refresh;
+        let due = now + self.between(least, most);
+        self.timers.set(Timer::Refresh(number), due, "refresh registration");
+        let Some(registry) = self.registries.get_mut(number) else { return };
+        let first = !matches!(registry.health, Health::Registered { .. });
+        registry.health = Health::Registered { nodes: others };
+        registry.busy = false;
+        registry.keep = true;
+        registry.failures = 0;
+        let target = registry.target.to_string();
+        let job = registry.job.take();
+        if first {
+            info!("registered at {}; it names {others} other nodes", for_log(&target));
+        }
+        if let Some(job) = job {
+            self.tell(&Event::Registered { bootstrap: target, nodes: others });
+            self.finish(now, job, Ok(()));
+        }
+    }
+
+    fn register_failed(&mut self, now: Instant, number: usize, failure: Failure) {
+        let retry = {
+            let Some(registry) = self.registries.get(number) else { return };
+            let pause = RETRY.0.saturating_mul(1 << registry.failures.min(5)).min(RETRY.1);
+            registry.keep.then_some(pause)
+        };
+        if let Some(pause) = retry {
+            let due = now + self.between(pause * 4 / 5, pause * 6 / 5);
+            self.timers.set(Timer::Refresh(number), due, "retry registration");
+        }
+        let Some(registry) = self.registries.get_mut(number) else { return };
+        registry.busy = false;
+        registry.failures = registry.failures.saturating_add(1);
+        let first = !matches!(registry.health, Health::Failed(_));
+        registry.health = Health::Failed(failure.message.clone());
+        match registry.job.take() {
+            Some(job) => self.finish(now, job, Err(failure)),
+            None if first => warn!("{}; trying again", for_log(&failure.message)),
+            None => {}
+        }
+    }
+
+    /// A number for a question to the driver, and what its answer is for.
+    pub(super) fn new_request(&mut self, purpose: Resolving) -> RequestId {
+        self.last_request = RequestId(self.last_request.0.wrapping_add(1));
+        self.resolving.insert(self.last_request, purpose);
+        self.last_request
+    }
+}

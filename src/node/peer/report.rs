@@ -1,0 +1,292 @@
+//! What the operator is told: each thing once, as a line of text for a person or as a JSON object for a program.
+//! The names of events and fields are an interface (DESIGN.md section 6): add, never rename.
+
+use crate::proto::escape::{for_json, for_terminal};
+use crate::time::Duration;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::net::{IpAddr, SocketAddr};
+
+/// A thing that happened.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(super) enum Event<'a> {
+    /// The node listens.
+    Ready { ip: IpAddr, port: u16, id: Option<&'a str> },
+    /// A row of a node list.
+    Node { ip: IpAddr, port: u16, lists: Vec<&'static str>, alive: bool },
+    /// A row of a file list.
+    File { name: &'a str, size: u64 },
+    /// A node has the file that was searched for.
+    Found { ip: IpAddr, port: u16, name: &'a str },
+    /// A transfer goes on.
+    Progress { name: &'a str, bytes: u64, size: Option<u64> },
+    /// A download is complete and durable.
+    Downloaded { name: &'a str, path: &'a str, bytes: u64, verified: bool },
+    /// A file is shared now.
+    Shared { name: &'a str, bytes: u64 },
+    /// A registry knows us and told us of so many others.
+    Registered { bootstrap: String, nodes: usize },
+    /// Multicast discovery was switched.
+    Multicast { on: bool, interfaces: usize },
+    /// The state of the node.
+    Status(Box<Status>),
+    /// Explanations a person asked for.
+    Help { text: &'a str },
+    /// A command failed.
+    Error { command: &'a str, code: &'static str, message: &'a str },
+    /// A command is over, well or not.
+    Done { command: &'a str },
+}
+
+/// The answer to `status`.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    pub(super) ip: IpAddr,
+    pub(super) port: u16,
+    pub(super) version: &'static str,
+    pub(super) uptime_seconds: u64,
+    pub(super) nodes: usize,
+    pub(super) nodes_bootstrap: usize,
+    pub(super) nodes_multicast: usize,
+    pub(super) multicast: String,
+    pub(super) bootstraps: Vec<String>,
+    pub(super) v1: bool,
+    pub(super) uploads: usize,
+    pub(super) uploaded_bytes: u64,
+    pub(super) downloads: usize,
+    pub(super) downloaded_bytes: u64,
+    pub(super) connections: usize,
+}
+
+impl Event<'_> {
+    /// One JSON object and a newline. Characters that could act on a terminal are written as `\u` escapes.
+    pub(super) fn json(&self) -> String {
+        let mut line = for_json(&serde_json::to_string(self).unwrap_or_default());
+        line.push('\n');
+        line
+    }
+
+    /// A line for a person, or nothing where a person sees it anyway.
+    pub(super) fn text(&self) -> Option<String> {
+        Some(match self {
+            Event::Ready { ip, port, .. } => {
+                format!("ready: this node listens on {}\n", SocketAddr::new(*ip, *port))
+            }
+            Event::Node { ip, port, lists, alive } => format!(
+                "{:<21}  {:<5}  {}\n",
+                SocketAddr::new(*ip, *port).to_string(),
+                if *alive { "alive" } else { "down" },
+                lists.join(", ")
+            ),
+            Event::File { name, size } => format!("{:>9}  {}\n", bytes(*size), for_terminal(name)),
+            Event::Found { ip, port, name } => {
+                format!("found {} at {}\n", for_terminal(name), SocketAddr::new(*ip, *port))
+            }
+            Event::Downloaded { name, path, bytes: n, verified } => {
+                let check =
+                    if *verified { "verified" } else { "not verified: the old protocol has no checksum" };
+                format!(
+                    "downloaded {} ({}, {check}) to {}\n",
+                    for_terminal(name),
+                    bytes(*n),
+                    for_terminal(path)
+                )
+            }
+            Event::Shared { name, bytes: n } => format!("shared as {} ({})\n", for_terminal(name), bytes(*n)),
+            Event::Registered { bootstrap, nodes } => {
+                let others = plural(*nodes, "other node", "other nodes");
+                format!("registered at bootstrap {}; it names {others}\n", for_terminal(bootstrap))
+            }
+            Event::Multicast { on: true, interfaces } => {
+                format!("multicast is on, on {}\n", plural(*interfaces, "interface", "interfaces"))
+            }
+            Event::Multicast { on: false, .. } => "multicast is off\n".to_owned(),
+            Event::Status(status) => status.text(),
+            Event::Help { text } => (*text).to_owned(),
+            Event::Error { message, .. } => format!("error: {message}\n"),
+            Event::Progress { .. } | Event::Done { .. } => return None,
+        })
+    }
+}
+
+impl Status {
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let mut row = |name: &str, value: &dyn std::fmt::Display| {
+            let _ = writeln!(text, "{name:<12} {value}");
+        };
+        row("node", &SocketAddr::new(self.ip, self.port));
+        row("version", &self.version);
+        row("up", &clock(Duration::from_secs(self.uptime_seconds)));
+        let lists = format!(
+            "{} ({} bootstrap, {} multicast)",
+            self.nodes, self.nodes_bootstrap, self.nodes_multicast
+        );
+        row("nodes", &lists);
+        row("multicast", &self.multicast);
+        for bootstrap in &self.bootstraps {
+            row("bootstrap", &for_terminal(bootstrap));
+        }
+        row("old protocol", &if self.v1 { "on" } else { "off" });
+        row("uploads", &format!("{} running, {} in all", self.uploads, bytes(self.uploaded_bytes)));
+        row("downloads", &format!("{} running, {} in all", self.downloads, bytes(self.downloaded_bytes)));
+        row("connections", &self.connections);
+        text
+    }
+}
+
+/// A failed command: what scripts decide by, and the sentence a person reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) code: Code,
+    pub(super) message: String,
+}
+
+impl Failure {
+    pub(super) fn new(code: Code, message: impl Into<String>) -> Failure {
+        Failure { code, message: message.into() }
+    }
+}
+
+/// Why a command failed, as in the exit status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Code {
+    Other,
+    Usage,
+    NotFound,
+    Refused,
+    Network,
+    Timeout,
+    NoSpace,
+    Io,
+    Interrupted,
+}
+
+impl Code {
+    /// The name in `--json`.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Code::Other => "other",
+            Code::Usage => "usage",
+            Code::NotFound => "not_found",
+            Code::Refused => "refused",
+            Code::Network => "network",
+            Code::Timeout => "timeout",
+            Code::NoSpace => "no_space",
+            Code::Io => "io",
+            Code::Interrupted => "interrupted",
+        }
+    }
+
+    /// The exit status of a script that stops at this failure.
+    pub(super) fn status(self) -> u8 {
+        match self {
+            Code::Other => 1,
+            Code::Usage => 2,
+            Code::NotFound => 3,
+            Code::Refused => 5,
+            Code::Network => 6,
+            Code::Timeout => 7,
+            Code::NoSpace => 9,
+            Code::Io => 12,
+            Code::Interrupted => 130,
+        }
+    }
+}
+
+/// A number of bytes as people read it.
+pub(super) fn bytes(n: u64) -> String {
+    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
+    if n < 1000 {
+        return format!("{n} B");
+    }
+    let mut value = n as f64;
+    let mut unit = "B";
+    for next in UNITS {
+        // 999.95 would print as 1000.0.
+        if value < 999.95 {
+            break;
+        }
+        value /= 1000.0;
+        unit = next;
+    }
+    format!("{value:.1} {unit}")
+}
+
+/// A length of time as `m:ss` or `h:mm:ss`.
+pub(super) fn clock(time: Duration) -> String {
+    let s = time.as_secs();
+    if s < 3600 {
+        format!("{}:{:02}", s / 60, s % 60)
+    } else {
+        format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+    }
+}
+
+/// `1 node`, `2 nodes`.
+pub(super) fn plural(n: usize, one: &str, many: &str) -> String {
+    format!("{n} {}", if n == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_have_the_names_that_were_promised() {
+        let ip: IpAddr = "10.0.0.5".parse().unwrap();
+        let cases = [
+            (
+                Event::Ready { ip, port: 9000, id: None },
+                r#"{"event":"ready","ip":"10.0.0.5","port":9000,"id":null}"#,
+            ),
+            (
+                Event::Node { ip, port: 1, lists: vec!["bootstrap", "multicast"], alive: true },
+                r#"{"event":"node","ip":"10.0.0.5","port":1,"lists":["bootstrap","multicast"],"alive":true}"#,
+            ),
+            (Event::File { name: "a", size: 3 }, r#"{"event":"file","name":"a","size":3}"#),
+            (
+                Event::Found { ip, port: 1, name: "a" },
+                r#"{"event":"found","ip":"10.0.0.5","port":1,"name":"a"}"#,
+            ),
+            (
+                Event::Progress { name: "a", bytes: 1, size: None },
+                r#"{"event":"progress","name":"a","bytes":1,"size":null}"#,
+            ),
+            (
+                Event::Downloaded { name: "a", path: "downloads/a", bytes: 1, verified: false },
+                r#"{"event":"downloaded","name":"a","path":"downloads/a","bytes":1,"verified":false}"#,
+            ),
+            (
+                Event::Error { command: "get", code: Code::NotFound.name(), message: "no" },
+                r#"{"event":"error","command":"get","code":"not_found","message":"no"}"#,
+            ),
+            (Event::Done { command: "get" }, r#"{"event":"done","command":"get"}"#),
+        ];
+        for (event, json) in cases {
+            assert_eq!(event.json(), format!("{json}\n"));
+        }
+    }
+
+    #[test]
+    fn names_cannot_act_on_a_terminal_in_either_form() {
+        let evil = "a\u{1b}]0;x\u{7}\u{9b}31m\u{202e}b\n";
+        for text in
+            [Event::File { name: evil, size: 0 }.json(), Event::File { name: evil, size: 0 }.text().unwrap()]
+        {
+            let body = text.strip_suffix('\n').unwrap();
+            assert!(!body.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+        }
+        let back: serde_json::Value =
+            serde_json::from_str(&Event::File { name: evil, size: 0 }.json()).unwrap();
+        assert_eq!(back["name"], evil);
+    }
+
+    #[test]
+    fn sizes_and_times_read_well() {
+        let sizes = [0, 999, 1000, 999_949, 999_950, 1_500_000, u64::MAX].map(bytes);
+        assert_eq!(sizes, ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "1.5 MB", "18446.7 PB"]);
+        assert_eq!([5, 65, 3725].map(|s| clock(Duration::from_secs(s))), ["0:05", "1:05", "1:02:05"]);
+    }
+}

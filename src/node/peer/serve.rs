@@ -1,0 +1,361 @@
+//! The server's side of v1: one request a connection, answered with a word or with a file.
+
+use super::{Conn, Owner, Peer, Timer};
+use crate::machine::{ConnId, Dir, Fault, FileId, ListenerId, Output, Received, Transmit};
+use crate::node::outgoing::Outgoing;
+use crate::node::pace::Pace;
+use crate::proto::escape::for_log;
+use crate::proto::json::{FirstByte, JsonError, ObjectScanner, Scan, first_byte};
+use crate::proto::name::check_name;
+use crate::proto::v1::{self, Refusal, Request};
+use crate::time::Instant;
+use log::{debug, info};
+use std::net::SocketAddr;
+
+/// Sockets kept back for telling callers that there is no room.
+pub(super) const BUSY_RESERVE: usize = 16;
+
+/// A connection that came in.
+#[derive(Debug)]
+pub(super) struct Serve {
+    peer: SocketAddr,
+    accepted: Instant,
+    /// It made a valid request.
+    valid: bool,
+    /// The peer finished sending.
+    eof: bool,
+    /// Bytes thrown away after the request.
+    discarded: usize,
+    /// The file it asked for, while it is open.
+    file: Option<FileId>,
+    /// It holds one of its source's upload slots.
+    slot: bool,
+    state: State,
+}
+
+/// Reading → Opening → Sending → Lingering; refusals skip Opening.
+#[derive(Debug)]
+enum State {
+    /// The request comes in.
+    Reading(ObjectScanner),
+    /// The file is looked for.
+    Opening { name: String, download: bool },
+    /// The answer goes out; `upload` names the file if it is one.
+    Sending { out: Outgoing, upload: Option<String>, pace: Pace },
+    /// The answer is out; the peer gets time to read it before the connection closes.
+    Lingering,
+}
+
+/// Why a connection of the server's side ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// Answered, and read by the peer or long enough open.
+    Answered,
+    /// Opened and closed without a byte: somebody's liveness probe.
+    Probed,
+    /// No whole request in time.
+    RequestTimeout,
+    /// The peer takes the answer too slowly.
+    SlowReader,
+    /// The file ended early or could not be read: the peer must not take what it has for the whole.
+    FileBroken(Fault),
+    /// The old protocol is switched off.
+    V1Off,
+    /// Binary from the first byte on.
+    NotV1,
+    /// Made room for somebody else.
+    Evicted,
+}
+
+impl Leave {
+    /// Whether the peer has to see that the answer is not whole.
+    fn resets(self) -> bool {
+        matches!(self, Leave::SlowReader | Leave::FileBroken(_))
+    }
+}
+
+impl Peer {
+    /// A connection came in.
+    pub(super) fn accept(&mut self, now: Instant, _: ListenerId, peer: SocketAddr) -> Option<ConnId> {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        if self.stopping {
+            return None;
+        }
+        if self.room() == 0 {
+            self.evict_oldest_silent(now);
+        }
+        let busy = self.room() == 0;
+        let room = if busy {
+            (self.config.limits.conns + BUSY_RESERVE).saturating_sub(self.sockets)
+        } else {
+            self.room()
+        };
+        if !self.gate.enter(peer.ip(), room, &self.config.limits, &mut self.rng) {
+            return None;
+        }
+        let scanner = ObjectScanner::new(self.config.limits.request_max);
+        let serve = Serve {
+            peer,
+            accepted: now,
+            valid: false,
+            eof: false,
+            discarded: 0,
+            file: None,
+            slot: false,
+            state: State::Reading(scanner),
+        };
+        let conn = ConnId(self.conns.insert(Conn::Serve(serve)));
+        self.sockets += 1;
+        if busy {
+            self.answer(now, conn, Refusal::Busy.text());
+        } else {
+            self.timers.set(Timer::Conn(conn), now + self.config.limits.request_deadline, "request");
+        }
+        Some(conn)
+    }
+
+    /// No room: the longest waiting connection without a request goes.
+    fn evict_oldest_silent(&mut self, now: Instant) {
+        let silent = self.conns.iter().filter_map(|(id, conn)| match conn {
+            Conn::Serve(Serve { state: State::Reading(_), accepted, .. }) => Some((*accepted, id)),
+            _ => None,
+        });
+        if let Some((_, id)) = silent.min() {
+            self.leave(now, ConnId(id), Leave::Evicted);
+        }
+    }
+
+    pub(super) fn serve_recv(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) -> Received {
+        let all = Received { consumed: bytes.len(), ..Received::default() };
+        let limit = self.config.limits.linger_bytes;
+        let v1 = self.config.v1;
+        let Some(Conn::Serve(serve)) = self.conns.get_mut(conn.0) else { return all };
+        let State::Reading(scanner) = &mut serve.state else {
+            // Bytes after the request are nobody's; past the limit they stay in the kernel.
+            serve.discarded += bytes.len();
+            return Received { pause: serve.discarded > limit, ..all };
+        };
+        if scanner.is_empty() {
+            match bytes.first().map(|&b| first_byte(b)) {
+                Some(FirstByte::V2 | FirstByte::Other) => {
+                    self.leave(now, conn, Leave::NotV1);
+                    return all;
+                }
+                Some(_) if !v1 => {
+                    self.leave(now, conn, Leave::V1Off);
+                    return all;
+                }
+                _ => {}
+            }
+        }
+        match scanner.push(bytes) {
+            Scan::More => {}
+            Scan::Bad(error) => self.refuse_scan(now, conn, error),
+            Scan::Complete => {
+                let request = v1::parse_request(scanner.object(), &self.config.v1_secret);
+                self.request(now, conn, request);
+            }
+        }
+        all
+    }
+
+    fn refuse_scan(&mut self, now: Instant, conn: ConnId, error: JsonError) {
+        debug!("{conn:?}: not a request: {error}");
+        self.answer(now, conn, Refusal::from(error).text());
+    }
+
+    /// The whole request is here.
+    fn request(&mut self, now: Instant, conn: ConnId, request: Result<Request, Refusal>) {
+        let (name, download) = match request {
+            Ok(Request::Search { name }) => (name, false),
+            Ok(Request::Download { name }) => (name, true),
+            Err(refusal) => return self.answer(now, conn, refusal.text()),
+        };
+        let Some(serve) = self.serve_mut(conn) else { return };
+        let ip = serve.peer.ip();
+        if !std::mem::replace(&mut serve.valid, true) {
+            self.gate.authenticated(ip);
+        }
+        if check_name(&name).is_err() {
+            let text = if download { Refusal::NoSuchFile.text() } else { v1::NOT_FOUND };
+            return self.answer(now, conn, text);
+        }
+        let limits = &self.config.limits;
+        let theirs = self.uploads.get(&ip).copied().unwrap_or(0);
+        let crowded = download && !ip.is_loopback() && theirs >= limits.uploads_per_ip;
+        if crowded || self.files.len() >= limits.open_files {
+            return self.answer(now, conn, Refusal::Busy.text());
+        }
+        if download {
+            *self.uploads.entry(ip).or_default() += 1;
+        }
+        self.timers.set(Timer::Conn(conn), now + self.config.limits.drain_interval, "open");
+        let file = FileId(self.files.insert(Owner::Serve(conn)));
+        self.outputs.push_back(Output::OpenFile { file, dir: Dir::Shared, name: name.clone() });
+        if let Some(serve) = self.serve_mut(conn) {
+            serve.file = Some(file);
+            serve.slot = download;
+            serve.state = State::Opening { name, download };
+        }
+    }
+
+    /// The file that `conn` asked for is open.
+    pub(super) fn serve_opened(&mut self, now: Instant, conn: ConnId, size: u64) {
+        let pace = Pace::new(now, self.config.limits.drain_interval);
+        let Some(serve) = self.serve_mut(conn) else { return };
+        let State::Opening { name, download } = &mut serve.state else { return };
+        let (Some(file), true) = (serve.file, *download) else {
+            self.release(conn);
+            return self.answer(now, conn, v1::FOUND);
+        };
+        let upload = Some(std::mem::take(name));
+        serve.state = State::Sending { out: Outgoing::file(file, size), upload, pace };
+        self.timers.set(Timer::Conn(conn), pace.next_look(now), "drain");
+        self.outputs.push_back(Output::Wake { conn });
+        self.finish_if_sent(now, conn);
+    }
+
+    /// The file that `conn` asked for cannot be opened, or not be read on. Its id is free if `fatal`.
+    pub(super) fn serve_file_failed(&mut self, now: Instant, conn: ConnId, fault: Fault, fatal: bool) {
+        let Some(serve) = self.serve_mut(conn) else { return };
+        if fatal {
+            serve.file = None;
+        }
+        match &serve.state {
+            State::Opening { download, .. } => {
+                let text = match (fault, download) {
+                    (Fault::TooManyOpen | Fault::NoMemory, _) => Refusal::Busy.text(),
+                    (_, true) => Refusal::NoSuchFile.text(),
+                    (_, false) => v1::NOT_FOUND,
+                };
+                self.release(conn);
+                self.answer(now, conn, text);
+            }
+            State::Sending { upload: Some(name), .. } => {
+                info!("upload of {} broken off: {fault}", for_log(name));
+                self.leave(now, conn, Leave::FileBroken(fault));
+            }
+            State::Sending { .. } | State::Reading(_) | State::Lingering => {}
+        }
+    }
+
+    /// Sends a short text as the whole answer.
+    fn answer(&mut self, now: Instant, conn: ConnId, text: &str) {
+        let pace = Pace::new(now, self.config.limits.drain_interval);
+        let Some(serve) = self.serve_mut(conn) else { return };
+        serve.state = State::Sending { out: Outgoing::bytes(text), upload: None, pace };
+        self.timers.set(Timer::Conn(conn), pace.next_look(now), "drain");
+        self.outputs.push_back(Output::Wake { conn });
+    }
+
+    pub(super) fn serve_sent(&mut self, now: Instant, conn: ConnId, n: usize) {
+        let Some(Serve { state: State::Sending { out, pace, upload }, .. }) = self.serve_mut(conn) else {
+            return;
+        };
+        out.sent(n);
+        pace.add(n as u64);
+        if upload.is_some() {
+            self.totals.uploaded += n as u64;
+        }
+        self.finish_if_sent(now, conn);
+    }
+
+    fn finish_if_sent(&mut self, now: Instant, conn: ConnId) {
+        let Some(serve) = self.serve_mut(conn) else { return };
+        let State::Sending { out, upload, pace } = &serve.state else { return };
+        if !out.is_empty() {
+            return;
+        }
+        if let Some(name) = upload {
+            info!("sent {} to {} ({} bytes)", for_log(name), serve.peer, pace.moved());
+        }
+        let eof = serve.eof;
+        serve.state = State::Lingering;
+        self.release(conn);
+        self.outputs.push_back(Output::Shutdown { conn });
+        if eof {
+            self.leave(now, conn, Leave::Answered);
+        } else {
+            self.timers.set(Timer::Conn(conn), now + self.config.limits.linger, "linger");
+        }
+    }
+
+    /// The peer finished sending.
+    pub(super) fn serve_eof(&mut self, now: Instant, conn: ConnId) {
+        let Some(serve) = self.serve_mut(conn) else { return };
+        serve.eof = true;
+        match &serve.state {
+            State::Reading(scanner) if scanner.is_empty() => self.leave(now, conn, Leave::Probed),
+            State::Reading(_) => self.answer(now, conn, Refusal::NotJson.text()),
+            State::Opening { .. } | State::Sending { .. } => {}
+            State::Lingering => self.leave(now, conn, Leave::Answered),
+        }
+    }
+
+    pub(super) fn serve_timeout(&mut self, now: Instant, conn: ConnId) {
+        let limits = self.config.limits.clone();
+        let Some(serve) = self.serve_mut(conn) else { return };
+        match &mut serve.state {
+            State::Reading(_) => self.leave(now, conn, Leave::RequestTimeout),
+            // The disk is slow, not the peer.
+            State::Opening { .. } => self.timers.set(Timer::Conn(conn), now + limits.drain_interval, "open"),
+            State::Sending { pace, .. } => match pace.look(now, &limits) {
+                Ok(next) => self.timers.set(Timer::Conn(conn), next, "drain"),
+                Err(_) => self.leave(now, conn, Leave::SlowReader),
+            },
+            State::Lingering => self.leave(now, conn, Leave::Answered),
+        }
+    }
+
+    pub(super) fn serve_transmit(serve: &Serve) -> Option<Transmit<'_>> {
+        match &serve.state {
+            State::Sending { out, .. } => out.transmit(),
+            _ => None,
+        }
+    }
+
+    /// We end the connection.
+    fn leave(&mut self, now: Instant, conn: ConnId, why: Leave) {
+        let Some(serve) = self.serve_mut(conn) else { return };
+        let peer = serve.peer;
+        match why {
+            Leave::V1Off => self.say_rarely(now, "old peer, and v1 is off", peer),
+            Leave::NotV1 => self.say_rarely(now, "another protocol on the peer port", peer),
+            _ => debug!("{conn:?} from {peer} ends: {why:?}"),
+        }
+        self.serve_gone(conn);
+        self.outputs.push_back(Output::Close { conn, reset: why.resets() });
+    }
+
+    /// The connection is gone, whoever ended it: everything it held is given back.
+    pub(super) fn serve_gone(&mut self, conn: ConnId) {
+        self.release(conn);
+        if let Some(Conn::Serve(serve)) = self.conns.remove(conn.0) {
+            self.gate.leave(serve.peer.ip(), !serve.valid);
+            self.timers.cancel(Timer::Conn(conn));
+            self.socket_closed();
+        }
+    }
+
+    /// Gives back the file and the upload slot of `conn`, if it holds them.
+    fn release(&mut self, conn: ConnId) {
+        let Some(serve) = self.serve_mut(conn) else { return };
+        let (file, slot) = (serve.file.take(), std::mem::take(&mut serve.slot));
+        let ip = serve.peer.ip();
+        if let Some(file) = file {
+            self.close_file(file);
+        }
+        if slot && self.uploads.get(&ip) == Some(&1) {
+            self.uploads.remove(&ip);
+        } else if slot {
+            self.uploads.entry(ip).and_modify(|n| *n -= 1);
+        }
+    }
+
+    fn serve_mut(&mut self, conn: ConnId) -> Option<&mut Serve> {
+        match self.conns.get_mut(conn.0) {
+            Some(Conn::Serve(serve)) => Some(serve),
+            _ => None,
+        }
+    }
+}
