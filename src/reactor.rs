@@ -1,1 +1,372 @@
-//! Stub.
+//! The driver of the real world: one thread, one poll, real sockets, files and clock behind a [`Machine`].
+//!
+//! One turn of the loop, in this order: timers, datagrams, accepts, answers to what the node asked for, connections
+//! that are ready (what is small first, then bulk up to a quantum), the operator's streams, a slice of copying and
+//! of listing; then the poll, which waits only if nothing of all that was left undone. Each part has a budget. Files
+//! under `reactor/` hold one part each; this one holds the loop and knows nothing of what the node is for.
+
+mod beneath;
+mod buffer;
+mod clock;
+mod datagrams;
+mod files;
+mod folders;
+mod import;
+mod interfaces;
+mod listing;
+pub mod log;
+mod outlet;
+mod place;
+mod signals;
+mod sockets;
+mod state;
+mod stdio;
+mod table;
+mod token;
+mod turns;
+
+pub use folders::StartError;
+
+use crate::config::{Folders, Limits};
+use crate::machine::{ConnId, Fault, FileId, Input, Interface, ListenerId, Machine, Output, SLEEP_MAX};
+use crate::time::Duration;
+use mio::{Events, Poll};
+use rustix::fd::OwnedFd;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+use token::Source;
+
+/// Events taken from one poll.
+const EVENTS: usize = 1024;
+
+/// The reactor. One per process in earnest; tests run several on threads of their own.
+pub struct Reactor {
+    poll: Poll,
+    events: Events,
+    clock: clock::Clock,
+    limits: Limits,
+    listeners: BTreeMap<ListenerId, sockets::Listener>,
+    accept_pause: sockets::AcceptPause,
+    streams: table::Table<sockets::Stream>,
+    /// Ready connections whose last turn moved little, or none yet; and those whose moved much.
+    small: VecDeque<ConnId>,
+    bulk: VecDeque<ConnId>,
+    /// Connections that ended while the node must not be called.
+    failed: Vec<(ConnId, Fault)>,
+    discovery: Option<datagrams::Discovery>,
+    folders: Option<folders::FolderHandles>,
+    files: table::Table<files::OpenFile>,
+    imports: VecDeque<FileId>,
+    listings: VecDeque<listing::Listing>,
+    state: state::StateFolder,
+    stdio: stdio::Stdio,
+    signals: Option<signal_hook_mio::v1_0::Signals>,
+    buffer: buffer::PageBuffer,
+    /// What outputs brought about, told to the node from the loop and never from inside an output.
+    answers: VecDeque<Answer>,
+    exit: Option<u8>,
+    stats: Stats,
+}
+
+/// What the loop did so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Turns of the loop.
+    pub polls: u64,
+    /// Of those, the ones that waited: wake-ups.
+    pub waits: u64,
+    /// Events of connections that were closed already.
+    pub stale_events: u64,
+    /// Connections accepted.
+    pub accepts: u64,
+    /// Accepts that failed.
+    pub accept_errors: u64,
+    /// Datagrams shown to the node.
+    pub datagrams: u64,
+    /// Datagrams too long, empty, or lost to an error.
+    pub datagrams_dropped: u64,
+    /// Datagrams the kernel would not send.
+    pub datagrams_unsent: u64,
+    /// Bytes sent on TCP.
+    pub bytes_sent: u64,
+    /// Bytes of bodies stored in files.
+    pub bytes_stored: u64,
+    /// TCP connections open now.
+    pub streams: usize,
+    /// Files open now.
+    pub files: usize,
+}
+
+#[derive(Debug)]
+enum Answer {
+    Input(Input<'static>),
+    Interfaces(Vec<Interface>),
+}
+
+/// A part of the receive buffer as seen from a phase (see `buffer.rs`).
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    phase: usize,
+    start: usize,
+    end: usize,
+}
+
+/// Raises the number of descriptors the process may open as far as it is allowed to; gives that number, for
+/// [`Limits::within_descriptors`].
+pub fn raise_descriptor_limit() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(errno) = setrlimit(Resource::Nofile, raised) {
+            ::log::debug!("the limit of open files stays as it is: {errno}");
+        }
+    }
+    let current = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(current).unwrap_or(usize::MAX)
+}
+
+impl Reactor {
+    /// Makes and opens the folders, locks the state folder, removes what an earlier run left.
+    ///
+    /// # Errors
+    /// A sentence that names the folder and what to do.
+    pub fn new(folders: &Folders, limits: &Limits) -> Result<Reactor, StartError> {
+        raise_descriptor_limit();
+        let state = state::StateFolder::open(&folders.state)?;
+        #[allow(clippy::disallowed_methods)] // not a setting: what must not be shared
+        let home = std::env::var_os("HOME").map(PathBuf::from);
+        let handles = match &folders.files {
+            Some(files) => Some(folders::FolderHandles::open(files, &folders.state, home.as_deref())?),
+            None => None,
+        };
+        Ok(Reactor {
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS),
+            clock: clock::Clock::new(),
+            limits: limits.clone(),
+            listeners: BTreeMap::new(),
+            accept_pause: sockets::AcceptPause::default(),
+            streams: table::Table::new(),
+            small: VecDeque::new(),
+            bulk: VecDeque::new(),
+            failed: Vec::new(),
+            discovery: None,
+            folders: handles,
+            files: table::Table::new(),
+            imports: VecDeque::new(),
+            listings: VecDeque::new(),
+            state,
+            stdio: stdio::Stdio::default(),
+            signals: None,
+            buffer: buffer::PageBuffer::new(limits.run_chunks),
+            answers: VecDeque::new(),
+            exit: None,
+            stats: Stats::default(),
+        })
+    }
+
+    /// Other streams for the console than descriptors 0, 1 and 2.
+    #[must_use]
+    pub fn with_stdio(mut self, stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd) -> Reactor {
+        self.stdio.given = Some([stdin, stdout, stderr]);
+        self
+    }
+
+    /// Standard input is never touched: a daemon in the background would be stopped by its terminal.
+    #[must_use]
+    pub fn without_stdin(mut self) -> Reactor {
+        self.stdio.unread = true;
+        self
+    }
+
+    /// What the loop did so far.
+    pub fn stats(&self) -> Stats {
+        Stats { streams: self.streams.len(), files: self.files.len(), ..self.stats }
+    }
+
+    /// Runs `machine` until it asks to end; then flushes the console, closes everything and gives the exit status.
+    ///
+    /// # Errors
+    /// The poll itself failed: nothing can go on without it.
+    pub fn run(&mut self, machine: &mut dyn Machine) -> io::Result<u8> {
+        self.drain(machine);
+        loop {
+            self.serve(machine);
+            if let Some(status) = self.exit {
+                self.flush_console(machine);
+                self.close_all();
+                return Ok(status);
+            }
+            self.wait(machine)?;
+        }
+    }
+
+    /// One turn of everything that waits, each within its budget.
+    fn serve(&mut self, machine: &mut dyn Machine) {
+        if let Some(wall) = self.clock.wall_if_set() {
+            self.tell(machine, Input::WallClock(wall));
+        }
+        let now = self.clock.now();
+        if machine.poll_timeout().is_some_and(|deadline| deadline.at <= now) {
+            self.tell(machine, Input::Timeout);
+        }
+        self.signals_turn(machine);
+        self.datagrams_turn(machine);
+        self.accept_turn(machine);
+        self.answers_turn(machine);
+        self.serve_ready(machine);
+        self.stdio_turn(machine);
+        self.import_slice();
+        self.listing_slice();
+    }
+
+    /// Polls; waits only if no part of the turn was left undone, and not past the node's deadline.
+    fn wait(&mut self, machine: &mut dyn Machine) -> io::Result<()> {
+        let timeout = self.sleep(machine);
+        self.stats.polls += 1;
+        self.stats.waits += u64::from(!timeout.is_zero());
+        match self.poll.poll(&mut self.events, Some(timeout)) {
+            Ok(()) => {}
+            // hostile: 192
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        let mut events = std::mem::replace(&mut self.events, Events::with_capacity(0));
+        for event in &events {
+            self.handle_event(event);
+        }
+        std::mem::swap(&mut self.events, &mut events);
+        Ok(())
+    }
+
+    fn handle_event(&mut self, event: &mio::event::Event) {
+        match token::source(event.token()) {
+            Source::Conn(index, generation) => {
+                match self.streams.id_at(index, generation, token::GENERATION_MASK) {
+                    Some(id) => self.stream_event(ConnId(id), event),
+                    // hostile: 186. Closed earlier in this batch, its slot perhaps another's by now.
+                    None => self.stats.stale_events += 1,
+                }
+            }
+            Source::Listener(id) => {
+                if let Some(listener) = self.listeners.get_mut(&id) {
+                    listener.pending = true;
+                }
+            }
+            Source::Discovery => self.discovery_event(),
+            Source::Signals => {}
+            console @ (Source::Stdin | Source::Stdout | Source::Stderr) => self.stdio.event(console),
+            Source::Unknown => self.stats.stale_events += 1,
+        }
+    }
+
+    fn sleep(&mut self, machine: &mut dyn Machine) -> Duration {
+        let undone = !self.answers.is_empty()
+            || !self.small.is_empty()
+            || !self.bulk.is_empty()
+            || !self.failed.is_empty()
+            || !self.imports.is_empty()
+            || !self.listings.is_empty()
+            || self.accept_waits()
+            || self.discovery_waits()
+            || self.stdio.waits();
+        if undone {
+            return Duration::ZERO;
+        }
+        let now = self.clock.now();
+        let mut at = now + SLEEP_MAX;
+        if let Some(deadline) = machine.poll_timeout() {
+            at = at.min(deadline.at);
+        }
+        if let Some(retry) = self.accept_pause.until {
+            at = at.min(retry);
+        }
+        clock::poll_timeout(now, at.max(now))
+    }
+
+    fn tell(&mut self, machine: &mut dyn Machine, input: Input<'_>) {
+        machine.handle_input(self.clock.now(), input);
+        self.drain(machine);
+    }
+
+    /// The answers there are now; those that come of them wait for the next turn.
+    fn answers_turn(&mut self, machine: &mut dyn Machine) {
+        for _ in 0..self.answers.len() {
+            match self.answers.pop_front() {
+                Some(Answer::Input(input)) => self.tell(machine, input),
+                Some(Answer::Interfaces(list)) => self.tell(machine, Input::Interfaces(&list)),
+                None => return,
+            }
+        }
+    }
+
+    fn drain(&mut self, machine: &mut dyn Machine) {
+        while let Some(output) = machine.poll_output() {
+            self.execute(output);
+        }
+    }
+
+    fn execute(&mut self, output: Output) {
+        match output {
+            Output::Listen { listener, addr } => self.listen(listener, addr),
+            Output::CloseListener { listener } => self.close_listener(listener),
+            Output::Connect { conn, addr } => self.connect(conn, addr),
+            Output::Wake { conn } => self.wake(conn),
+            Output::Resume { conn } => self.resume(conn),
+            Output::Shutdown { conn } => self.half_close(conn),
+            Output::Close { conn, reset } => self.close(conn, reset),
+            Output::OpenConsole { console, notes } => self.open_console(console, notes),
+            Output::OpenDiscovery { group } => self.open_discovery(group),
+            Output::CloseDiscovery => self.close_discovery(),
+            Output::ListInterfaces => self.answers.push_back(Answer::Interfaces(interfaces::list())),
+            Output::JoinGroup { interface, addr } => self.join_group(interface, addr),
+            Output::LeaveGroup { interface, addr } => self.leave_group(interface, addr),
+            Output::SendDatagram { interface, addr, bytes } => self.send_datagram(interface, addr, &bytes),
+            Output::OpenFile { file, dir, name } => self.open_file(file, dir, &name),
+            Output::CreateFile { file, name } => self.create_file(file, &name),
+            Output::CommitFile { file, name } => self.commit_file(file, &name),
+            Output::DiscardFile { file } | Output::CloseFile { file } => self.end_file(file),
+            Output::ImportFile { file, source, name } => self.import_file(file, &source, &name),
+            Output::ListFiles { request, dir } => self.list_files(request, dir),
+            Output::LoadState { slot, max } => {
+                let content = self.state.load(slot, max);
+                self.answer(Input::StateLoaded { slot, content });
+            }
+            Output::SaveState { content } => {
+                let result = self.state.save(&content);
+                self.answer(Input::StateSaved { result });
+            }
+            Output::QuarantineState { slot } => self.state.quarantine(slot),
+            Output::Resolve { request, host, port } => {
+                let result = resolve(&host, port);
+                self.answer(Input::Resolved { request, result });
+            }
+            Output::Exit { status } => self.exit = Some(status),
+        }
+    }
+
+    fn close_all(&mut self) {
+        self.close_discovery();
+        self.listeners.clear();
+        drop(self.streams.drain());
+        self.remove_unfinished();
+    }
+}
+
+/// Waits for the system's resolver, as long as that takes: only for names the operator typed.
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, Fault> {
+    let found: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(|_| Fault::UnknownHost)?.collect();
+    let v4 = found.iter().find(|addr| addr.is_ipv4());
+    v4.or(found.first()).copied().ok_or(Fault::UnknownHost)
+}
+
+/// 16 hex digits that nobody can guess.
+fn random_hex() -> String {
+    let mut bytes = [0; 8];
+    // Never short for so few bytes; a name that is taken is refused by O_EXCL anyway.
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    format!("{:016x}", u64::from_ne_bytes(bytes))
+}

@@ -1,0 +1,215 @@
+//! Names resolved beneath an open folder, no link on the way: by the kernel where it can, else component by component.
+
+use crate::machine::Fault;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{fstat, mkdirat, openat, openat2, statat};
+use rustix::io::Errno;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Set once the kernel has refused `openat2` as such (before 5.6, or a sandbox).
+static WALK: AtomicBool = AtomicBool::new(false);
+
+const PATH: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+/// Never blocks on a FIFO, never takes a terminal.
+const FILE: OFlags = OFlags::RDONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
+
+pub(super) fn fault(errno: Errno) -> Fault {
+    Fault::of(&io::Error::from(errno))
+}
+
+pub(super) fn is_regular(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
+}
+
+pub(super) fn size_of(stat: &Stat) -> u64 {
+    u64::try_from(stat.st_size).unwrap_or(0)
+}
+
+/// Opens a regular file for reading. What is not one is found out by a descriptor without effects, before anything
+/// is opened in earnest; and once more after it, because the name may mean something else by then.
+pub(super) fn open_file(dir: BorrowedFd<'_>, name: &str) -> Result<(OwnedFd, Stat), Fault> {
+    if !is_relative(name) {
+        return Err(Fault::NotFound);
+    }
+    let look = open(dir, name, PATH).map_err(fault)?;
+    if !is_regular(&fstat(&look).map_err(fault)?) {
+        return Err(Fault::NotRegular);
+    }
+    let file = open(dir, name, FILE).map_err(fault)?;
+    let stat = fstat(&file).map_err(fault)?;
+    if is_regular(&stat) { Ok((file, stat)) } else { Err(Fault::NotRegular) }
+}
+
+/// Opens a folder; the empty name is `dir` itself.
+pub(super) fn open_folder(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Fault> {
+    if name.is_empty() {
+        return openat(dir, ".", FOLDER, Mode::empty()).map_err(fault);
+    }
+    if !is_relative(name) {
+        return Err(Fault::NotFound);
+    }
+    open(dir, name, FOLDER).map_err(fault)
+}
+
+/// Makes the folders above the last component of `name` where they are missing. Gives the folder that is to hold
+/// it, the last component, and the folders that got a new entry.
+pub(super) fn make_parents<'a>(
+    dir: BorrowedFd<'_>,
+    name: &'a str,
+) -> Result<(OwnedFd, &'a str, Vec<OwnedFd>), Fault> {
+    if !is_relative(name) {
+        return Err(Fault::NotFound);
+    }
+    let (parents, last) = name.rsplit_once('/').unwrap_or(("", name));
+    let mut folder = open_folder(dir, "")?;
+    let mut changed = Vec::new();
+    for component in parents.split('/').filter(|component| !component.is_empty()) {
+        let made = match mkdirat(&folder, component, Mode::from_raw_mode(0o755)) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(errno) => return Err(fault(errno)),
+        };
+        let next = openat(&folder, component, FOLDER, Mode::empty()).map_err(fault)?;
+        let parent = std::mem::replace(&mut folder, next);
+        if made {
+            changed.push(parent);
+        }
+    }
+    Ok((folder, last, changed))
+}
+
+/// Components joined by single slashes, none of them empty or dots.
+fn is_relative(name: &str) -> bool {
+    !name.contains('\0') && name.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+fn open(dir: BorrowedFd<'_>, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+    if !WALK.load(Ordering::Relaxed) {
+        let rules = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match openat2(dir, name, flags, Mode::empty(), rules) {
+            // A sandbox says EPERM; the walk tells whether it meant the call or the file.
+            Err(Errno::NOSYS) => WALK.store(true, Ordering::Relaxed),
+            Err(Errno::PERM) => {}
+            result => return result,
+        }
+    }
+    walk(dir, name, flags)
+}
+
+fn walk(dir: BorrowedFd<'_>, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let mut held: Option<OwnedFd> = None;
+    let mut rest = name;
+    while let Some((component, tail)) = rest.split_once('/') {
+        let at = held.as_ref().map_or(dir, AsFd::as_fd);
+        held = Some(openat(at, component, PATH | OFlags::DIRECTORY, Mode::empty())?);
+        rest = tail;
+    }
+    let at = held.as_ref().map_or(dir, AsFd::as_fd);
+    let stat = statat(at, rest, AtFlags::SYMLINK_NOFOLLOW)?;
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink {
+        return Err(Errno::LOOP);
+    }
+    openat(at, rest, flags, Mode::empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::Path;
+
+    fn tree() -> (tempfile::TempDir, OwnedFd) {
+        let temp = tempfile::tempdir().expect("a temporary folder");
+        let root = temp.path();
+        fs::create_dir_all(root.join("in/deep")).expect("folders");
+        fs::write(root.join("plain"), b"12345").expect("a file");
+        fs::write(root.join("in/deep/file"), b"1").expect("a file");
+        fs::create_dir(root.join("outside")).expect("a folder");
+        fs::write(root.join("outside/secret"), b"s").expect("a file");
+        fs::create_dir(root.join("root")).expect("a folder");
+        let base = root.join("root");
+        fs::rename(root.join("plain"), base.join("plain")).expect("rename");
+        fs::rename(root.join("in"), base.join("in")).expect("rename");
+        symlink("plain", base.join("to-inside")).expect("a link");
+        symlink("../outside/secret", base.join("to-outside")).expect("a link");
+        symlink("nothing", base.join("dangling")).expect("a link");
+        symlink("loop", base.join("loop")).expect("a link");
+        symlink("in/deep", base.join("folder-link")).expect("a link");
+        let dir = open_path(&base);
+        (temp, dir)
+    }
+
+    fn open_path(path: &Path) -> OwnedFd {
+        rustix::fs::open(path, FOLDER, Mode::empty()).expect("opens")
+    }
+
+    /// Every case by the kernel's resolution and by the walk.
+    fn both(dir: &OwnedFd, name: &str) -> [Option<Fault>; 2] {
+        let walked = walk(dir.as_fd(), name, PATH).map_err(fault).and_then(|fd| {
+            let stat = fstat(&fd).map_err(fault)?;
+            if is_regular(&stat) { Ok(()) } else { Err(Fault::NotRegular) }
+        });
+        [open_file(dir.as_fd(), name).err(), walked.err()]
+    }
+
+    #[test]
+    fn links_are_not_followed_and_folders_not_files() {
+        // hostile: 60
+        let (_temp, dir) = tree();
+        assert_eq!(both(&dir, "plain"), [None, None]);
+        assert_eq!(both(&dir, "in/deep/file"), [None, None]);
+        for name in ["to-inside", "to-outside", "dangling", "loop", "in/deep", "in"] {
+            assert_eq!(both(&dir, name), [Some(Fault::NotRegular); 2], "{name}");
+        }
+        let [kernel, walked] = both(&dir, "folder-link/file");
+        assert!(kernel.is_some() && walked.is_some(), "{kernel:?} {walked:?}");
+        assert_eq!(both(&dir, "nothing"), [Some(Fault::NotFound); 2]);
+    }
+
+    #[test]
+    fn names_that_leave_the_folder_are_refused_before_any_call() {
+        // hostile: 59
+        let (_temp, dir) = tree();
+        for name in
+            ["", ".", "..", "/etc/passwd", "../outside/secret", "in/../../x", "in//deep", "a\0b", "in/"]
+        {
+            assert_eq!(open_file(dir.as_fd(), name).err(), Some(Fault::NotFound), "{name:?}");
+            assert!(make_parents(dir.as_fd(), name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn fifos_sockets_and_devices_are_refused_at_once() {
+        // hostile: 61
+        let (_temp, dir) = tree();
+        rustix::fs::mkfifoat(&dir, "fifo", Mode::from_raw_mode(0o600)).expect("a fifo");
+        let temp = tempfile::tempdir().expect("a temporary folder");
+        let path = temp.path().join("socket");
+        let _socket = std::os::unix::net::UnixListener::bind(&path).expect("a socket");
+        assert_eq!(open_file(dir.as_fd(), "fifo").err(), Some(Fault::NotRegular));
+        assert_eq!(open_file(open_path(temp.path()).as_fd(), "socket").err(), Some(Fault::NotRegular));
+        let dev = open_path(Path::new("/dev"));
+        for name in ["null", "zero", "tty"] {
+            assert_eq!(open_file(dev.as_fd(), name).err(), Some(Fault::NotRegular), "{name}");
+        }
+    }
+
+    #[test]
+    fn parents_are_made_and_links_among_them_refused() {
+        let (temp, dir) = tree();
+        let (folder, last, changed) = make_parents(dir.as_fd(), "in/new/newer/file").expect("made");
+        assert_eq!((last, changed.len()), ("file", 2));
+        assert!(temp.path().join("root/in/new/newer").is_dir());
+        drop(folder);
+        assert_eq!(make_parents(dir.as_fd(), "folder-link/x").err(), Some(Fault::NotFound));
+        assert_eq!(make_parents(dir.as_fd(), "plain/x").err(), Some(Fault::NotFound));
+    }
+}

@@ -1,0 +1,299 @@
+//! The folders of a node: checked, made, opened once and held; leftovers of a killed process swept.
+
+use super::beneath;
+use crate::config::{FileFolders, IMPORT_PREFIX, PART_PREFIX};
+use crate::machine::{Dir, Fault};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, StatxFlags};
+use rustix::fs::{flock, fstat, mkdirat, open, openat, statat, statx, unlinkat};
+use rustix::io::Errno;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// The unfinished downloads' folder inside the downloads.
+const PARTS: &str = ".parts";
+
+/// Why a reactor cannot start. `Display` gives the sentence a person reads.
+#[derive(Debug)]
+pub enum StartError {
+    /// A folder could not be made or opened.
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system said.
+        fault: Fault,
+    },
+    /// A folder that must not be offered to others.
+    NotShareable {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        why: &'static str,
+    },
+    /// The state folder can be changed by other users.
+    NotPrivate {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another process works in the state folder.
+    Locked {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Unfinished downloads would lie on another file system than finished ones.
+    OtherFileSystem {
+        /// The folder of unfinished downloads.
+        path: PathBuf,
+    },
+    /// The poll, a signal handler or the like.
+    System(io::Error),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Folder { path, fault } => write!(f, "cannot use the folder {path:?}: {fault}"),
+            StartError::NotShareable { path, why } => {
+                write!(f, "will not share {path:?}: it is {why}; choose a folder of its own with --shared")
+            }
+            StartError::NotPrivate { path } => write!(
+                f,
+                "the state folder {path:?} belongs to or can be changed by other users: \
+                 make it yours and run chmod 700 on it"
+            ),
+            StartError::Locked { path } => write!(
+                f,
+                "the state folder {path:?} is in use by another process: \
+                 stop that one or choose another folder with --state"
+            ),
+            StartError::OtherFileSystem { path } => write!(
+                f,
+                "{path:?} lies on another file system than the downloads around it: \
+                 remove it or choose another folder with --downloads"
+            ),
+            StartError::System(error) => write!(f, "cannot start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> StartError {
+        StartError::System(error)
+    }
+}
+
+/// The open folders of a peer.
+#[derive(Debug)]
+pub(super) struct FolderHandles {
+    shared: OwnedFd,
+    downloads: OwnedFd,
+    parts: OwnedFd,
+}
+
+impl FolderHandles {
+    /// Makes what is missing, refuses what must not be shared, opens all, sweeps.
+    pub(super) fn open(folders: &FileFolders, state: &Path, home: Option<&Path>) -> Result<Self, StartError> {
+        let shared = open_folder(&folders.shared, 0o755)?;
+        refuse_sharing(&folders.shared, state, home)?;
+        let downloads = open_folder(&folders.downloads, 0o755)?;
+        let path = folders.downloads.join(PARTS);
+        let failed = |errno| StartError::Folder { path: path.clone(), fault: beneath::fault(errno) };
+        match mkdirat(&downloads, PARTS, Mode::from_raw_mode(0o700)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(errno) => return Err(failed(errno)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let parts = openat(&downloads, PARTS, flags, Mode::empty()).map_err(failed)?;
+        if !same_mount(&downloads, &parts).map_err(failed)? {
+            return Err(StartError::OtherFileSystem { path });
+        }
+        let handles = FolderHandles { shared, downloads, parts };
+        sweep(&handles.parts, PART_PREFIX);
+        sweep(&handles.shared, IMPORT_PREFIX);
+        Ok(handles)
+    }
+
+    pub(super) fn get(&self, dir: Dir) -> BorrowedFd<'_> {
+        match dir {
+            Dir::Shared => self.shared.as_fd(),
+            Dir::Downloads => self.downloads.as_fd(),
+            Dir::Parts => self.parts.as_fd(),
+        }
+    }
+}
+
+/// Makes a folder, and those above it, and opens it.
+pub(super) fn open_folder(path: &Path, mode: u32) -> Result<OwnedFd, StartError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let failed = |fault| StartError::Folder { path: path.to_owned(), fault };
+    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    made.map_err(|error| failed(Fault::of(&error)))?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    open(path, flags, Mode::empty()).map_err(|errno| failed(beneath::fault(errno)))
+}
+
+fn refuse_sharing(shared: &Path, state: &Path, home: Option<&Path>) -> Result<(), StartError> {
+    let refuse = |why| Err(StartError::NotShareable { path: shared.to_owned(), why });
+    let failed = |error: io::Error| StartError::Folder { path: shared.to_owned(), fault: Fault::of(&error) };
+    let ours = fs::metadata(shared).map_err(failed)?;
+    let is = |path: &Path| {
+        fs::metadata(path).is_ok_and(|other| (other.dev(), other.ino()) == (ours.dev(), ours.ino()))
+    };
+    if is(Path::new("/")) {
+        return refuse("the root of all files");
+    }
+    if home.is_some_and(is) {
+        return refuse("the home folder");
+    }
+    let state = fs::canonicalize(state).map_err(failed)?;
+    if is(&state) {
+        return refuse("the state folder");
+    }
+    if state.ancestors().skip(1).any(is) {
+        return refuse("a folder above the state folder");
+    }
+    Ok(())
+}
+
+/// Whether a rename from one folder to the other can work. The device alone does not tell: a folder may be mounted
+/// twice.
+fn same_mount(a: &OwnedFd, b: &OwnedFd) -> Result<bool, Errno> {
+    if fstat(a)?.st_dev != fstat(b)?.st_dev {
+        return Ok(false);
+    }
+    let mount = |fd: &OwnedFd| {
+        let stat = statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+        (stat.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(stat.stx_mnt_id)
+    };
+    Ok(match (mount(a), mount(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => true,
+    })
+}
+
+/// Removes what a killed process left: temporary files of our own pattern, regular, ours, locked by nobody.
+fn sweep(dir: &OwnedFd, prefix: &str) {
+    let Ok(entries) = rustix::fs::Dir::read_from(dir) else { return };
+    let mut removed = 0;
+    for entry in entries.flatten() {
+        let Ok(name) = entry.file_name().to_str() else { continue };
+        if is_temporary(name, prefix) && remove_if_left(dir, name).is_some() {
+            removed += 1;
+        }
+    }
+    if removed > 0 {
+        log::info!("removed {removed} unfinished files of an earlier run");
+    }
+}
+
+fn remove_if_left(dir: &OwnedFd, name: &str) -> Option<()> {
+    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+    if !beneath::is_regular(&stat) || stat.st_uid != rustix::process::geteuid().as_raw() {
+        return None;
+    }
+    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = openat(dir, name, flags, Mode::empty()).ok()?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
+    unlinkat(dir, name, AtFlags::empty()).ok()
+}
+
+/// The prefix and 16 lower-case hex digits.
+pub(super) fn is_temporary(name: &str, prefix: &str) -> bool {
+    name.strip_prefix(prefix).is_some_and(|rest| {
+        rest.len() == 16 && rest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    struct Place {
+        temp: tempfile::TempDir,
+    }
+
+    impl Place {
+        fn new() -> Place {
+            let place = Place { temp: tempfile::tempdir().expect("a temporary folder") };
+            fs::create_dir_all(place.at("home/me/state")).expect("folders");
+            place
+        }
+
+        fn at(&self, path: &str) -> PathBuf {
+            self.temp.path().join(path)
+        }
+
+        fn open(&self, shared: &Path) -> Result<FolderHandles, StartError> {
+            let folders = FileFolders { shared: shared.to_owned(), downloads: self.at("downloads") };
+            FolderHandles::open(&folders, &self.at("home/me/state"), Some(&self.at("home/me")))
+        }
+    }
+
+    #[test]
+    fn folders_above_the_state_are_not_shared() {
+        // hostile: 175
+        let place = Place::new();
+        symlink(place.at("home/me"), place.at("alias")).expect("a link");
+        for (path, why) in [
+            (PathBuf::from("/"), "root"),
+            (place.at("home/me"), "home folder"),
+            (place.at("alias"), "home folder"),
+            (place.at("home/me/state"), "state folder"),
+            (place.at("home"), "above the state folder"),
+            (place.temp.path().to_owned(), "above the state folder"),
+        ] {
+            let error = place.open(&path).expect_err("refused").to_string();
+            assert!(error.contains(why) && error.contains("will not share"), "{error}");
+        }
+        place.open(&place.at("home/me/files")).expect("a folder of its own is fine");
+        assert!(place.at("home/me/files").is_dir() && place.at("downloads/.parts").is_dir());
+    }
+
+    #[test]
+    fn a_link_as_parts_folder_is_refused() {
+        // hostile: 164
+        let place = Place::new();
+        fs::create_dir_all(place.at("downloads")).expect("a folder");
+        fs::create_dir_all(place.at("elsewhere")).expect("a folder");
+        symlink(place.at("elsewhere"), place.at("downloads/.parts")).expect("a link");
+        let error = place.open(&place.at("files")).expect_err("refused").to_string();
+        assert!(error.contains(".parts"), "{error}");
+    }
+
+    #[test]
+    fn leftovers_of_our_own_pattern_go_and_nothing_else() {
+        // hostile: 180
+        let place = Place::new();
+        place.open(&place.at("files")).expect("opens");
+        let parts = |name: &str| place.at("downloads/.parts").join(name);
+        let stay = ["v1-0123456789abcdeX", "v1-0123456789abcde", "v2-0123456789abcdef", "notes"];
+        for name in stay {
+            fs::write(parts(name), b"x").expect("a file");
+        }
+        symlink(parts("notes"), parts("v1-00000000000000aa")).expect("a link");
+        fs::create_dir(parts("v1-00000000000000ab")).expect("a folder");
+        fs::write(parts("v1-00000000000000ac"), b"left").expect("a file");
+        fs::write(parts("v1-00000000000000ad"), b"in use").expect("a file");
+        let used = fs::File::open(parts("v1-00000000000000ad")).expect("opens");
+        flock(&used, FlockOperation::NonBlockingLockExclusive).expect("locked");
+        fs::write(place.at("files/.share-0123456789abcdef"), b"left").expect("a file");
+        fs::write(place.at("files/.share-mine"), b"mine").expect("a file");
+
+        place.open(&place.at("files")).expect("opens");
+        for name in stay {
+            assert!(parts(name).exists(), "{name}");
+        }
+        for (name, there) in [("aa", true), ("ab", true), ("ac", false), ("ad", true)] {
+            let path = parts(&format!("v1-00000000000000{name}"));
+            assert_eq!(path.symlink_metadata().is_ok(), there, "{name}");
+        }
+        assert!(!place.at("files/.share-0123456789abcdef").exists());
+        assert!(place.at("files/.share-mine").exists());
+    }
+}

@@ -1,0 +1,217 @@
+//! `share PATH`: the operator's file is copied into the shared folder, one slice per turn of the loop.
+
+use super::beneath::{fault, is_regular, size_of};
+use super::files::{OpenFile, WriteBack, create_temporary, remove_temporary};
+use super::folders::FolderHandles;
+use super::place::{Taken, Temporary, place};
+use super::{Reactor, random_hex};
+use crate::config::IMPORT_PREFIX;
+use crate::machine::{Dir, Fault, FileId, Input};
+use crate::time::{Duration, Instant};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::{AtFlags, Mode, OFlags, SeekFrom, Stat};
+use rustix::fs::{copy_file_range, fstat, fstatfs, ftruncate, open, seek, stat, statat};
+use rustix::io::{Errno, pread, pwrite};
+use std::fs;
+use std::path::Path;
+
+/// Bytes copied per turn.
+const SLICE: u64 = 1 << 20;
+/// Least time between two reports.
+const PROGRESS: Duration = Duration::from_millis(250);
+/// File systems whose files are made up as they are read: their sizes mean nothing.
+const PROC_MAGIC: u64 = 0x9fa0;
+const SYS_MAGIC: u64 = 0x6265_6572;
+
+/// A copy that is under way.
+#[derive(Debug)]
+pub(super) struct Import {
+    source: OwnedFd,
+    copy: OwnedFd,
+    temporary: String,
+    name: String,
+    size: u64,
+    done: u64,
+    /// The kernel copies by itself; unset once it has refused.
+    in_kernel: bool,
+    write_back: WriteBack,
+    reported: Instant,
+}
+
+impl Import {
+    fn begin(folders: &FolderHandles, path: &Path, name: &str, now: Instant) -> Result<Import, Fault> {
+        let shared = folders.get(Dir::Shared);
+        let (source, stat) = open_source(path)?;
+        if lies_in(shared, path) || is_same(shared, name, &stat) {
+            return Err(Fault::AlreadyShared);
+        }
+        if statat(shared, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
+            return Err(Fault::Exists);
+        }
+        let temporary = format!("{IMPORT_PREFIX}{}", random_hex());
+        let copy = create_temporary(shared, &temporary)?;
+        Ok(Import {
+            source,
+            copy,
+            temporary,
+            name: name.to_owned(),
+            size: size_of(&stat),
+            done: 0,
+            in_kernel: true,
+            write_back: WriteBack::default(),
+            reported: now,
+        })
+    }
+
+    /// Copies the next slice; `true` when all is copied. Holes stay holes.
+    fn slice(&mut self, buffer: &mut [u8]) -> Result<bool, Fault> {
+        if self.done == self.size {
+            return Ok(true);
+        }
+        match seek(&self.source, SeekFrom::Data(self.done)) {
+            Ok(data) => self.done = data.min(self.size),
+            // Nothing but a hole up to the end, wherever that is now.
+            Err(Errno::NXIO) => {
+                let now = size_of(&fstat(&self.source).map_err(fault)?);
+                if now < self.size {
+                    return Err(Fault::Shrunk);
+                }
+                self.done = self.size;
+            }
+            Err(_) => {}
+        }
+        if self.done < self.size {
+            let hole = seek(&self.source, SeekFrom::Hole(self.done)).unwrap_or(self.size);
+            let want = hole.min(self.size).saturating_sub(self.done).clamp(1, SLICE);
+            self.done += self.copy_some(want, buffer)?;
+            self.write_back.stored(&self.copy, self.done);
+        }
+        if self.done == self.size {
+            ftruncate(&self.copy, self.size).map_err(fault)?;
+        }
+        Ok(self.done == self.size)
+    }
+
+    fn copy_some(&mut self, want: u64, buffer: &mut [u8]) -> Result<u64, Fault> {
+        if self.in_kernel {
+            let (mut from, mut to) = (self.done, self.done);
+            let len = usize::try_from(want).unwrap_or(usize::MAX);
+            match copy_file_range(&self.source, Some(&mut from), &self.copy, Some(&mut to), len) {
+                Ok(0) => {}
+                Ok(n) => return Ok(n as u64),
+                Err(Errno::INTR) => return Ok(0),
+                Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO)) => {
+                    return Err(fault(errno));
+                }
+                Err(_) => {}
+            }
+            self.in_kernel = false;
+        }
+        let mut done = 0;
+        while done < want {
+            let len = usize::try_from(want - done).unwrap_or(usize::MAX).min(buffer.len());
+            let read = match pread(&self.source, &mut buffer[..len], self.done + done) {
+                Ok(0) => return Err(Fault::Shrunk),
+                Ok(n) => n,
+                Err(Errno::INTR) => continue,
+                Err(errno) => return Err(fault(errno)),
+            };
+            let mut written = 0;
+            while written < read {
+                match pwrite(&self.copy, &buffer[written..read], self.done + done) {
+                    Ok(0) => return Err(Fault::NoSpace),
+                    Ok(n) => (written, done) = (written + n, done + n as u64),
+                    Err(Errno::INTR) => {}
+                    Err(errno) => return Err(fault(errno)),
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    fn finish(&self, shared: BorrowedFd<'_>) -> Result<String, Fault> {
+        let temporary = Temporary { file: &self.copy, dir: shared, name: &self.temporary };
+        place(temporary, shared, &self.name, Taken::Refuse)
+    }
+
+    pub(super) fn remove(&self, shared: BorrowedFd<'_>) {
+        remove_temporary(&self.copy, shared, &self.temporary);
+    }
+}
+
+/// Links are followed: it is the operator's own path. Looked at before it is opened, since opening a device does
+/// things and opening a FIFO waits.
+fn open_source(path: &Path) -> Result<(OwnedFd, Stat), Fault> {
+    if !is_regular(&stat(path).map_err(fault)?) {
+        return Err(Fault::NotRegular);
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let source = open(path, flags, Mode::empty()).map_err(fault)?;
+    let stat = fstat(&source).map_err(fault)?;
+    let magic = u64::try_from(fstatfs(&source).map_err(fault)?.f_type).unwrap_or(0);
+    if !is_regular(&stat) || magic == PROC_MAGIC || magic == SYS_MAGIC {
+        return Err(Fault::NotRegular);
+    }
+    Ok((source, stat))
+}
+
+fn lies_in(shared: BorrowedFd<'_>, path: &Path) -> bool {
+    let held = fs::read_link(format!("/proc/self/fd/{}", shared.as_raw_fd()));
+    match (held, fs::canonicalize(path)) {
+        (Ok(held), Ok(path)) => path.starts_with(held),
+        _ => false,
+    }
+}
+
+fn is_same(shared: BorrowedFd<'_>, name: &str, source: &Stat) -> bool {
+    statat(shared, name, AtFlags::SYMLINK_NOFOLLOW)
+        .is_ok_and(|there| (there.st_dev, there.st_ino) == (source.st_dev, source.st_ino))
+}
+
+impl Reactor {
+    pub(super) fn import_file(&mut self, file: FileId, source: &Path, name: &str) {
+        let begun = match &self.folders {
+            Some(folders) => Import::begin(folders, source, name, self.clock.now()),
+            None => Err(Fault::NotFound),
+        };
+        match begun {
+            Ok(import) => {
+                self.insert_file(file, OpenFile::Importing(Box::new(import)));
+                self.imports.push_back(file);
+            }
+            Err(fault) => self.answer(Input::FileFailed { file, fault, fatal: true }),
+        }
+    }
+
+    /// One slice of the import whose turn it is.
+    pub(super) fn import_slice(&mut self) {
+        let Some(file) = self.imports.pop_front() else { return };
+        let Some(folders) = &self.folders else { return };
+        let shared = folders.get(Dir::Shared);
+        // Discarded meanwhile: gone from the table.
+        let Some(OpenFile::Importing(import)) = self.files.get_mut(file.0) else { return };
+        let now = self.clock.now();
+        let ended = match import.slice(self.buffer.whole()) {
+            Ok(false) => {
+                self.imports.push_back(file);
+                if now.since(import.reported) >= PROGRESS {
+                    import.reported = now;
+                    let (bytes, size) = (import.done, import.size);
+                    self.answer(Input::FileProgress { file, bytes, size });
+                }
+                return;
+            }
+            Ok(true) => import.finish(shared),
+            Err(fault) => Err(fault),
+        };
+        let answer = match ended {
+            Ok(name) => Input::FileCommitted { file, name, size: import.size },
+            Err(fault) => {
+                import.remove(shared);
+                Input::FileFailed { file, fault, fatal: true }
+            }
+        };
+        self.files.remove(file.0);
+        self.answer(answer);
+    }
+}

@@ -1,0 +1,346 @@
+//! Listeners and streams: opened, accepted, registered once for both directions, closed.
+
+use super::{Reactor, token};
+use crate::machine::{ConnId, Fault, Input, ListenerId, Machine};
+use crate::time::{Duration, Instant};
+use mio::Interest;
+use mio::net::{TcpListener, TcpStream};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+
+/// Connections the kernel holds ready for us; with a full queue it drops SYNs and clients wait for seconds.
+const BACKLOG: i32 = 1024;
+/// First and longest wait after an accept that failed for want of descriptors or memory.
+const ACCEPT_RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
+/// At most one line about it in this time.
+const ACCEPT_LOG: Duration = Duration::from_secs(10);
+
+const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
+
+/// A listening socket.
+#[derive(Debug)]
+pub(super) struct Listener {
+    io: TcpListener,
+    /// There may be more to accept: no second event tells.
+    pub(super) pending: bool,
+}
+
+/// When to accept again after the system ran out of something.
+#[derive(Debug, Default)]
+pub(super) struct AcceptPause {
+    pub(super) until: Option<Instant>,
+    wait: Duration,
+    logged: Option<Instant>,
+}
+
+/// How far "we have sent everything" has got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum HalfClose {
+    Open,
+    /// Once `poll_transmit` has nothing left.
+    Asked,
+    Done,
+}
+
+/// A TCP connection. `readable` and `writable` are what the kernel said and only a `WouldBlock` takes back;
+/// `paused` and `wake` are what the node wants.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) io: TcpStream,
+    pub(super) connecting: bool,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    pub(super) paused: bool,
+    pub(super) wake: bool,
+    /// The peer has finished sending: seen once, never told again by the kernel.
+    pub(super) eof: bool,
+    pub(super) half_close: HalfClose,
+    /// In one of the ready queues.
+    pub(super) queued: bool,
+    /// Its last turn moved much: it waits behind those whose did not.
+    pub(super) bulk: bool,
+    /// `rest` is to be shown again although nothing new came.
+    pub(super) refeed: bool,
+    /// Received and not yet consumed.
+    pub(super) rest: Vec<u8>,
+    /// Where in its page the next byte of a body belongs.
+    pub(super) phase: usize,
+    /// Turns in a row that moved nothing.
+    pub(super) idle_turns: u16,
+}
+
+impl Stream {
+    fn new(io: TcpStream, connecting: bool) -> Stream {
+        Stream {
+            io,
+            connecting,
+            readable: false,
+            writable: false,
+            paused: false,
+            wake: false,
+            eof: false,
+            half_close: HalfClose::Open,
+            queued: false,
+            bulk: false,
+            refeed: false,
+            rest: Vec::new(),
+            phase: 0,
+            idle_turns: 0,
+        }
+    }
+
+    /// Whether a turn would do anything.
+    pub(super) fn wants_turn(&self) -> bool {
+        if self.connecting {
+            return self.writable;
+        }
+        let reads = !self.paused && (self.refeed || (self.readable && !self.eof));
+        let writes = self.writable && (self.wake || self.half_close == HalfClose::Asked);
+        reads || writes
+    }
+}
+
+impl Reactor {
+    pub(super) fn listen(&mut self, listener: ListenerId, addr: SocketAddr) {
+        let opened = open_listener(addr).and_then(|mut io| {
+            let addr = io.local_addr()?;
+            self.poll.registry().register(&mut io, token::of_listener(listener), Interest::READABLE)?;
+            Ok((io, addr))
+        });
+        match opened {
+            Ok((io, addr)) => {
+                self.close_listener(listener);
+                self.listeners.insert(listener, Listener { io, pending: true });
+                self.answer(Input::Listening { listener, addr });
+            }
+            Err(error) => {
+                let fault = match Fault::of(&error) {
+                    Fault::Unreachable => Fault::AddressNotHere,
+                    fault => fault,
+                };
+                self.answer(Input::ListenFailed { listener, fault });
+            }
+        }
+    }
+
+    pub(super) fn close_listener(&mut self, listener: ListenerId) {
+        if let Some(mut listener) = self.listeners.remove(&listener) {
+            let _ = self.poll.registry().deregister(&mut listener.io);
+        }
+    }
+
+    /// Whether there is something to accept now.
+    pub(super) fn accept_waits(&self) -> bool {
+        self.accept_pause.until.is_none() && self.listeners.values().any(|listener| listener.pending)
+    }
+
+    /// A bounded number of accepts, shared by the listeners.
+    pub(super) fn accept_turn(&mut self, machine: &mut dyn Machine) {
+        let now = self.clock.now();
+        if self.accept_pause.until.is_some_and(|until| now < until) {
+            return;
+        }
+        self.accept_pause.until = None;
+        let pending: Vec<ListenerId> =
+            self.listeners.iter().filter(|(_, l)| l.pending).map(|(&id, _)| id).collect();
+        for _ in 0..self.limits.accepts_per_turn {
+            let mut any = false;
+            for &id in &pending {
+                if self.accept_pause.until.is_none() {
+                    any |= self.accept_one(machine, id);
+                }
+            }
+            if !any {
+                return;
+            }
+        }
+    }
+
+    /// `false`: nothing more to accept here for now.
+    fn accept_one(&mut self, machine: &mut dyn Machine, id: ListenerId) -> bool {
+        let Some(listener) = self.listeners.get_mut(&id) else { return false };
+        if !listener.pending {
+            return false;
+        }
+        match listener.io.accept() {
+            Ok((io, peer)) => {
+                self.stats.accepts += 1;
+                self.accept_pause.wait = Duration::ZERO;
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                if let Some(conn) = machine.handle_accept(self.clock.now(), id, peer) {
+                    self.adopt(conn, io, false);
+                }
+                self.drain(machine);
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                listener.pending = false;
+                false
+            }
+            Err(error) => {
+                self.stats.accept_errors += 1;
+                // hostile: 185. Of one connection or of the network behind it: the next accept may work.
+                let fault = Fault::of(&error);
+                if matches!(fault, Fault::TooManyOpen | Fault::NoMemory) {
+                    self.pause_accepting(fault);
+                }
+                true
+            }
+        }
+    }
+
+    /// hostile: 184. The pending flag stays up, so that the timer alone brings the waiting clients in.
+    fn pause_accepting(&mut self, fault: Fault) {
+        let now = self.clock.now();
+        let pause = &mut self.accept_pause;
+        pause.wait = (pause.wait * 2).clamp(ACCEPT_RETRY.0, ACCEPT_RETRY.1);
+        pause.until = Some(now + pause.wait);
+        if pause.logged.is_none_or(|logged| now.since(logged) >= ACCEPT_LOG) {
+            pause.logged = Some(now);
+            log::warn!("cannot accept connections for now: {fault}");
+        }
+    }
+
+    pub(super) fn connect(&mut self, conn: ConnId, addr: SocketAddr) {
+        match TcpStream::connect(addr) {
+            Ok(io) => self.adopt(conn, io, true),
+            Err(error) => self.answer(Input::Closed { conn, fault: Fault::of(&error) }),
+        }
+    }
+
+    /// Registers a stream under the node's id for it.
+    fn adopt(&mut self, conn: ConnId, mut io: TcpStream, connecting: bool) {
+        let registered = match token::of_conn(conn) {
+            Some(token) => self.poll.registry().register(&mut io, token, BOTH),
+            None => Err(io::Error::from_raw_os_error(24)),
+        };
+        if let Err(error) = registered {
+            self.answer(Input::Closed { conn, fault: Fault::of(&error) });
+            return;
+        }
+        let _ = io.set_nodelay(true);
+        if self.streams.insert(conn.0, Stream::new(io, connecting)).is_some() {
+            log::error!("internal error: the connection slot {:?} was given out twice", conn.0);
+        }
+    }
+
+    /// An event of a connection: flags up, a place in the ready queue. Everything else happens in its turn.
+    pub(super) fn stream_event(&mut self, conn: ConnId, event: &mio::event::Event) {
+        let Some(stream) = self.streams.get_mut(conn.0) else { return };
+        // An error or a hang-up shows itself to the read or write that is tried then.
+        let ended = event.is_error() || event.is_read_closed() && event.is_write_closed();
+        stream.readable |= event.is_readable() || event.is_read_closed() || ended;
+        stream.writable |= event.is_writable() || event.is_write_closed() || ended;
+        if event.is_error() && !stream.connecting {
+            if let Ok(Some(error)) = stream.io.take_error() {
+                self.failed.push((conn, Fault::of(&error)));
+                return;
+            }
+        }
+        self.enqueue(conn);
+    }
+
+    /// Puts a connection into its ready queue if a turn would do anything and it is in none yet.
+    pub(super) fn enqueue(&mut self, conn: ConnId) {
+        let Some(stream) = self.streams.get_mut(conn.0) else { return };
+        if stream.queued || !stream.wants_turn() {
+            return;
+        }
+        stream.queued = true;
+        if stream.bulk { self.bulk.push_back(conn) } else { self.small.push_back(conn) }
+    }
+
+    pub(super) fn wake(&mut self, conn: ConnId) {
+        if let Some(stream) = self.streams.get_mut(conn.0) {
+            stream.wake = true;
+            self.enqueue(conn);
+        } else {
+            self.stdio.wake(conn);
+        }
+    }
+
+    pub(super) fn resume(&mut self, conn: ConnId) {
+        if let Some(stream) = self.streams.get_mut(conn.0) {
+            stream.refeed |= stream.paused && !stream.rest.is_empty();
+            stream.paused = false;
+            self.enqueue(conn);
+        } else {
+            self.stdio.resume(conn);
+        }
+    }
+
+    pub(super) fn half_close(&mut self, conn: ConnId) {
+        let Some(stream) = self.streams.get_mut(conn.0) else { return };
+        if stream.half_close == HalfClose::Open {
+            stream.half_close = HalfClose::Asked;
+            stream.wake = true; // so that the node is asked once more whether that was all
+            self.enqueue(conn);
+        }
+    }
+
+    pub(super) fn close(&mut self, conn: ConnId, reset: bool) {
+        if self.stdio.close(conn, self.poll.registry()) {
+            return;
+        }
+        let Some(mut stream) = self.streams.remove(conn.0) else { return };
+        if reset {
+            let _ = SockRef::from(&stream.io).set_linger(Some(Duration::ZERO));
+        }
+        let _ = self.poll.registry().deregister(&mut stream.io);
+    }
+
+    /// The world ended a connection.
+    pub(super) fn fail(&mut self, machine: &mut dyn Machine, conn: ConnId, fault: Fault) {
+        let Some(mut stream) = self.streams.remove(conn.0) else { return };
+        let _ = self.poll.registry().deregister(&mut stream.io);
+        drop(stream);
+        machine.handle_input(self.clock.now(), Input::Closed { conn, fault });
+        self.drain(machine);
+    }
+
+    /// A dialled connection whose socket said something: there, failed, or still on its way (`false`).
+    pub(super) fn establish(&mut self, machine: &mut dyn Machine, conn: ConnId) -> bool {
+        let Some(stream) = self.streams.get_mut(conn.0) else { return false };
+        if !stream.connecting {
+            return true;
+        }
+        let local = match stream.io.take_error() {
+            Ok(Some(error)) | Err(error) => Err(error),
+            Ok(None) => stream.io.peer_addr().and_then(|_| stream.io.local_addr()),
+        };
+        match local {
+            Ok(local) => {
+                stream.connecting = false;
+                machine.handle_input(self.clock.now(), Input::Connected { conn, local });
+                self.drain(machine);
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => {
+                stream.writable = false;
+                false
+            }
+            Err(error) => {
+                self.fail(machine, conn, Fault::of(&error));
+                false
+            }
+        }
+    }
+
+    /// Tells the peer that we are done, once the node has nothing left to send.
+    pub(super) fn finish_half_close(&mut self, conn: ConnId) {
+        let Some(stream) = self.streams.get_mut(conn.0) else { return };
+        if stream.half_close == HalfClose::Asked && !stream.wake {
+            stream.half_close = HalfClose::Done;
+            let _ = stream.io.shutdown(Shutdown::Write);
+        }
+    }
+}
+
+fn open_listener(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(TcpListener::from_std(socket.into()))
+}

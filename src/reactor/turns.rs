@@ -1,0 +1,259 @@
+//! A connection's turn: receive, store, send, each within the turn's budget; and the order of the turns.
+
+use super::files::OpenFile;
+use super::sockets::HalfClose;
+use super::{Reactor, Span};
+use crate::config::CHUNK;
+use crate::machine::{Body, ConnId, Fault, FileId, Input, Machine, Transmit};
+use mio::net::TcpStream;
+use rustix::fd::BorrowedFd;
+use rustix::fs::sendfile;
+use rustix::io::{Errno, pread};
+use std::io::{self, Read, Write};
+
+/// A turn that moved as much as this makes a connection a bulk one.
+const BULK: usize = 64 << 10;
+/// Turns in a row without a byte moved after which a connection is closed: a node that never gets on with it.
+const IDLE_TURNS_MAX: u16 = 1000;
+
+/// What came of one attempt to send.
+enum Sent {
+    Bytes(usize),
+    Nothing,
+    Blocked,
+    Interrupted,
+    /// The file is at fault; the node decides.
+    File(FileId, Fault, bool),
+    Conn(Fault),
+}
+
+impl Reactor {
+    /// What is small and new first; then bulk, up to the quantum after which the loop polls again.
+    pub(super) fn serve_ready(&mut self, machine: &mut dyn Machine) {
+        for (conn, fault) in std::mem::take(&mut self.failed) {
+            self.fail(machine, conn, fault);
+        }
+        let mut moved = 0;
+        for _ in 0..self.small.len() {
+            let Some(conn) = self.small.pop_front() else { break };
+            moved += self.turn(machine, conn);
+        }
+        for _ in 0..self.bulk.len() {
+            let Some(conn) = self.bulk.pop_front() else { break };
+            moved += self.turn(machine, conn);
+            if moved >= self.limits.bulk_quantum {
+                break;
+            }
+        }
+    }
+
+    fn turn(&mut self, machine: &mut dyn Machine, conn: ConnId) -> usize {
+        let Some(stream) = self.streams.get_mut(conn.0) else { return 0 };
+        stream.queued = false;
+        if !self.establish(machine, conn) {
+            return 0;
+        }
+        let both = self.streams.get(conn.0).is_some_and(|s| s.readable && !s.paused && s.wake);
+        let share = if both { 2 } else { 1 };
+        let budget = (self.limits.turn_bytes / share, self.limits.turn_ops.div_ceil(share));
+        let mut moved = self.receive(machine, conn, budget);
+        moved += self.transmit(machine, conn, budget);
+        self.finish_half_close(conn);
+        let Some(stream) = self.streams.get_mut(conn.0) else { return moved };
+        stream.bulk = moved >= BULK;
+        stream.idle_turns = if moved > 0 { 0 } else { stream.idle_turns.saturating_add(1) };
+        if stream.idle_turns > IDLE_TURNS_MAX {
+            // hostile: 195
+            log::error!("internal error: a connection that never gets on was closed");
+            self.fail(machine, conn, Fault::Os(0));
+        } else {
+            self.enqueue(conn);
+        }
+        moved
+    }
+
+    fn receive(&mut self, machine: &mut dyn Machine, conn: ConnId, (bytes, ops): (usize, usize)) -> usize {
+        let mut moved = 0;
+        for _ in 0..ops {
+            let Some(stream) = self.streams.get_mut(conn.0) else { break };
+            if stream.paused || moved >= bytes {
+                break;
+            }
+            let have = stream.rest.len();
+            let phase = if have == 0 { stream.phase } else { 0 };
+            let area = self.buffer.at_phase(phase);
+            if have >= area.len() {
+                log::error!("internal error: a connection consumes nothing of {have} bytes");
+                self.fail(machine, conn, Fault::Os(0));
+                break;
+            }
+            let fresh = if std::mem::take(&mut stream.refeed) {
+                0
+            } else if stream.readable && !stream.eof {
+                let want = (have + (bytes - moved).max(CHUNK)).min(area.len());
+                match stream.io.read(&mut area[have..want]) {
+                    Ok(0) => {
+                        stream.eof = true;
+                        machine.handle_input(self.clock.now(), Input::Eof { conn });
+                        self.drain(machine);
+                        break;
+                    }
+                    Ok(n) => n,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                        stream.readable = false;
+                        break;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(error) => {
+                        self.fail(machine, conn, Fault::of(&error));
+                        break;
+                    }
+                }
+            } else {
+                break;
+            };
+            area[..have].copy_from_slice(&stream.rest);
+            stream.rest.clear();
+            moved += fresh;
+            self.feed(machine, conn, Span { phase, start: 0, end: have + fresh });
+        }
+        moved
+    }
+
+    /// Shows bytes of the buffer to the node, again as long as it gets on with them, and keeps what is left.
+    fn feed(&mut self, machine: &mut dyn Machine, conn: ConnId, mut span: Span) {
+        while span.start < span.end {
+            let bytes = &mut self.buffer.at_phase(span.phase)[span.start..span.end];
+            let received = machine.handle_recv(self.clock.now(), conn, bytes);
+            let consumed = received.consumed.min(span.end - span.start);
+            if let Some(stream) = self.streams.get_mut(conn.0) {
+                stream.paused |= received.pause;
+                let ahead = received.body.as_ref().filter(|body| body.range.end == span.end - span.start);
+                // The next read goes where its pages lie as those of the file do.
+                stream.phase = ahead
+                    .and_then(|body| {
+                        usize::try_from((body.offset + body.range.len() as u64) % CHUNK as u64).ok()
+                    })
+                    .unwrap_or(0);
+            }
+            match received.body {
+                Some(body) => self.store_body(machine, conn, &body, span),
+                None => self.drain(machine),
+            }
+            span.start += consumed;
+            let Some(stream) = self.streams.get(conn.0) else { return };
+            if consumed == 0 || stream.paused {
+                break;
+            }
+        }
+        let Some(stream) = self.streams.get_mut(conn.0) else { return };
+        if span.start == span.end {
+            stream.rest = Vec::new();
+        } else {
+            stream.rest.extend_from_slice(&self.buffer.at_phase(span.phase)[span.start..span.end]);
+        }
+    }
+
+    fn store_body(&mut self, machine: &mut dyn Machine, conn: ConnId, body: &Body, span: Span) {
+        let end = (span.start + body.range.end).min(span.end);
+        let start = (span.start + body.range.start).min(end);
+        let stored = self.store(body.file, body.offset, Span { phase: span.phase, start, end });
+        self.drain(machine);
+        if stored.bytes > 0 {
+            self.stats.bytes_stored += stored.bytes as u64;
+            machine.handle_written(self.clock.now(), conn, stored.bytes);
+            self.drain(machine);
+        }
+        if let Some(fault) = stored.fault {
+            let failed = Input::FileFailed { file: body.file, fault, fatal: stored.fatal };
+            machine.handle_input(self.clock.now(), failed);
+            self.drain(machine);
+        }
+    }
+
+    fn transmit(&mut self, machine: &mut dyn Machine, conn: ConnId, (bytes, ops): (usize, usize)) -> usize {
+        let mut moved = 0;
+        for _ in 0..ops {
+            let Some(stream) = self.streams.get_mut(conn.0) else { break };
+            if !stream.writable || !stream.wake || moved >= bytes {
+                break;
+            }
+            let run = (bytes - moved).min(self.limits.run_chunks * CHUNK);
+            let sent = match machine.poll_transmit(conn) {
+                None | Some(Transmit::Bytes([]) | Transmit::File { len: 0, .. }) => Sent::Nothing,
+                Some(Transmit::Bytes(bytes)) => match stream.io.write(bytes) {
+                    Ok(n) => Sent::Bytes(n),
+                    Err(error) => of_error(&error),
+                },
+                Some(Transmit::File { file, offset, len }) => {
+                    let len = usize::try_from(len).unwrap_or(usize::MAX).min(run);
+                    match self.files.get(file.0).and_then(OpenFile::reading) {
+                        Some(fd) => send_file(&mut stream.io, fd, offset, len, self.buffer.whole(), file),
+                        None => Sent::File(file, Fault::NotFound, true),
+                    }
+                }
+            };
+            match sent {
+                Sent::Bytes(n) => {
+                    moved += n;
+                    self.stats.bytes_sent += n as u64;
+                    machine.handle_sent(self.clock.now(), conn, n);
+                    self.drain(machine);
+                }
+                Sent::Nothing => stream.wake = false,
+                Sent::Blocked => stream.writable = false,
+                Sent::Interrupted => {}
+                Sent::File(file, fault, fatal) => {
+                    // The node wakes us again if it has something else to send. Until it asks once more, no FIN:
+                    // the peer would take what it got for the whole.
+                    stream.wake = false;
+                    stream.half_close = HalfClose::Open;
+                    let failed = Input::FileFailed { file, fault, fatal };
+                    machine.handle_input(self.clock.now(), failed);
+                    self.drain(machine);
+                }
+                Sent::Conn(fault) => self.fail(machine, conn, fault),
+            }
+        }
+        moved
+    }
+}
+
+fn of_error(error: &io::Error) -> Sent {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => Sent::Blocked,
+        io::ErrorKind::Interrupted => Sent::Interrupted,
+        _ => Sent::Conn(Fault::of(error)),
+    }
+}
+
+fn send_file(
+    io: &mut TcpStream,
+    fd: BorrowedFd<'_>,
+    offset: u64,
+    len: usize,
+    buffer: &mut [u8],
+    file: FileId,
+) -> Sent {
+    let mut at = offset;
+    let errno = match sendfile(&*io, fd, Some(&mut at), len) {
+        // hostile: 63
+        Ok(0) => return Sent::File(file, Fault::Shrunk, false),
+        Ok(n) => return Sent::Bytes(n),
+        Err(errno) => errno,
+    };
+    match errno {
+        // hostile: 64
+        Errno::IO => Sent::File(file, Fault::of(&errno.into()), false),
+        // A file system that cannot give pages away.
+        Errno::INVAL | Errno::NOSYS => match pread(fd, &mut buffer[..len], offset) {
+            Ok(0) => Sent::File(file, Fault::Shrunk, false),
+            Ok(n) => match io.write(&buffer[..n]) {
+                Ok(n) => Sent::Bytes(n),
+                Err(error) => of_error(&error),
+            },
+            Err(errno) => Sent::File(file, Fault::of(&errno.into()), false),
+        },
+        errno => of_error(&errno.into()),
+    }
+}
