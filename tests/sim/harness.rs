@@ -1,0 +1,141 @@
+//! Runs a scenario for many seeds, each of them twice, and says how to see a failure again.
+//!
+//! `DS_SIM_SEED=n` runs one seed and prints its trace hash; `DS_SIM_SEEDS=n` runs n seeds more than usual.
+
+use crate::trace::Trace;
+use crate::world::World;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) hash: u64,
+    pub(crate) steps: u64,
+    /// How far the world's clock came.
+    pub(crate) time: Duration,
+}
+
+/// A run that broke something, with all one needs to see it again.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    scenario: String,
+    seed: u64,
+    step: u64,
+    time: Duration,
+    pub(crate) message: String,
+    lines: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failure { scenario, seed, step, time, message, lines } = self;
+        writeln!(
+            f,
+            "scenario `{scenario}`, seed {seed}, step {step}, after {time:?} of its world: {message}"
+        )?;
+        writeln!(f, "the last things that happened:")?;
+        f.write_str(lines)?;
+        write!(f, "again: DS_SIM_SEED={seed} cargo test --test sim {scenario}")
+    }
+}
+
+/// Runs `body` for `seeds` seeds. `name` is the test's own, so that the printed command finds it.
+pub(crate) fn scenario(name: &str, seeds: u64, body: impl Fn(&mut World)) {
+    if let Some(seed) = number("DS_SIM_SEED") {
+        match run_twice(name, seed, true, &body) {
+            Ok(report) => println!("trace {:016x} ({} steps, {:?})", report.hash, report.steps, report.time),
+            Err(failure) => panic!("{failure}"),
+        }
+        return;
+    }
+    for seed in 0..seeds + number("DS_SIM_SEEDS").unwrap_or(0) {
+        if let Err(failure) = run_twice(name, seed, false, &body) {
+            panic!("{failure}");
+        }
+    }
+}
+
+/// Runs one seed twice: the same things must happen.
+pub(crate) fn run_twice(
+    name: &str,
+    seed: u64,
+    detail: bool,
+    body: impl Fn(&mut World),
+) -> Result<Report, Box<Failure>> {
+    let (first, _) = run(name, seed, detail, &body)?;
+    let (second, trace) = run(name, seed, detail, &body)?;
+    if first == second {
+        return Ok(first);
+    }
+    Err(Box::new(Failure {
+        scenario: name.to_owned(),
+        seed,
+        step: second.steps,
+        time: second.time,
+        message: format!("two runs of one seed differ: {first:x?} and {second:x?}"),
+        lines: trace.to_string(),
+    }))
+}
+
+/// Runs one seed once.
+pub(crate) fn run(
+    name: &str,
+    seed: u64,
+    detail: bool,
+    body: impl Fn(&mut World),
+) -> Result<(Report, Trace), Box<Failure>> {
+    let mut world = World::new(seed, detail);
+    let ended = catch_unwind(AssertUnwindSafe(|| body(&mut world)));
+    let (steps, time) = (world.env.trace.steps(), world.now());
+    match ended {
+        Ok(()) => Ok((Report { hash: world.env.trace.hash(), steps, time }, world.env.trace)),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(Box::new(Failure {
+                scenario: name.to_owned(),
+                seed,
+                step: steps,
+                time,
+                message: text.unwrap_or("a panic without words").to_owned(),
+                lines: world.env.trace.to_string(),
+            }))
+        }
+    }
+}
+
+/// How fast a scenario goes: events, and seconds of the real world.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Speed {
+    pub(crate) steps: u64,
+    pub(crate) seconds: f64,
+    pub(crate) simulated: Duration,
+}
+
+impl fmt::Display for Speed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Speed { steps, seconds, simulated } = self;
+        let rate = *steps as f64 / seconds;
+        write!(f, "{simulated:?} of the world in {seconds:.2} s: {steps} events, {rate:.0} a second")
+    }
+}
+
+/// Measures one run. The only place of the simulator that looks at a real clock.
+#[allow(clippy::disallowed_methods)]
+pub(crate) fn measure(name: &str, seed: u64, body: impl Fn(&mut World)) -> Speed {
+    let start = std::time::Instant::now();
+    let report = run(name, seed, false, body).unwrap_or_else(|failure| panic!("{failure}")).0;
+    Speed { steps: report.steps, seconds: start.elapsed().as_secs_f64(), simulated: report.time }
+}
+
+#[allow(clippy::disallowed_methods)]
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    let parsed = match text.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16),
+        None => text.parse(),
+    };
+    Some(parsed.unwrap_or_else(|e| panic!("{variable}={text}: {e}")))
+}

@@ -1,0 +1,31 @@
+//! The simulator: the second driver of the contract in `src/machine.rs`. Thousands of nodes on one virtual clock, with
+//! a network, disks, operators and accidents drawn from a seed, so that every run can be had again by its number.
+//!
+//! ```text
+//! harness   runs a scenario for many seeds, each twice; prints how to repeat a failure
+//! world     what a scenario builds and drives: hosts, nodes, actors, time;  chaos: accidents;  faults: which, how often
+//! node      the driver of one machine: outputs, turns, files, and the checks of every step
+//! net       TCP;  multicast: groups;  topology: hosts, interfaces, partitions;  disk, content: files
+//! actor     processes that are no machines: scripted adversaries;  original: models of the original's programs
+//! trace     the running hash and the last lines;  queue, rng, ids, bytes, env: the small parts
+//! toys      machines that show that the simulator works and can fail
+//! ```
+#![allow(dead_code)] // The scenarios of the nodes, which grow with them, use what the simulator's own tests do not.
+
+mod actor;
+mod bytes;
+mod chaos;
+mod content;
+mod disk;
+mod env;
+mod faults;
+mod harness;
+mod ids;
+mod multicast;
+mod net;
+mod node;
+mod queue;
+mod rng;
+mod topology;
+mod trace;
+mod world;

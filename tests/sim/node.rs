@@ -1,0 +1,436 @@
+//! The driver of one node: feeds its machine, carries out what it asks, and watches that it keeps the contract.
+//! `outputs` carries out, `turn` moves bytes, `files` answers for the disk, `checks` watches.
+
+mod checks;
+mod files;
+mod outputs;
+mod turn;
+
+use crate::disk::Disk;
+use crate::env::Env;
+use crate::ids::{HostId, NodeId, Owner, SockId};
+use crate::net::Notice;
+use crate::queue::Event;
+use crate::rng::Rng;
+use distrishare::machine::{ConnId, Fault, FileId, Input, ListenerId, Machine, Signal};
+use distrishare::time::{Instant, WallTime};
+use files::{Deed, OpenFile};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// Makes a node's machine anew at every start, from a seed.
+pub(crate) type Factory = Box<dyn FnMut(u64) -> Box<dyn Machine>>;
+
+/// Datagrams the kernel keeps for a process that stands still.
+const DATAGRAMS_WAITING: usize = 256;
+/// A machine that asks for more than this at once will never stop.
+const OUTPUTS_MAX: usize = 200_000;
+
+/// Something that is to be told to a node.
+#[derive(Debug)]
+pub(crate) enum Happening {
+    Input(Input<'static>),
+    Datagram {
+        from: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    /// The interfaces there are when it is told.
+    Interfaces,
+    /// The end of a disk operation: it happens now.
+    Deed(Deed),
+    Net(Notice),
+    WallClock,
+    /// A stream of the console breaks.
+    HangUp,
+}
+
+/// A stream the node knows by a [`ConnId`].
+#[derive(Debug)]
+struct Conn {
+    kind: Kind,
+    connected: bool,
+    /// `Wake` was said and `poll_transmit` has not said `None` since.
+    wanted: bool,
+    writable: bool,
+    shutdown: bool,
+    shut: bool,
+    paused: bool,
+    resumed: bool,
+    /// Given and not consumed.
+    carry: Vec<u8>,
+    eof_told: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Tcp(SockId),
+    Console,
+    Notes,
+}
+
+/// The operator's side of the console.
+#[derive(Debug, Default)]
+pub(crate) struct Console {
+    pub(crate) stdin: VecDeque<u8>,
+    pub(crate) stdin_closed: bool,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: Vec<u8>,
+    /// The terminal takes nothing (^S).
+    pub(crate) stalled: bool,
+}
+
+/// Habits of a driver that the contract leaves open; drawn for each node, so that nodes rely on neither.
+#[derive(Clone, Debug)]
+struct Habits {
+    /// Stores a body before it drains what `handle_recv` asked for, or after.
+    store_first: bool,
+    read_max: usize,
+    run_max: usize,
+    /// A wake-up may come late by as many microseconds.
+    slack: u64,
+}
+
+/// A process: its machine while it lives, and everything the driver holds for it.
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) host: HostId,
+    factory: Factory,
+    machine: Option<Box<dyn Machine>>,
+    pub(crate) disk: Disk,
+    pub(crate) console: Console,
+    pub(crate) exit: Option<u8>,
+    pub(crate) suspended: bool,
+    /// Seconds the wall clock is off.
+    pub(crate) wall_offset: i64,
+    /// Dies when it has asked for so many more things.
+    pub(crate) dies_after: Option<u64>,
+    pub(crate) life: u32,
+    epoch: u64,
+    rng: Rng,
+    habits: Habits,
+    conns: BTreeMap<ConnId, Conn>,
+    socks: BTreeMap<SockId, ConnId>,
+    files: BTreeMap<FileId, OpenFile>,
+    listeners: BTreeMap<ListenerId, SocketAddr>,
+    discovery: Option<u16>,
+    used: BTreeMap<(bool, u32), u32>,
+    waiting: VecDeque<Happening>,
+    ready: BTreeSet<ConnId>,
+    turn_armed: bool,
+    timer_at: Option<u64>,
+    same_instant: (u64, u32),
+    state_clock: u64,
+    exit_wanted: Option<u8>,
+    files_touched: bool,
+}
+
+impl Node {
+    pub(crate) fn new(seed: u64, id: NodeId, host: HostId, factory: Factory) -> Node {
+        let mut rng = Rng::new(seed, "node", id.0 as u64);
+        let habits = Habits {
+            store_first: rng.flip(),
+            read_max: *rng.pick(&[512, 4096, 65_536, 65_536]),
+            run_max: *rng.pick(&[4096, 16_384, 65_536, 262_144]),
+            slack: *rng.pick(&[0, 1, 1_000]),
+        };
+        Node {
+            id,
+            host,
+            factory,
+            machine: None,
+            disk: Disk::new(seed, id.0 as u64),
+            console: Console::default(),
+            exit: None,
+            suspended: false,
+            wall_offset: 0,
+            dies_after: None,
+            life: 0,
+            epoch: 0,
+            rng,
+            habits,
+            conns: BTreeMap::new(),
+            socks: BTreeMap::new(),
+            files: BTreeMap::new(),
+            listeners: BTreeMap::new(),
+            discovery: None,
+            used: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            ready: BTreeSet::new(),
+            turn_armed: false,
+            timer_at: None,
+            same_instant: (0, 0),
+            state_clock: 0,
+            exit_wanted: None,
+            files_touched: false,
+        }
+    }
+
+    pub(crate) fn running(&self) -> bool {
+        self.machine.is_some()
+    }
+
+    /// The node was killed by [`Node::dies_after`] in the middle of something.
+    pub(crate) fn dying(&self) -> bool {
+        self.dies_after == Some(0)
+    }
+
+    /// Starts the process, for the first time or again.
+    pub(crate) fn start(&mut self, env: &mut Env) {
+        assert!(self.machine.is_none(), "node {} runs already", self.id.0);
+        self.life += 1;
+        let mut rng = Rng::new(env.seed, "life", (self.id.0 as u64) << 32 | u64::from(self.life));
+        // A real clock starts at 0; now and then it starts late, so that nobody takes 0 for granted.
+        self.epoch = if rng.below(4) == 0 { 0 } else { env.now };
+        self.exit = None;
+        self.suspended = false;
+        self.dies_after = None;
+        self.console = Console::default();
+        self.disk.sweep();
+        env.trace.words(env.now, self.who(), "start", u64::from(self.life), self.epoch);
+        self.machine = Some((self.factory)(rng.next()));
+        self.drain(env);
+        self.deliver(env, Happening::WallClock);
+    }
+
+    /// The process is gone; `power`: the whole host is. The disk stays, and what was under way may be done or not.
+    pub(crate) fn crash(&mut self, env: &mut Env, power: bool) {
+        if self.machine.take().is_none() {
+            return;
+        }
+        env.trace.words(env.now, self.who(), "crash", u64::from(power), 0);
+        if !power {
+            env.net.kill(env.now, &mut env.queue, self.owner());
+        }
+        self.crash_files();
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.life += 1;
+        self.conns.clear();
+        self.socks.clear();
+        self.files.clear();
+        self.listeners.clear();
+        self.used.clear();
+        self.waiting.clear();
+        self.ready.clear();
+        self.discovery = None;
+        self.turn_armed = false;
+        self.timer_at = None;
+        self.same_instant = (0, 0);
+        self.exit_wanted = None;
+        self.dies_after = None;
+    }
+
+    /// Lets a process that stood still go on: everything that happened meanwhile happens now.
+    pub(crate) fn resume(&mut self, env: &mut Env) {
+        self.suspended = false;
+        for happening in std::mem::take(&mut self.waiting) {
+            self.deliver(env, happening);
+        }
+        self.arm_turn(env, 0);
+        if self.machine.is_some() {
+            self.settle(env);
+        }
+    }
+
+    pub(crate) fn signal(&mut self, env: &mut Env, signal: Signal) {
+        self.deliver(env, Happening::Input(Input::Signal(signal)));
+    }
+
+    /// Tells the node something, or keeps it until the node can listen.
+    pub(crate) fn deliver(&mut self, env: &mut Env, happening: Happening) {
+        if let Happening::Net(Notice::Readable { sock } | Notice::Writable { sock }) = happening {
+            return self.mark(env, sock, matches!(happening, Happening::Net(Notice::Writable { .. })));
+        }
+        if self.machine.is_none() || self.dying() {
+            return;
+        }
+        if self.suspended {
+            let datagram = matches!(happening, Happening::Datagram { .. });
+            if !datagram || self.waiting.len() < DATAGRAMS_WAITING {
+                self.waiting.push_back(happening);
+            }
+            return;
+        }
+        match happening {
+            Happening::Input(input) => self.input(env, input),
+            Happening::Datagram { from, bytes } => {
+                if self.discovery.is_some() && bytes.len() <= 512 {
+                    self.input(env, Input::Datagram { from, bytes: &bytes });
+                }
+            }
+            Happening::Interfaces => {
+                let list = env.net.topology.interfaces(self.host);
+                self.input(env, Input::Interfaces(&list));
+            }
+            Happening::Deed(deed) => self.finish_deed(env, deed),
+            Happening::Net(notice) => self.notice(env, notice),
+            Happening::WallClock => {
+                let seconds = 1_750_000_000 + (env.now / 1_000_000) as i64 + self.wall_offset;
+                self.input(env, Input::WallClock(WallTime(seconds.max(0) as u64)));
+            }
+            Happening::HangUp => {
+                let console = self.conns.iter().find(|(_, conn)| conn.kind == Kind::Console);
+                if let Some(id) = console.map(|(&id, _)| id) {
+                    self.lost(env, id, Fault::Reset);
+                }
+            }
+        }
+        self.settle(env);
+    }
+
+    /// Its deadline may have come.
+    pub(crate) fn timer(&mut self, env: &mut Env) {
+        self.timer_at = None;
+        if self.suspended || self.dying() {
+            return;
+        }
+        let due = self.machine.as_mut().and_then(|machine| machine.poll_timeout());
+        if due.is_some_and(|deadline| deadline.at <= self.local(env)) {
+            self.guard_busy_loop(env, due.map_or("", |deadline| deadline.reason));
+            self.input(env, Input::Timeout);
+        }
+        if self.machine.is_some() {
+            self.settle(env);
+        }
+    }
+
+    fn notice(&mut self, env: &mut Env, notice: Notice) {
+        match notice {
+            Notice::Accept { listener, sock, peer } => self.accept(env, ListenerId(listener), sock, peer),
+            Notice::Connected { sock, local } => {
+                let Some(&id) = self.socks.get(&sock) else { return };
+                if let Some(conn) = self.conns.get_mut(&id) {
+                    conn.connected = true;
+                }
+                self.input(env, Input::Connected { conn: id, local });
+                self.make_ready(env, id);
+            }
+            Notice::Failed { sock, fault } => {
+                if let Some(&id) = self.socks.get(&sock) {
+                    self.lost(env, id, fault);
+                }
+            }
+            Notice::Readable { .. } | Notice::Writable { .. } => {}
+        }
+    }
+
+    fn accept(&mut self, env: &mut Env, listener: ListenerId, sock: SockId, peer: SocketAddr) {
+        let Some(&addr) = self.listeners.get(&listener) else {
+            return env.net.close(env.now, &mut env.queue, sock, true);
+        };
+        env.net.accepted(self.host, addr);
+        let now = self.local(env);
+        let Some(machine) = self.machine.as_mut() else { return };
+        let id = machine.handle_accept(now, listener, peer);
+        env.trace.words(env.now, self.who(), "accept", sock.0, id.map_or(u64::MAX, |id| id.0.index.into()));
+        match id {
+            Some(id) => {
+                self.new_conn(id, Kind::Tcp(sock), true);
+                self.make_ready(env, id);
+            }
+            None => env.net.close(env.now, &mut env.queue, sock, false),
+        }
+        self.drain(env);
+    }
+
+    /// The world ended a connection.
+    fn lost(&mut self, env: &mut Env, id: ConnId, fault: Fault) {
+        if let Some(conn) = self.conns.remove(&id) {
+            if let Kind::Tcp(sock) = conn.kind {
+                self.socks.remove(&sock);
+                env.net.close(env.now, &mut env.queue, sock, false);
+            }
+            self.input(env, Input::Closed { conn: id, fault });
+        }
+    }
+
+    fn input(&mut self, env: &mut Env, input: Input<'_>) {
+        env.trace.input(env.now, self.who(), &input);
+        let now = self.local(env);
+        if let Some(machine) = self.machine.as_mut().filter(|_| self.dies_after != Some(0)) {
+            machine.handle_input(now, input);
+            self.drain(env);
+        }
+    }
+
+    /// Carries out everything the machine asks for.
+    fn drain(&mut self, env: &mut Env) {
+        for _ in 0..OUTPUTS_MAX {
+            if self.dying() {
+                return;
+            }
+            let Some(output) = self.machine.as_mut().and_then(|machine| machine.poll_output()) else {
+                return;
+            };
+            env.trace.output(env.now, self.who(), &output);
+            self.execute(env, output);
+            if let Some(left) = self.dies_after.as_mut() {
+                *left = left.saturating_sub(1);
+            }
+        }
+        panic!("node {} never stops asking: {OUTPUTS_MAX} outputs after one call", self.id.0);
+    }
+
+    /// After every call: check, and sleep until what is next.
+    fn settle(&mut self, env: &mut Env) {
+        if self.dying() {
+            return;
+        }
+        if let Some(status) = self.exit_wanted {
+            return self.finish(env, status);
+        }
+        self.check(env);
+        let Some(deadline) = self.machine.as_mut().and_then(|machine| machine.poll_timeout()) else { return };
+        let mut at = self.epoch.saturating_add(deadline.at.as_micros());
+        if at > env.now {
+            at += self.rng.below(self.habits.slack + 1);
+        }
+        let at = at.max(env.now);
+        // A later deadline needs nothing new: the earlier wake-up finds out.
+        if self.timer_at.is_none_or(|armed| at < armed) {
+            self.timer_at = Some(at);
+            env.queue.push(at, Event::Timer { node: self.id, life: self.life });
+        }
+    }
+
+    /// The process ends in order: the console gets what is left, the kernel closes the rest.
+    fn finish(&mut self, env: &mut Env, status: u8) {
+        self.flush_console(env);
+        self.check_exit();
+        env.trace.words(env.now, self.who(), "exit", status.into(), 0);
+        env.net.kill(env.now, &mut env.queue, self.owner());
+        assert_eq!(env.net.count(self.owner()), 0, "sockets left after the end");
+        self.machine = None;
+        self.forget();
+        self.exit = Some(status);
+    }
+
+    fn local(&self, env: &Env) -> Instant {
+        Instant::from_micros(env.now - self.epoch)
+    }
+
+    fn owner(&self) -> Owner {
+        Owner::Node(self.id)
+    }
+
+    fn who(&self) -> i64 {
+        self.owner().who()
+    }
+
+    /// The answer to something comes in a while.
+    fn answer(&self, env: &mut Env, after: u64, happening: Happening) {
+        let (node, life) = (self.id, self.life);
+        env.queue.push(env.now + after, Event::Answer { node, life, happening: Box::new(happening) });
+    }
+
+    fn soon(&mut self, env: &mut Env, happening: Happening) {
+        let after = self.rng.between(1, 100);
+        self.answer(env, after, happening);
+    }
+
+    fn own_addr(&self, env: &Env, interface: u32, addr: Ipv4Addr) -> bool {
+        env.net.topology.iface(self.host, interface).is_some_and(|iface| iface.up && iface.addr == addr)
+    }
+}

@@ -1,0 +1,222 @@
+//! Carries out what a machine asks for. Nothing here calls the machine back: every answer is a later event.
+
+use super::files::Deed;
+use super::{Conn, Happening, Kind, Node};
+use crate::env::Env;
+use crate::ids::SockId;
+use crate::rng::Rng;
+use distrishare::machine::{ConnId, Fault, Input, ListenerId, Output, RequestId};
+use std::net::SocketAddr;
+
+impl Node {
+    pub(super) fn execute(&mut self, env: &mut Env, output: Output) {
+        match output {
+            Output::Listen { listener, addr } => self.listen(env, listener, addr),
+            Output::CloseListener { listener } => {
+                if let Some(addr) = self.listeners.remove(&listener) {
+                    env.net.close_listener(self.host, addr);
+                }
+            }
+            Output::Connect { conn, addr } => self.connect(env, conn, addr),
+            Output::Wake { conn } => {
+                if let Some(known) = self.conns.get_mut(&conn) {
+                    known.wanted = true;
+                    self.make_ready(env, conn);
+                }
+            }
+            Output::Resume { conn } => {
+                if let Some(known) = self.conns.get_mut(&conn) {
+                    known.resumed |= known.paused;
+                    known.paused = false;
+                    self.make_ready(env, conn);
+                }
+            }
+            Output::Shutdown { conn } => {
+                self.known_conn(conn, "Shutdown").shutdown = true;
+                self.make_ready(env, conn);
+            }
+            Output::Close { conn, reset } => self.close(env, conn, reset),
+            Output::OpenConsole { console, notes } => {
+                self.new_conn(console, Kind::Console, true);
+                self.new_conn(notes, Kind::Notes, true);
+                self.make_ready(env, console);
+            }
+            Output::Resolve { request, host, port } => self.resolve(env, request, &host, port),
+            Output::Exit { status } => self.exit_wanted = Some(status),
+            discovery @ (Output::OpenDiscovery { .. }
+            | Output::CloseDiscovery
+            | Output::ListInterfaces
+            | Output::JoinGroup { .. }
+            | Output::LeaveGroup { .. }
+            | Output::SendDatagram { .. }) => self.discover(env, discovery),
+            file => self.file_output(env, file),
+        }
+    }
+
+    fn listen(&mut self, env: &mut Env, listener: ListenerId, addr: SocketAddr) {
+        assert!(!self.listeners.contains_key(&listener), "{listener:?} is open already");
+        let input = match env.net.listen(self.host, self.owner(), listener.0, addr) {
+            Ok(addr) => {
+                self.listeners.insert(listener, addr);
+                Input::Listening { listener, addr }
+            }
+            Err(fault) => Input::ListenFailed { listener, fault },
+        };
+        self.soon(env, Happening::Input(input));
+    }
+
+    fn connect(&mut self, env: &mut Env, conn: ConnId, addr: SocketAddr) {
+        *env.dials.entry(addr).or_default() += 1;
+        let sock = env.net.connect(env.now, &mut env.queue, self.host, self.owner(), addr);
+        self.new_conn(conn, Kind::Tcp(sock), false);
+    }
+
+    fn close(&mut self, env: &mut Env, id: ConnId, reset: bool) {
+        self.known_conn(id, "Close");
+        self.ready.remove(&id);
+        if let Some(Conn { kind: Kind::Tcp(sock), .. }) = self.conns.remove(&id) {
+            self.socks.remove(&sock);
+            env.net.close(env.now, &mut env.queue, sock, reset);
+        }
+    }
+
+    pub(super) fn new_conn(&mut self, id: ConnId, kind: Kind, connected: bool) {
+        self.check_new(false, id.0);
+        assert!(!self.conns.contains_key(&id), "{id:?} is in use");
+        if let Kind::Tcp(sock) = kind {
+            self.socks.insert(sock, id);
+        }
+        let conn = Conn {
+            kind,
+            connected,
+            wanted: false,
+            writable: true,
+            shutdown: false,
+            shut: false,
+            paused: false,
+            resumed: false,
+            carry: Vec::new(),
+            eof_told: false,
+        };
+        self.conns.insert(id, conn);
+    }
+
+    fn resolve(&mut self, env: &mut Env, request: RequestId, host: &str, port: u16) {
+        let known = host.parse().ok().or_else(|| env.names.get(host).copied());
+        let result = known.map(|ip| SocketAddr::new(ip, port)).ok_or(Fault::UnknownHost);
+        let after = self.rng.between(500, 100_000);
+        self.answer(env, after, Happening::Input(Input::Resolved { request, result }));
+    }
+
+    fn discover(&mut self, env: &mut Env, output: Output) {
+        match output {
+            Output::OpenDiscovery { group } => {
+                assert!(self.discovery.is_none(), "the discovery sockets are open already");
+                let faults = env.net.udp.open;
+                let input = if env.net.dice.falls("udp.open", faults) {
+                    Input::DiscoveryFailed { fault: Fault::AddressInUse }
+                } else {
+                    assert_eq!(group, distrishare::config::GROUP.into(), "the group");
+                    self.discovery = Some(env.net.topology.ephemeral(self.host));
+                    Input::DiscoveryOpened
+                };
+                self.soon(env, Happening::Input(input));
+            }
+            Output::CloseDiscovery => {
+                self.discovery = None;
+                env.net.leave(self.owner(), None);
+            }
+            Output::ListInterfaces => self.soon(env, Happening::Interfaces),
+            Output::JoinGroup { interface, addr } => {
+                let ours = self.discovery.is_some() && self.own_addr(env, interface, addr);
+                let joined = env.net.join(self.owner(), self.host, interface);
+                if let Err(fault) = joined.and(if ours { Ok(()) } else { Err(Fault::Unreachable) }) {
+                    env.net.leave(self.owner(), Some(interface));
+                    self.soon(env, Happening::Input(Input::JoinFailed { interface, fault }));
+                }
+            }
+            Output::LeaveGroup { interface, .. } => env.net.leave(self.owner(), Some(interface)),
+            Output::SendDatagram { interface, addr, bytes } => {
+                check_announcement(&bytes);
+                if let Some(port) = self.discovery {
+                    let from = (addr, port);
+                    env.net.multicast(env.now, &mut env.queue, self.host, interface, from, &bytes);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn file_output(&mut self, env: &mut Env, output: Output) {
+        match output {
+            Output::OpenFile { file, dir, name } => self.ask_file(env, file, Deed::Open { file, dir, name }),
+            Output::CreateFile { file, name } => self.ask_file(env, file, Deed::Create { file, name }),
+            Output::ImportFile { file, source, name } => {
+                self.ask_file(env, file, Deed::Import { file, source, name });
+            }
+            Output::CommitFile { file, name } => self.commit_file(env, file, name),
+            Output::DiscardFile { file } => self.end_file(file, true),
+            Output::CloseFile { file } => self.end_file(file, false),
+            Output::ListFiles { request, dir } => {
+                let after = self.disk.delay();
+                self.answer(env, after, Happening::Deed(Deed::List { request, dir }));
+            }
+            Output::LoadState { slot, max } => self.state_deed(env, Deed::Load { slot, max }),
+            Output::SaveState { content } => {
+                self.disk.saving.push_back(content);
+                self.state_deed(env, Deed::Save);
+            }
+            Output::QuarantineState { slot } => self.disk.quarantine(slot),
+            other => unreachable!("{other:?} has its own arm"),
+        }
+    }
+
+    /// Something can be done for this connection at the next turn.
+    pub(super) fn make_ready(&mut self, env: &mut Env, id: ConnId) {
+        self.ready.insert(id);
+        let after = self.rng.below(40);
+        self.arm_turn(env, after);
+    }
+
+    pub(super) fn arm_turn(&mut self, env: &mut Env, after: u64) {
+        if !self.turn_armed && !self.suspended && self.running() && !self.ready.is_empty() {
+            self.turn_armed = true;
+            let event = crate::queue::Event::Turn { node: self.id, life: self.life };
+            env.queue.push(env.now + after, event);
+        }
+    }
+
+    /// The network said something about a socket.
+    pub(super) fn mark(&mut self, env: &mut Env, sock: SockId, writable: bool) {
+        let Some(&id) = self.socks.get(&sock) else { return };
+        if let Some(conn) = self.conns.get_mut(&id) {
+            conn.writable |= writable;
+        }
+        self.make_ready(env, id);
+    }
+
+    /// The operator typed, or the terminal takes output again.
+    pub(crate) fn touch_console(&mut self, env: &mut Env) {
+        let streams = self.conns.iter().filter(|(_, conn)| !matches!(conn.kind, Kind::Tcp(_)));
+        let ids: Vec<ConnId> = streams.map(|(&id, _)| id).collect();
+        for id in ids {
+            if let Some(conn) = self.conns.get_mut(&id) {
+                conn.writable = true;
+            }
+            self.make_ready(env, id);
+        }
+    }
+
+    pub(super) fn draw(&mut self) -> &mut Rng {
+        &mut self.rng
+    }
+}
+
+/// Everything that leaves for the group must be harmless to the original's nodes, which one byte can end.
+fn check_announcement(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    assert!(bytes.is_ascii(), "not ASCII, for the group: {text:?}");
+    let plain = bytes.starts_with(b"HELLO") || bytes.starts_with(b"GOODBYE");
+    let max = if plain { 64 } else { 512 };
+    assert!(bytes.len() <= max, "{} bytes for the group: {text:?}", bytes.len());
+}

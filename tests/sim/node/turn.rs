@@ -1,0 +1,260 @@
+//! One turn of the loop: every connection that may have something to do gets a share, drawn, and then the rest waits.
+
+use super::files::FileState;
+use super::{Conn, Happening, Kind, Node};
+use crate::env::Env;
+use crate::net::Read;
+use distrishare::machine::{ConnId, Fault, FileId, Input, Received, Transmit};
+
+/// Bytes a machine may leave unconsumed before this is taken for a hoard.
+const CARRY_MAX: usize = 256 << 10;
+
+/// What a connection sends next, copied out of the machine.
+#[derive(Debug, PartialEq, Eq)]
+enum Plan {
+    Nothing,
+    Bytes(Vec<u8>),
+    File { file: FileId, offset: u64, len: u64 },
+}
+
+impl Node {
+    pub(crate) fn turn(&mut self, env: &mut Env) {
+        self.turn_armed = false;
+        if self.suspended || !self.running() || self.dying() {
+            return;
+        }
+        let mut ids: Vec<ConnId> = std::mem::take(&mut self.ready).into_iter().collect();
+        let start = self.rng.size(0, ids.len().saturating_sub(1));
+        ids.rotate_left(start);
+        for id in ids {
+            let operations = self.rng.between(1, 16);
+            for _ in 0..operations {
+                let read = self.read(env, id);
+                let written = self.write(env, id);
+                if self.dying() || self.exit_wanted.is_some() || !(read || written) {
+                    break;
+                }
+                self.ready.insert(id);
+            }
+            if self.dying() {
+                return;
+            }
+        }
+        let after = self.rng.between(10, 200);
+        self.arm_turn(env, after);
+        self.settle(env);
+    }
+
+    /// Hands over bytes, the end, or the news that it was cut. Whether there was something to do.
+    fn read(&mut self, env: &mut Env, id: ConnId) -> bool {
+        let max = self.rng.size(1, self.habits.read_max);
+        let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.connected) else { return false };
+        if conn.paused {
+            // A reset shows itself without being asked for.
+            let Kind::Tcp(sock) = conn.kind else { return false };
+            let dead = env.net.dead(sock);
+            dead.into_iter().for_each(|fault| self.lost(env, id, fault));
+            return dead.is_some();
+        }
+        let mut fresh = Vec::new();
+        let found = match conn.kind {
+            Kind::Tcp(sock) => env.net.read(env.now, &mut env.queue, sock, &mut fresh, max),
+            Kind::Console => {
+                let n = self.console.stdin.len().min(max);
+                fresh.extend(self.console.stdin.drain(..n));
+                match (n, self.console.stdin_closed) {
+                    (0, false) => Read::Empty,
+                    (0, true) => Read::Eof,
+                    _ => Read::Bytes,
+                }
+            }
+            Kind::Notes => Read::Empty,
+        };
+        let again = std::mem::take(&mut conn.resumed) && !conn.carry.is_empty();
+        match found {
+            _ if again || !fresh.is_empty() => self.receive(env, id, &fresh),
+            Read::Dead(fault) => self.lost(env, id, fault),
+            Read::Eof if !conn.eof_told => {
+                conn.eof_told = true;
+                self.input(env, Input::Eof { conn: id });
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn receive(&mut self, env: &mut Env, id: ConnId, fresh: &[u8]) {
+        let now = self.local(env);
+        let (Some(conn), Some(machine)) = (self.conns.get_mut(&id), self.machine.as_mut()) else { return };
+        let mut bytes = std::mem::take(&mut conn.carry);
+        bytes.extend_from_slice(fresh);
+        env.trace.words(env.now, self.id.0 as i64, "recv", id.0.index.into(), bytes.len() as u64);
+        env.trace.bytes(&bytes);
+        // The machine may scribble on what it is given; what it did not consume must stay as it came.
+        let mut lent = bytes.clone();
+        let received = machine.handle_recv(now, id, &mut lent);
+        let Received { consumed, body, pause } = received;
+        assert!(consumed <= bytes.len(), "{id:?}: {consumed} of {} bytes consumed", bytes.len());
+        conn.carry = bytes.split_off(consumed);
+        conn.paused = pause;
+        assert!(conn.carry.len() <= CARRY_MAX, "{id:?} hoards {} bytes", conn.carry.len());
+        let Some(body) = body else { return self.drain(env) };
+        assert!(body.range.start <= body.range.end && body.range.end <= consumed, "{id:?}: {body:?}");
+        let first = self.habits.store_first;
+        if !first {
+            self.drain(env);
+        }
+        let stored = self.store(env, body.file, body.offset, &bytes[body.range.clone()], first);
+        if first {
+            self.drain(env);
+        }
+        let Some((n, fault)) = stored else { return };
+        let now = self.local(env);
+        if let Some(machine) = self.machine.as_mut().filter(|_| self.conns.contains_key(&id)) {
+            machine.handle_written(now, id, n);
+            self.drain(env);
+        }
+        if let Some(fault) = fault.filter(|_| self.files.contains_key(&body.file)) {
+            self.input(env, Input::FileFailed { file: body.file, fault, fatal: false });
+        }
+    }
+
+    /// `None`: the file went away between the bytes and now, which only a later store can see.
+    fn store(
+        &mut self,
+        env: &mut Env,
+        file: FileId,
+        offset: u64,
+        bytes: &[u8],
+        must: bool,
+    ) -> Option<(usize, Option<Fault>)> {
+        let open = self.files.get(&file).map(|open| open.state.clone());
+        let Some(FileState::Growing(inode, _)) = open else {
+            assert!(!must && open.is_none(), "a body for {file:?}, which is {open:?}");
+            return None;
+        };
+        Some(self.disk.write(inode, offset, bytes, &env.truth.generators))
+    }
+
+    /// Sends once. Whether there was something to do and it could be done.
+    fn write(&mut self, env: &mut Env, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get(&id).filter(|conn| conn.connected && conn.writable) else {
+            return false;
+        };
+        if !conn.wanted {
+            return self.shut(env, id);
+        }
+        match self.plan(id) {
+            Plan::Nothing => {
+                self.conns.get_mut(&id).into_iter().for_each(|conn| conn.wanted = false);
+                self.shut(env, id)
+            }
+            Plan::Bytes(bytes) => self.send(env, id, &bytes),
+            Plan::File { file, offset, len } => {
+                let n = len.min(self.habits.run_max as u64) as usize;
+                let open = self.known_file(file, "Transmit::File");
+                let FileState::Reading(inode) = open.state else {
+                    panic!("{id:?} sends {file:?}, which is {:?}", open.state);
+                };
+                match self.disk.read(inode, offset, n) {
+                    Ok(bytes) => self.send(env, id, &bytes),
+                    Err(fault) => {
+                        // The same range would fail again at once: nothing more until the next Wake.
+                        self.conns.get_mut(&id).into_iter().for_each(|conn| conn.wanted = false);
+                        self.input(env, Input::FileFailed { file, fault, fatal: false });
+                        true
+                    }
+                }
+            }
+        }
+    }
+
+    fn plan(&mut self, id: ConnId) -> Plan {
+        let twice = self.rng.below(8) == 0;
+        let Some(machine) = self.machine.as_mut() else { return Plan::Nothing };
+        let mut ask = || match machine.poll_transmit(id) {
+            None => Plan::Nothing,
+            Some(Transmit::Bytes(bytes)) => {
+                assert!(!bytes.is_empty(), "{id:?} sends no bytes at all");
+                Plan::Bytes(bytes[..bytes.len().min(256 << 10)].to_vec())
+            }
+            Some(Transmit::File { file, offset, len }) => {
+                assert!(len > 0, "{id:?} sends nothing of {file:?}");
+                Plan::File { file, offset, len }
+            }
+        };
+        let plan = ask();
+        if twice {
+            assert_eq!(plan, ask(), "{id:?} changed its mind without handle_sent");
+        }
+        plan
+    }
+
+    fn send(&mut self, env: &mut Env, id: ConnId, bytes: &[u8]) -> bool {
+        let Some(&Conn { kind, .. }) = self.conns.get(&id) else { return false };
+        let taken = match kind {
+            Kind::Tcp(sock) => env.net.write(env.now, &mut env.queue, sock, bytes),
+            Kind::Console | Kind::Notes if self.console.stalled => Ok(0),
+            Kind::Console => {
+                let n = self.rng.size(1, bytes.len());
+                self.console.stdout.extend_from_slice(&bytes[..n]);
+                Ok(n)
+            }
+            Kind::Notes => {
+                self.console.stderr.extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
+        };
+        match taken {
+            Ok(0) => {
+                self.conns.get_mut(&id).into_iter().for_each(|conn| conn.writable = false);
+                false
+            }
+            Ok(n) => {
+                env.trace.words(env.now, self.who(), "sent", id.0.index.into(), n as u64);
+                env.trace.bytes(&bytes[..n]);
+                let now = self.local(env);
+                if let Some(machine) = self.machine.as_mut() {
+                    machine.handle_sent(now, id, n);
+                }
+                self.drain(env);
+                true
+            }
+            Err(fault) => {
+                self.lost(env, id, fault);
+                true
+            }
+        }
+    }
+
+    /// `Shutdown` was asked for and everything is sent.
+    fn shut(&mut self, env: &mut Env, id: ConnId) -> bool {
+        let Some(conn) = self.conns.get_mut(&id).filter(|conn| conn.shutdown && !conn.shut) else {
+            return false;
+        };
+        conn.shut = true;
+        if let Kind::Tcp(sock) = conn.kind {
+            env.net.shutdown(env.now, &mut env.queue, sock);
+        }
+        true
+    }
+
+    /// At the end of the process the console gets what is still to be said, if the terminal takes it.
+    pub(super) fn flush_console(&mut self, env: &mut Env) {
+        let streams = self.conns.iter().filter(|(_, conn)| !matches!(conn.kind, Kind::Tcp(_)));
+        let ids: Vec<ConnId> = streams.map(|(&id, _)| id).collect();
+        for id in ids {
+            for _ in 0..10_000 {
+                let Plan::Bytes(bytes) = self.plan(id) else { break };
+                if !self.send(env, id, &bytes) {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whether anything waits to be told; for tests of a suspended node.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.iter().filter(|happening| !matches!(happening, Happening::WallClock)).count()
+    }
+}

@@ -1,0 +1,402 @@
+//! A world: hosts and networks, nodes and actors, one clock. Scenarios build it, let it run and look at it.
+
+use crate::actor::{Actor, ActorSlot, Log, Told};
+use crate::content::Content;
+use crate::env::{Env, Truth};
+use crate::faults::Faults;
+use crate::ids::{ActorId, HostId, LanId, NodeId, Owner};
+use crate::multicast::Segment;
+use crate::net::{Net, Notice};
+use crate::node::{Happening, Node};
+use crate::queue::{Event, Queue};
+use crate::topology::at;
+use crate::trace::Trace;
+use distrishare::machine::{Dir, Machine, Signal};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// Everything there is in one run.
+pub(crate) struct World {
+    pub(crate) env: Env,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) actors: Vec<ActorSlot>,
+    pub(crate) faults: Faults,
+    /// Until when whole nodes, hosts and networks have accidents.
+    pub(crate) chaos_until: u64,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, detail: bool) -> World {
+        let env = Env {
+            seed,
+            now: 0,
+            queue: Queue::default(),
+            net: Net::new(seed),
+            trace: Trace::new(detail),
+            names: BTreeMap::new(),
+            truth: Truth::default(),
+            dials: BTreeMap::new(),
+        };
+        World { env, nodes: Vec::new(), actors: Vec::new(), faults: Faults::default(), chaos_until: 0 }
+    }
+
+    // Building.
+
+    pub(crate) fn lan(&mut self) -> LanId {
+        self.env.net.topology.add_lan()
+    }
+
+    /// A host with one interface on each of `lans` (indices from 2 on) and the loopback (index 1).
+    pub(crate) fn host(&mut self, lans: &[LanId]) -> HostId {
+        self.env.net.topology.add_host(lans)
+    }
+
+    /// The first address of `host` that others can reach.
+    pub(crate) fn ip(&self, host: HostId) -> Ipv4Addr {
+        self.env.net.topology.addr(host)
+    }
+
+    pub(crate) fn addr(&self, host: HostId, port: u16) -> SocketAddr {
+        at(self.ip(host), port)
+    }
+
+    /// A node that `factory` makes at every start, from a seed. It does not run yet.
+    pub(crate) fn node(
+        &mut self,
+        host: HostId,
+        factory: impl FnMut(u64) -> Box<dyn Machine> + 'static,
+    ) -> NodeId {
+        let id = NodeId(self.nodes.len());
+        let mut node = Node::new(self.env.seed, id, host, Box::new(factory));
+        node.disk.faults = self.faults.disk.clone();
+        self.nodes.push(node);
+        id
+    }
+
+    pub(crate) fn actor(&mut self, host: HostId, actor: impl Actor + 'static) -> ActorId {
+        let id = ActorId(self.actors.len());
+        self.actors.push(ActorSlot::new(self.env.seed, id, host, Box::new(actor)));
+        self.actors[id.0].tell(&mut self.env, Told::Start);
+        self.dispatch();
+        id
+    }
+
+    /// Teaches the resolver a name.
+    pub(crate) fn name(&mut self, host: &str, ip: IpAddr) {
+        self.env.names.insert(host.to_owned(), ip);
+    }
+
+    /// Puts a file into a node's shared folder.
+    pub(crate) fn share(&mut self, node: NodeId, name: &str, content: impl Into<Content>) {
+        let content = content.into();
+        self.env.truth.add(name, &content);
+        self.nodes[node.0].disk.put(Dir::Shared, name, content);
+    }
+
+    /// Puts a file where the operator of `node` can name it.
+    pub(crate) fn outside(&mut self, node: NodeId, path: &str, content: impl Into<Content>) {
+        self.nodes[node.0].disk.outside.insert(path.into(), content.into());
+    }
+
+    // What happens to nodes.
+
+    pub(crate) fn start(&mut self, node: NodeId) {
+        self.with(node, Node::start);
+    }
+
+    pub(crate) fn running(&self, node: NodeId) -> bool {
+        self.nodes[node.0].running()
+    }
+
+    pub(crate) fn exit_status(&self, node: NodeId) -> Option<u8> {
+        self.nodes[node.0].exit
+    }
+
+    /// Kills the process.
+    pub(crate) fn crash(&mut self, node: NodeId) {
+        self.with(node, |node, env| node.crash(env, false));
+    }
+
+    /// Kills the process after it asked for `n` more things: in the middle of what it does.
+    pub(crate) fn crash_after(&mut self, node: NodeId, n: u64) {
+        self.nodes[node.0].dies_after = Some(n.max(1));
+    }
+
+    /// The host loses power, with every process on it; nobody is told.
+    pub(crate) fn power_off(&mut self, host: HostId) {
+        self.env.net.power_off(host);
+        for node in self.nodes.iter_mut().filter(|node| node.host == host) {
+            node.crash(&mut self.env, true);
+        }
+    }
+
+    pub(crate) fn power_on(&mut self, host: HostId) {
+        self.env.net.topology.host_mut(host).up = true;
+    }
+
+    /// The process stands still (SIGSTOP, a suspended laptop); its clock goes on.
+    pub(crate) fn suspend(&mut self, node: NodeId) {
+        self.nodes[node.0].suspended = true;
+    }
+
+    pub(crate) fn resume(&mut self, node: NodeId) {
+        self.with(node, Node::resume);
+    }
+
+    pub(crate) fn signal(&mut self, node: NodeId, signal: Signal) {
+        self.with(node, |node, env| node.signal(env, signal));
+    }
+
+    /// Moves a node's wall clock by so many seconds.
+    pub(crate) fn jump_wall(&mut self, node: NodeId, seconds: i64) {
+        self.with(node, |node, env| {
+            node.wall_offset += seconds;
+            node.deliver(env, Happening::WallClock);
+        });
+    }
+
+    // The operator.
+
+    pub(crate) fn type_line(&mut self, node: NodeId, line: &str) {
+        self.type_bytes(node, format!("{line}\n").as_bytes());
+    }
+
+    pub(crate) fn type_bytes(&mut self, node: NodeId, bytes: &[u8]) {
+        self.nodes[node.0].console.stdin.extend(bytes);
+        self.with(node, Node::touch_console);
+    }
+
+    /// The end of standard input.
+    pub(crate) fn type_eof(&mut self, node: NodeId) {
+        self.nodes[node.0].console.stdin_closed = true;
+        self.with(node, Node::touch_console);
+    }
+
+    /// The terminal goes away.
+    pub(crate) fn hang_up(&mut self, node: NodeId) {
+        self.with(node, |node, env| node.deliver(env, Happening::HangUp));
+    }
+
+    /// The terminal stops taking output, or goes on.
+    pub(crate) fn stall_terminal(&mut self, node: NodeId, stalled: bool) {
+        self.nodes[node.0].console.stalled = stalled;
+        if !stalled {
+            self.with(node, Node::touch_console);
+        }
+    }
+
+    pub(crate) fn stdout(&self, node: NodeId) -> String {
+        String::from_utf8_lossy(&self.nodes[node.0].console.stdout).into_owned()
+    }
+
+    pub(crate) fn stderr(&self, node: NodeId) -> String {
+        String::from_utf8_lossy(&self.nodes[node.0].console.stderr).into_owned()
+    }
+
+    /// The whole lines of standard output, each of which must be a JSON object with an `event`.
+    pub(crate) fn json_events(&self, node: NodeId) -> Vec<serde_json::Value> {
+        let text = self.stdout(node);
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let parse = |line: &str| {
+            let value: serde_json::Value =
+                serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON: {e}: {line:?}"));
+            assert!(value["event"].is_string(), "no event: {line}");
+            value
+        };
+        whole.lines().map(parse).collect()
+    }
+
+    /// The events of one name.
+    pub(crate) fn events_named(&self, node: NodeId, event: &str) -> Vec<serde_json::Value> {
+        let all = self.json_events(node);
+        all.into_iter().filter(|value| value["event"] == event).collect()
+    }
+
+    // The disk.
+
+    pub(crate) fn downloads(&self, node: NodeId) -> Vec<String> {
+        self.nodes[node.0].disk.names(Dir::Downloads)
+    }
+
+    /// Whether the node's downloads hold a file of that name with the whole content that somebody shares.
+    pub(crate) fn has_download(&self, node: NodeId, name: &str) -> bool {
+        let disk = &self.nodes[node.0].disk;
+        let found = disk.content(Dir::Downloads, name);
+        found.is_some_and(|content| self.env.truth.whole(name, content))
+    }
+
+    // The network.
+
+    pub(crate) fn log(&self, actor: ActorId) -> &Log {
+        &self.actors[actor.0].log
+    }
+
+    pub(crate) fn stop(&mut self, actor: ActorId) {
+        self.actors[actor.0].stop(&mut self.env);
+    }
+
+    /// Cuts both ways between two hosts.
+    pub(crate) fn partition(&mut self, a: HostId, b: HostId) {
+        self.env.net.topology.block(a, b, true);
+        self.env.net.topology.block(b, a, true);
+    }
+
+    /// From `a` nothing gets to `b` any more; the other way is as it was.
+    pub(crate) fn deafen(&mut self, a: HostId, b: HostId) {
+        self.env.net.topology.block(a, b, true);
+    }
+
+    pub(crate) fn reconnect(&mut self, a: HostId, b: HostId) {
+        self.env.net.topology.block(a, b, false);
+        self.env.net.topology.block(b, a, false);
+    }
+
+    /// An interface goes down (what was joined there is forgotten) or comes up.
+    pub(crate) fn set_link(&mut self, host: HostId, interface: u32, up: bool) {
+        self.env.net.topology.set_link(host, interface, up);
+        if !up {
+            self.env.net.forget_interface(host, interface);
+        }
+    }
+
+    /// A datagram from any source whatever, to everybody who listens to the group on that segment.
+    pub(crate) fn inject(&mut self, lan: LanId, from: SocketAddr, bytes: &[u8]) {
+        let Env { net, queue, now, .. } = &mut self.env;
+        net.spread(*now, queue, None, Segment::Lan(lan), from, bytes);
+    }
+
+    // Faults.
+
+    pub(crate) fn set_faults(&mut self, faults: Faults) {
+        self.env.net.tcp = faults.tcp.clone();
+        self.env.net.udp = faults.udp.clone();
+        self.nodes.iter_mut().for_each(|node| node.disk.faults = faults.disk.clone());
+        self.faults = faults;
+    }
+
+    /// Everything works again: no faults, no cuts, all hosts and processes up, adversaries gone unless `keep`.
+    pub(crate) fn heal(&mut self, keep: &[ActorId]) {
+        self.set_faults(Faults::default());
+        self.chaos_until = 0;
+        self.env.net.topology.heal();
+        for actor in self.actors.iter_mut().filter(|actor| !keep.contains(&actor.id)) {
+            actor.stop(&mut self.env);
+        }
+        for id in (0..self.nodes.len()).map(NodeId) {
+            let node = &mut self.nodes[id.0];
+            node.disk.capacity = u64::MAX;
+            node.dies_after = None;
+            if node.suspended {
+                self.resume(id);
+            } else if !node.running() && node.exit.is_none() {
+                self.start(id);
+            }
+        }
+    }
+
+    // Time.
+
+    pub(crate) fn now(&self) -> Duration {
+        Duration::from_micros(self.env.now)
+    }
+
+    /// Something the scenario itself does later.
+    pub(crate) fn later(&mut self, after: Duration, what: impl FnOnce(&mut World) + 'static) {
+        let at = self.env.now + after.as_micros() as u64;
+        self.env.queue.push(at, Event::Script(Box::new(what)));
+    }
+
+    pub(crate) fn run_for(&mut self, time: Duration) {
+        let end = self.env.now + time.as_micros() as u64;
+        while self.step(end) {}
+        self.env.now = end;
+    }
+
+    /// Runs until `wanted` holds, at most for `limit`; whether it does. It is asked at most once per millisecond.
+    pub(crate) fn run_until(&mut self, limit: Duration, mut wanted: impl FnMut(&World) -> bool) -> bool {
+        let end = self.env.now + limit.as_micros() as u64;
+        loop {
+            if wanted(self) {
+                return true;
+            }
+            if self.env.now >= end {
+                return false;
+            }
+            let next = self.env.queue.next_at().map_or(end, |at| at.max(self.env.now));
+            let slice = next.saturating_add(999).min(end);
+            while self.step(slice) {}
+            self.env.now = slice;
+        }
+    }
+
+    /// Lets the next thing happen, if it does before `end`.
+    fn step(&mut self, end: u64) -> bool {
+        if self.env.queue.next_at().is_none_or(|at| at > end) {
+            return false;
+        }
+        let Some((at, event)) = self.env.queue.pop() else { return false };
+        self.env.now = at.max(self.env.now);
+        match event {
+            Event::Net(event) => {
+                let Env { net, queue, now, .. } = &mut self.env;
+                net.handle(*now, queue, event);
+            }
+            Event::Datagram { to: Owner::Node(id), from, bytes } => {
+                self.nodes[id.0].deliver(&mut self.env, Happening::Datagram { from, bytes });
+                self.bury(id);
+            }
+            Event::Datagram { to: Owner::Actor(id), from, bytes } => {
+                self.actors[id.0].tell(&mut self.env, Told::Datagram { from, bytes: &bytes });
+            }
+            Event::Datagram { to: Owner::Nobody, .. } => {}
+            Event::Turn { node, life } => self.living(node, life, Node::turn),
+            Event::Timer { node, life } => self.living(node, life, Node::timer),
+            Event::Answer { node, life, happening } => {
+                self.living(node, life, |node, env| node.deliver(env, *happening));
+            }
+            Event::Actor { actor, token } => self.actors[actor.0].tell(&mut self.env, Told::Timer(token)),
+            Event::Script(what) => what(self),
+        }
+        self.dispatch();
+        true
+    }
+
+    fn living(&mut self, id: NodeId, life: u32, what: impl FnOnce(&mut Node, &mut Env)) {
+        if self.nodes[id.0].life == life {
+            what(&mut self.nodes[id.0], &mut self.env);
+            self.bury(id);
+        }
+    }
+
+    fn with(&mut self, id: NodeId, what: impl FnOnce(&mut Node, &mut Env)) {
+        what(&mut self.nodes[id.0], &mut self.env);
+        self.bury(id);
+        self.dispatch();
+    }
+
+    /// A node that was to die in the middle of something does.
+    fn bury(&mut self, id: NodeId) {
+        if self.nodes[id.0].dying() {
+            self.nodes[id.0].crash(&mut self.env, false);
+        }
+    }
+
+    /// Tells everybody what the network has to say.
+    fn dispatch(&mut self) {
+        while let Some((owner, notice)) = self.env.net.notices.pop_front() {
+            match owner {
+                Owner::Node(id) => {
+                    self.nodes[id.0].deliver(&mut self.env, Happening::Net(notice));
+                    self.bury(id);
+                }
+                Owner::Actor(id) => self.actors[id.0].notice(&mut self.env, notice),
+                Owner::Nobody => {
+                    if let Notice::Accept { sock, .. } = notice {
+                        self.env.net.close(self.env.now, &mut self.env.queue, sock, true);
+                    }
+                }
+            }
+        }
+    }
+}
