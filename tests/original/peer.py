@@ -228,8 +228,9 @@ def download(args):
 
 
 def register(args):
-    """Prints the list exactly as parsed."""
-    nodes = wire.register(args.host, args.at, args.ip, args.port)
+    """Prints the list exactly as parsed; with --count, the last one of so many registrations from ports in a row."""
+    for port in range(args.port, args.port + args.count):
+        nodes = wire.register(args.host, args.at, args.ip, port)
     for ip, port in nodes:
         say("node", ip, port)
     say("done", len(nodes))
@@ -261,7 +262,7 @@ def arguments():
         sub.set_defaults(run=run)
         return sub
 
-    command(register, "host", "at", "ip", "port")
+    command(register, "host", "at", "ip", "port").add_argument("--count", type=int, default=1)
     command(search, "ip", "port", "name")
     command(download, "ip", "port", "name", "dir")
     command(probe, "ip", "port")

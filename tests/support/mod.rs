@@ -161,6 +161,11 @@ impl Program {
         }
     }
 
+    /// The next line it prints; nothing once it has closed its output.
+    pub(crate) fn next_line(&mut self) -> Option<String> {
+        self.lines.recv_timeout(Duration::from_secs(60)).ok()
+    }
+
     /// Everything it printed so far.
     pub(crate) fn heard(&self) -> String {
         self.seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
@@ -194,4 +199,18 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The lines of a page's blocks that are marked as run by us: ```` ```sh run ````.
+pub(crate) fn marked_commands(page: &str) -> Vec<String> {
+    let mut marked = false;
+    let mut found = Vec::new();
+    for line in page.lines() {
+        match line.strip_prefix("```") {
+            Some(mark) => marked = mark == "sh run",
+            None if marked && !line.is_empty() => found.push(line.to_owned()),
+            None => {}
+        }
+    }
+    found
 }
