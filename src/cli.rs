@@ -9,12 +9,13 @@ use crate::time::Duration;
 use log::LevelFilter;
 use pico_args::Arguments;
 use std::ffi::OsString;
-use std::fmt::{self, Write as _};
-use std::io::{IsTerminal, stderr, stdin};
+use std::fmt;
+use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 /// `ds-peer --help`.
 pub const PEER_HELP: &str = "\
@@ -90,6 +91,8 @@ pub struct Setup<C> {
     pub limits: Limits,
     /// What is logged.
     pub log_level: LevelFilter,
+    /// Somebody may type commands.
+    pub reads_stdin: bool,
 }
 
 /// A command line that cannot be carried out: the sentence says what is wrong and what to do.
@@ -179,7 +182,9 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
     };
     let folders = Folders { files: Some(files), state: state_folder(state, &port.to_string())? };
     let quiet = if console == ConsoleMode::Daemon { LevelFilter::Info } else { LevelFilter::Warn };
-    Ok(Parsed::Run(Box::new(Setup { config, folders, limits, log_level: level.unwrap_or(quiet) })))
+    let reads_stdin = console != ConsoleMode::Daemon;
+    let log_level = level.unwrap_or(quiet);
+    Ok(Parsed::Run(Box::new(Setup { config, folders, limits, log_level, reads_stdin })))
 }
 
 /// Reads the command line of `ds-bootstrap`, without the program's name.
@@ -217,7 +222,7 @@ pub fn bootstrap(args: Vec<OsString>) -> Result<Parsed<BootstrapConfig>> {
         limits: limits.clone(),
     };
     let folders = Folders { files: None, state: state_folder(state, &format!("bootstrap-{port}"))? };
-    Ok(Parsed::Run(Box::new(Setup { config, folders, limits, log_level: level })))
+    Ok(Parsed::Run(Box::new(Setup { config, folders, limits, log_level: level, reads_stdin: false })))
 }
 
 /// `--help` and `--version` win over everything else.
@@ -349,12 +354,22 @@ fn seed() -> u64 {
     }
 }
 
-/// The text for a usage error on standard error.
-pub fn usage_text(program: &str, error: &UsageError) -> String {
-    let mut text = String::new();
-    let _ = writeln!(text, "{program}: {error}");
-    let _ = writeln!(text, "Try `{program} --help`.");
-    text
+/// Prints what was asked for, and ends well even if nobody reads it.
+pub fn show(text: &str) -> ExitCode {
+    let _ = stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+/// Says what is wrong with the command line: exit status 2.
+pub fn refuse(program: &str, error: &UsageError) -> ExitCode {
+    let _ = writeln!(stderr(), "{program}: {error}\nTry `{program} --help`.");
+    ExitCode::from(2)
+}
+
+/// Says why the program could not start or go on: exit status 1.
+pub fn fail(program: &str, error: &dyn std::error::Error) -> ExitCode {
+    let _ = writeln!(stderr(), "{program}: {error}");
+    ExitCode::FAILURE
 }
 
 #[cfg(test)]

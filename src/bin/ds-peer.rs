@@ -1,2 +1,28 @@
-//! Stub.
-fn main() {}
+//! A DistriShare node in the real world: command line, log, driver, node.
+
+use distrishare::cli::{self, Parsed};
+use distrishare::node::peer::Peer;
+use distrishare::reactor::{Reactor, log};
+use std::error::Error;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let setup = match cli::peer(std::env::args_os().skip(1).collect()) {
+        Ok(Parsed::Run(setup)) => *setup,
+        Ok(Parsed::Show(text)) => return cli::show(&text),
+        Err(error) => return cli::refuse("ds-peer", &error),
+    };
+    log::start(setup.log_level);
+    let run = || -> Result<u8, Box<dyn Error>> {
+        let mut reactor = Reactor::new(&setup.folders, &setup.limits)?;
+        reactor.handle_signals()?;
+        if !setup.reads_stdin {
+            reactor = reactor.without_stdin();
+        }
+        Ok(reactor.run(&mut Peer::new(setup.config))?)
+    };
+    match run() {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => cli::fail("ds-peer", error.as_ref()),
+    }
+}

@@ -142,15 +142,15 @@ struct Totals {
 }
 
 impl Peer {
-    /// A peer that starts now. Its first outputs open the console and the listener.
-    pub fn new(config: PeerConfig, now: Instant) -> Peer {
+    /// A peer that starts with its clock at zero. Its first outputs open the console and the listener.
+    pub fn new(config: PeerConfig) -> Peer {
         let mut conns = Table::new();
         let console = ConnId(conns.insert(Conn::Console));
         let notes = ConnId(conns.insert(Conn::Console));
         let limits = &config.limits;
         let mut peer = Peer {
             rng: fastrand::Rng::with_seed(config.seed),
-            started: now,
+            started: Instant::ZERO,
             listen: config.listen,
             interfaces: Vec::new(),
             own: Vec::new(),
@@ -190,6 +190,7 @@ impl Peer {
     }
 
     fn listening(&mut self, now: Instant, addr: SocketAddr) {
+        self.started = now;
         self.listen = addr;
         self.tell(&Event::Ready { ip: addr.ip(), port: addr.port(), id: None });
         if self.config.v1 && self.config.v1_secret.matches(V1_DEFAULT_SECRET) {

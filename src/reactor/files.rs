@@ -8,7 +8,7 @@ use super::{Answer, Reactor};
 use crate::machine::{Dir, Fault, FileId, Input};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Advice, AtFlags, FlockOperation, Mode, OFlags};
-use rustix::fs::{fadvise, flock, fstat, ftruncate, openat, unlinkat};
+use rustix::fs::{fadvise, flock, fstat, fstatvfs, ftruncate, openat, unlinkat};
 use rustix::io::{Errno, pwrite};
 use std::num::NonZeroU64;
 
@@ -131,8 +131,9 @@ impl Reactor {
         };
         match made {
             Ok(growing) => {
+                let room = room_beside(&growing.file);
                 self.insert_file(file, OpenFile::Growing(growing));
-                self.answer(Input::FileOpened { file, size: 0 });
+                self.answer(Input::FileCreated { file, room });
             }
             Err(fault) => self.answer(Input::FileFailed { file, fault, fatal: true }),
         }
@@ -193,6 +194,18 @@ impl Reactor {
                 OpenFile::Importing(import) => import.remove(folders.get(Dir::Shared)),
             }
         }
+    }
+}
+
+/// Bytes that may be stored on the file's disk before its reserve is touched: 16 MiB or 2 % of it, whichever is more.
+fn room_beside(file: &OwnedFd) -> u64 {
+    match fstatvfs(file) {
+        Ok(disk) => {
+            let reserve = (disk.f_blocks / 50).saturating_mul(disk.f_frsize).max(16 << 20);
+            disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(reserve)
+        }
+        // A file system that cannot say: its own error comes when it is full.
+        Err(_) => u64::MAX,
     }
 }
 

@@ -3,12 +3,24 @@
 use super::outlet::Outlet;
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
+use simplelog::{ConfigBuilder, LevelFilter, WriteLogger};
 use std::io::{self, Write};
 
 /// Bytes of a line; more are cut.
 const LINE_MAX: usize = 1024;
 /// Takes the progress line off the terminal before a line of the log is put there.
 const CLEAR: &[u8] = b"\r\x1b[K";
+
+/// Sends the log of this process to standard error from now on. Does nothing the second time.
+pub fn start(level: LevelFilter) {
+    let config = ConfigBuilder::new()
+        .set_time_level(LevelFilter::Error)
+        .set_thread_level(LevelFilter::Off)
+        .set_target_level(LevelFilter::Off)
+        .set_location_level(LevelFilter::Off)
+        .build();
+    let _ = WriteLogger::init(level, config, StderrLog::new());
+}
 
 /// A writer for `simplelog::WriteLogger`. A line that the other end does not take at once is dropped and counted; the
 /// next one that gets through says how many were.

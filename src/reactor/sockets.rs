@@ -262,7 +262,7 @@ impl Reactor {
 
     pub(super) fn resume(&mut self, conn: ConnId) {
         if let Some(stream) = self.streams.get_mut(conn.0) {
-            stream.refeed |= stream.paused && !stream.rest.is_empty();
+            stream.refeed |= !stream.rest.is_empty();
             stream.paused = false;
             self.enqueue(conn);
         } else {

@@ -104,7 +104,7 @@ impl Stdio {
 
     pub(super) fn resume(&mut self, conn: ConnId) {
         if let Some(inlet) = self.inlet.as_mut().filter(|inlet| inlet.conn == conn) {
-            inlet.refeed |= inlet.paused && !inlet.rest.is_empty();
+            inlet.refeed |= !inlet.rest.is_empty();
             inlet.paused = false;
         }
     }

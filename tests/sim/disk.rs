@@ -81,6 +81,11 @@ impl Disk {
         all.map(|(_, name)| name.clone()).collect()
     }
 
+    /// Bytes a new file may grow to.
+    pub(crate) fn room(&self) -> u64 {
+        self.capacity.saturating_sub(self.used)
+    }
+
     pub(crate) fn len(&self, inode: Inode) -> u64 {
         self.files.get(&inode).map_or(0, Content::len)
     }

@@ -102,6 +102,7 @@ impl Peer {
     pub(super) fn ask_connected(&mut self, now: Instant, conn: ConnId, local: SocketAddr) {
         let Some(ask) = self.ask_mut(conn) else { return };
         let (addr, class, purpose) = (ask.addr, ask.class, ask.purpose.clone());
+        ask.state = State::Talking { out: Outgoing::default(), answer: Vec::new() };
         self.dialer.landed(addr, class, true, now);
         let request = match purpose {
             Purpose::Probe(_) => return self.ask_done(now, conn, Answer::Alive),
@@ -113,8 +114,8 @@ impl Peer {
                 registry::encode_register(me.ip(), me.port())
             }
         };
-        if let Some(ask) = self.ask_mut(conn) {
-            ask.state = State::Talking { out: Outgoing::bytes(request), answer: Vec::new() };
+        if let Some(Ask { state: State::Talking { out, .. }, .. }) = self.ask_mut(conn) {
+            out.push(&request);
             self.outputs.push_back(Output::Wake { conn });
         }
     }

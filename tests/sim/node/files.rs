@@ -152,11 +152,18 @@ impl Node {
                 }
             }
             Deed::Open { file, dir, name } => match self.disk.open(dir, &name) {
-                Ok((inode, size)) => self.opened(env, file, FileState::Reading(inode), size),
+                Ok((inode, size)) => {
+                    self.opened(file, FileState::Reading(inode));
+                    self.input(env, Input::FileOpened { file, size });
+                }
                 Err(fault) => self.fail_file(env, file, fault),
             },
             Deed::Create { file, name } => match self.disk.create(&name) {
-                Ok(inode) => self.opened(env, file, FileState::Growing(inode, name), 0),
+                Ok(inode) => {
+                    self.opened(file, FileState::Growing(inode, name));
+                    let room = self.disk.room();
+                    self.input(env, Input::FileCreated { file, room });
+                }
                 Err(fault) => self.fail_file(env, file, fault),
             },
             Deed::Commit { file, name } => self.committed(env, file, &name),
@@ -165,10 +172,9 @@ impl Node {
         }
     }
 
-    fn opened(&mut self, env: &mut Env, file: FileId, state: FileState, size: u64) {
+    fn opened(&mut self, file: FileId, state: FileState) {
         self.known_file(file, "FileOpened").state = state;
         self.files_touched = true;
-        self.input(env, Input::FileOpened { file, size });
     }
 
     fn committed(&mut self, env: &mut Env, file: FileId, name: &str) {

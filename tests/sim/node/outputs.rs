@@ -26,7 +26,7 @@ impl Node {
             }
             Output::Resume { conn } => {
                 if let Some(known) = self.conns.get_mut(&conn) {
-                    known.resumed |= known.paused;
+                    known.resumed = true;
                     known.paused = false;
                     self.make_ready(env, conn);
                 }
