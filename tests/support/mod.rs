@@ -6,6 +6,7 @@
 // Tests live in the world: they have clocks, threads and an environment.
 #![allow(clippy::disallowed_methods)]
 
+use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -198,6 +199,36 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A `ds-peer --json` that is told commands and answers with events.
+pub(crate) struct Console {
+    pub(crate) program: Program,
+}
+
+impl Console {
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// The next event of this name.
+    pub(crate) fn event(&mut self, name: &str) -> Value {
+        self.program.wait(&format!("`{name}`"), Console::LIMIT, |line| {
+            let event: Value = serde_json::from_str(line).ok()?;
+            (event["event"] == name).then_some(event)
+        })
+    }
+
+    /// Runs a command to its end; returns its events, the last of which is `done`.
+    pub(crate) fn run(&mut self, command: &str) -> Vec<Value> {
+        self.program.tell(command);
+        let mut events = Vec::new();
+        self.program.wait(&format!("`done` after `{command}`"), Console::LIMIT, |line| {
+            let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("`{line}`: {error}"));
+            let done = event["event"] == "done";
+            events.push(event);
+            done.then_some(())
+        });
+        events
     }
 }
 
