@@ -42,10 +42,19 @@ pub(crate) fn runs(program: &str, argument: &str) -> bool {
     done.is_ok_and(|status| status.success())
 }
 
-/// Whether a program of ours is more than a stub: it tells its version.
+/// Whether a program of ours is more than a stub. One whose source is no stub must run and tell its version: otherwise
+/// a broken program would only make tests skip.
 pub(crate) fn is_built(program: &Path) -> bool {
-    let done = Command::new(program).arg("-V").stdin(Stdio::null()).stderr(Stdio::null()).output();
-    done.is_ok_and(|done| done.status.success() && done.stdout.iter().any(u8::is_ascii_digit))
+    let name = program.file_name().expect("a program").to_string_lossy();
+    let source = root().join(format!("src/bin/{name}.rs"));
+    let text = std::fs::read_to_string(&source).unwrap_or_else(|error| panic!("{source:?}: {error}"));
+    if text.starts_with("//! Stub.") {
+        return false;
+    }
+    let (done, out, err) = run(Command::new(program).arg("-V"), Duration::from_secs(20));
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(done && out.contains(version), "{name} -V does not tell the version {version}: {out}{err}");
+    true
 }
 
 /// Runs a program to its end and returns (success, standard output, standard error); kills it at the deadline.
