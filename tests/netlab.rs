@@ -12,7 +12,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
-use support::{Program, skip};
+use support::{Console, Program, skip};
 
 /// For things that take as long as they take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -110,9 +110,9 @@ impl Lab {
             command.arg(option).arg(self.home(host, folder));
         }
         command.current_dir(self.folder.path());
-        let mut node = Node { program: Program::start(host, &mut command) };
-        node.event("ready", PATIENCE);
-        node
+        let mut console = Console { program: Program::start(host, &mut command) };
+        console.event("ready");
+        Node { console }
     }
 }
 
@@ -125,36 +125,15 @@ impl Drop for Lab {
     }
 }
 
-/// A `ds-peer` that is told commands and answers with events.
+/// A `ds-peer` in a host.
 struct Node {
-    program: Program,
+    console: Console,
 }
 
 impl Node {
-    /// The next event of this name.
-    fn event(&mut self, name: &str, limit: Duration) -> Value {
-        self.program.wait(name, limit, |line| {
-            let event: Value = serde_json::from_str(line).ok()?;
-            (event["event"] == name).then_some(event)
-        })
-    }
-
-    /// Runs a command to its end; returns its events.
-    fn run(&mut self, command: &str) -> Vec<Value> {
-        self.program.tell(command);
-        let mut events = Vec::new();
-        self.program.wait(&format!("`done` after `{command}`"), PATIENCE, |line| {
-            let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("`{line}`: {error}"));
-            let done = event["event"] == "done";
-            events.push(event);
-            done.then_some(())
-        });
-        events
-    }
-
     /// The addresses on the multicast list.
     fn neighbours(&mut self) -> Vec<String> {
-        let events = self.run("nodes multicast");
+        let events = self.console.run("nodes multicast");
         let nodes = events.iter().filter(|event| event["event"] == "node" && event["port"] == PORT);
         nodes.filter_map(|event| event["ip"].as_str().map(str::to_owned)).collect()
     }
@@ -168,7 +147,7 @@ impl Node {
                 return;
             }
             if start.elapsed() > limit {
-                panic!("after {limit:?} not {what}, but {neighbours:?}:\n{}", self.program.heard());
+                panic!("after {limit:?} not {what}, but {neighbours:?}:\n{}", self.console.program.heard());
             }
             // Not for luck, only to leave the machine to the others: the limit above decides.
             std::thread::sleep(Duration::from_millis(100));
@@ -185,12 +164,12 @@ impl Node {
 
     /// Searches a file, finds it at `ip`, downloads it from there and compares.
     fn fetches(&mut self, lab: &Lab, ip: &str, name: &str, content: &[u8]) {
-        let found = self.run(&format!("search {name}"));
+        let found = self.console.run(&format!("search {name}"));
         let hit = |event: &Value| {
             event["event"] == "found" && event["ip"] == ip && event["port"] == PORT && event["name"] == name
         };
-        assert!(found.iter().any(hit), "{name} at {ip}: {found:?}\n{}", self.program.heard());
-        let events = self.run(&format!("get {ip} {PORT} {name}"));
+        assert!(found.iter().any(hit), "{name} at {ip}: {found:?}\n{}", self.console.program.heard());
+        let events = self.console.run(&format!("get {ip} {PORT} {name}"));
         let downloaded = events.iter().find(|event| event["event"] == "downloaded");
         let Some(downloaded) = downloaded else { panic!("{name} from {ip}: {events:?}") };
         assert_eq!(downloaded["bytes"], content.len(), "{downloaded}");
@@ -208,7 +187,7 @@ fn three_hosts_without_a_route_find_each_other_and_move_a_file() {
     let mut h1 = lab.node("h1", &["--join"]);
     let mut h2 = lab.node("h2", &["--join"]);
     let mut h3 = lab.node("h3", &[]);
-    h3.run("multicast on");
+    h3.console.run("multicast on");
     for node in [&mut h2, &mut h3] {
         node.finds("10.77.0.1");
         node.fetches(&lab, "10.77.0.1", "lesson.bin", &content);
@@ -271,8 +250,8 @@ fn a_node_that_vanishes_is_dropped_and_a_goodbye_counts_at_once() {
     h1.loses("10.77.0.3", Duration::from_secs(30));
     h2.loses("10.77.0.3", Duration::from_secs(10));
     assert!(h1.neighbours().contains(&"10.77.0.2".to_owned()), "the one that is there stays");
-    h2.program.tell("quit");
-    h2.program.ended(Duration::from_secs(5));
+    h2.console.program.tell("quit");
+    h2.console.program.ended(Duration::from_secs(5));
     // Less than one HELLO period: it was the GOODBYE and not the silence.
     h1.loses("10.77.0.2", Duration::from_secs(4));
 }
@@ -310,7 +289,7 @@ fn the_original_and_we_meet_on_a_network() {
     assert!(done, "{out}\n{why}");
     let bytes = fs::read(lab.home("h1", "downloads").join("ours.bin")).expect("it said that it was saved");
     assert!(bytes == ours, "the original got other bytes");
-    node.program.tell("quit");
+    node.console.program.tell("quit");
     original.wait("our GOODBYE", PATIENCE, |line| (line == "goodbye 10.77.0.2 9000").then_some(()));
 
     // A registry's answer must fit into the one segment that the original reads, however many nodes there are.

@@ -6,6 +6,7 @@
 // Tests live in the world: they have clocks, threads and an environment.
 #![allow(clippy::disallowed_methods)]
 
+use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -41,10 +42,19 @@ pub(crate) fn runs(program: &str, argument: &str) -> bool {
     done.is_ok_and(|status| status.success())
 }
 
-/// Whether a program of ours is more than a stub: it tells its version.
+/// Whether a program of ours is more than a stub. One whose source is no stub must run and tell its version: otherwise
+/// a broken program would only make tests skip.
 pub(crate) fn is_built(program: &Path) -> bool {
-    let done = Command::new(program).arg("-V").stdin(Stdio::null()).stderr(Stdio::null()).output();
-    done.is_ok_and(|done| done.status.success() && done.stdout.iter().any(u8::is_ascii_digit))
+    let name = program.file_name().expect("a program").to_string_lossy();
+    let source = root().join(format!("src/bin/{name}.rs"));
+    let text = std::fs::read_to_string(&source).unwrap_or_else(|error| panic!("{source:?}: {error}"));
+    if text.starts_with("//! Stub.") {
+        return false;
+    }
+    let (done, out, err) = run(Command::new(program).arg("-V"), Duration::from_secs(20));
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(done && out.contains(version), "{name} -V does not tell the version {version}: {out}{err}");
+    true
 }
 
 /// Runs a program to its end and returns (success, standard output, standard error); kills it at the deadline.
@@ -198,6 +208,36 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// A `ds-peer --json` that is told commands and answers with events.
+pub(crate) struct Console {
+    pub(crate) program: Program,
+}
+
+impl Console {
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    /// The next event of this name.
+    pub(crate) fn event(&mut self, name: &str) -> Value {
+        self.program.wait(&format!("`{name}`"), Console::LIMIT, |line| {
+            let event: Value = serde_json::from_str(line).ok()?;
+            (event["event"] == name).then_some(event)
+        })
+    }
+
+    /// Runs a command to its end; returns its events, the last of which is `done`.
+    pub(crate) fn run(&mut self, command: &str) -> Vec<Value> {
+        self.program.tell(command);
+        let mut events = Vec::new();
+        self.program.wait(&format!("`done` after `{command}`"), Console::LIMIT, |line| {
+            let event: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("`{line}`: {error}"));
+            let done = event["event"] == "done";
+            events.push(event);
+            done.then_some(())
+        });
+        events
     }
 }
 
