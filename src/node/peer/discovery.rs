@@ -16,9 +16,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 /// HELLOs at once when multicast starts, so that a lost one costs a quarter of a second and not five.
 const BURST: u32 = 3;
 const BURST_PAUSE: Duration = Duration::from_millis(250);
-/// A newcomer is greeted after a pause drawn up to this, unless we said HELLO within `GREET_LEAST`.
+/// A newcomer is greeted after a pause drawn up to this, and not within `GREET_LEAST` of our last HELLO.
 const GREET_PAUSE: Duration = Duration::from_millis(200);
-const GREET_LEAST: Duration = Duration::from_secs(1);
+const GREET_LEAST: Duration = Duration::from_millis(500);
 /// After this the discovery sockets are tried again.
 const REOPEN: Duration = Duration::from_secs(30);
 /// Sources whose datagrams are counted.
@@ -268,10 +268,9 @@ impl Peer {
         self.arm_silence();
         if newcomer {
             info!("{addr} said HELLO");
-            let pause = self.between(Duration::ZERO, GREET_PAUSE);
-            if self.discovery.last_hello.is_none_or(|last| now - last >= GREET_LEAST) {
-                self.timers.set(Timer::Greet, now + pause, "greet a newcomer");
-            }
+            let least = self.discovery.last_hello.map_or(now, |last| (last + GREET_LEAST).max(now));
+            let due = least + self.between(Duration::ZERO, GREET_PAUSE);
+            self.timers.set(Timer::Greet, due, "greet a newcomer");
         }
     }
 
