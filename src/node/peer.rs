@@ -24,6 +24,7 @@ use crate::node::outgoing::Outgoing;
 use crate::node::table::Table;
 use crate::node::timers::Timers;
 use crate::proto::address::Here;
+use crate::proto::escape::for_terminal;
 use crate::time::{Duration, Instant};
 use ask::Ask;
 use console::Console;
@@ -197,7 +198,7 @@ impl Peer {
             self.console.note("open node: whoever reaches it can search and read what is shared (old protocol, public secret)\n");
         }
         if self.console.mode == ConsoleMode::Terminal {
-            self.console.note("type `help` for the commands, `quit` to end\n");
+            self.welcome();
         }
         if !self.config.join {
             self.ready = true;
@@ -209,6 +210,27 @@ impl Peer {
             self.register(now, number, None, true);
         }
         self.multicast_on(now, None);
+    }
+
+    /// What a person may want to know before the first command.
+    fn welcome(&mut self) {
+        let port = self.listen.port();
+        let others = self.own.iter().filter(|ip| !ip.is_loopback()).map(|ip| IpAddr::V4(*ip));
+        let reach: Vec<String> = match self.config.announce {
+            Some(ip) => vec![SocketAddr::new(ip, port).to_string()],
+            None if self.listen.ip().is_unspecified() => {
+                others.take(4).map(|ip| SocketAddr::new(ip, port).to_string()).collect()
+            }
+            None => Vec::new(),
+        };
+        if !reach.is_empty() {
+            self.console.note(&format!("other computers reach it at {}\n", reach.join(" or ")));
+        }
+        let folders = &self.config.folders;
+        let [shared, downloads] =
+            [&folders.shared, &folders.downloads].map(|path| for_terminal(&path.to_string_lossy()));
+        self.console.note(&format!("it shares the folder {shared}; downloads go to {downloads}\n"));
+        self.console.note("type `help` for the commands, `quit` to end\n");
     }
 
     fn listen_failed(&mut self, now: Instant, fault: Fault) {
@@ -257,6 +279,7 @@ impl Peer {
             return;
         }
         self.drop_jobs(now);
+        self.console.leave();
         self.multicast_off(now);
         self.outputs.push_back(Output::CloseListener { listener: LISTENER });
         self.outputs.push_back(Output::Exit { status });
@@ -427,7 +450,7 @@ impl Peer {
                 self.console.paused = false;
                 self.outputs.push_back(Output::Resume { conn: self.console.console });
             }
-            if self.jobs.len() == 0 && self.console.asking.is_none() {
+            if !self.in_foreground() && self.console.asking.is_none() {
                 self.console.prompt();
             }
         }

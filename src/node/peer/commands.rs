@@ -3,7 +3,6 @@
 use super::ask::Purpose;
 use super::console::LineIn;
 use super::jobs::{JobId, Tally, Work, list_files};
-use super::known::Via;
 use super::report::{Code, Event, Failure, Status};
 use super::{Owner, Peer, Resolving, Timer};
 use crate::config::{ConsoleMode, HostPort};
@@ -42,7 +41,10 @@ impl Peer {
             Err(CommandError::MissingArgument { next, .. }) if self.console.mode == ConsoleMode::Terminal => {
                 self.console.ask(text, next);
             }
-            Err(error) => self.conclude(now, "", Err(Failure::new(Code::Usage, error.to_string()))),
+            Err(error) => {
+                let failure = Failure::new(Code::Usage, error.to_string());
+                self.conclude(now, error.command(), Err(failure));
+            }
         }
     }
 
@@ -192,7 +194,6 @@ impl Peer {
     fn get_from(&mut self, now: Instant, job: JobId, addr: SocketAddr, file: String) {
         match self.typed(addr) {
             Ok(addr) => {
-                self.known.learn(addr, Via::Operator, now, &self.own, &self.config.limits);
                 let transfer = self.fetch(now, job, addr, file);
                 if let Some(job) = self.jobs.get_mut(job.0) {
                     job.work = Work::Get { transfer: Some(transfer) };
@@ -258,6 +259,33 @@ impl Peer {
             downloads: self.transfers.len(),
             downloaded_bytes: self.totals.downloaded,
             connections: self.sockets,
+        }
+    }
+}
+
+/// The command that downloads `name` from the node at `at`, quoted only where it must be.
+pub(super) fn get_line(at: SocketAddr, name: &str) -> String {
+    let plain = format!("get {} {} {name}", at.ip(), at.port());
+    match command::parse(&plain) {
+        Ok(Line { command: Command::Get { name: read, .. }, background: false }) if read == name => plain,
+        _ => command::append_argument(&format!("get {} {}", at.ip(), at.port()), name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_that_downloads_is_read_as_it_is_meant() {
+        let at: SocketAddr = "10.0.0.5:9000".parse().unwrap();
+        for (name, line) in [
+            ("my file.txt", "get 10.0.0.5 9000 my file.txt"),
+            ("a &", "get 10.0.0.5 9000 'a &'"),
+            ("'a' b", "get 10.0.0.5 9000 \"'a' b\""),
+            ("a\\b", "get 10.0.0.5 9000 'a\\b'"),
+        ] {
+            assert_eq!(get_line(at, name), line);
         }
     }
 }
