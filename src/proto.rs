@@ -1,1 +1,6 @@
 //! Stub.
+pub mod address;
+pub mod escape;
+pub mod json;
+pub mod registry;
+pub mod registry_file;
