@@ -2,7 +2,9 @@
 //! [`crate::machine::Machine`]; what they share stands beside them.
 
 mod gate;
+mod notices;
 mod outgoing;
 pub mod peer;
+mod registry;
 mod table;
 pub mod timers;
