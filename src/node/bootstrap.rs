@@ -1,7 +1,7 @@
 //! `ds-bootstrap`: the v1 registry as a [`Machine`].
 //!
 //! A node connects, sends one request, gets one answer and is listed under the address it came from. What is listed
-//! and for how long is [`crate::node::registry`]'s; here are the connections: those of askers (`client`), our own
+//! and for how long is `node/registry.rs`'s; here are the connections: those of askers (`client`), our own
 //! dials that see whether a node still lives (`probe`), the file (`keep`).
 //!
 //! # Which address is listed
