@@ -156,7 +156,7 @@ impl ObjectScanner {
         self.bytes.get(self.start..).unwrap_or_default()
     }
 
-    /// Whether anything but white space followed the object. v1 peers may do that, it is ignored; a registry refuses it.
+    /// Whether anything but white space followed the object. Of v1 peers it is ignored; a registry refuses it.
     pub fn trailing(&self) -> bool {
         self.trailing
     }
