@@ -220,3 +220,23 @@ fn names_are_resolved_for_the_operator() {
     let here = || Ok("127.0.0.1:8000".to_owned());
     assert_eq!(seen, [(1, here()), (2, here()), (3, Err(Fault::UnknownHost))]);
 }
+
+#[test]
+fn what_came_before_a_reset_is_read() {
+    let home = Home::new();
+    let mut seen = Vec::new();
+    run(home.reactor(&Limits::desktop()), vec![listen()], |script, input| match input {
+        Some(Input::Listening { addr, .. }) => {
+            let mut stream = connect(addr);
+            stream.write_all(b"ERROR: busy").expect("sent");
+            socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("set");
+        }
+        Some(Input::Closed { fault, .. }) => {
+            seen = script.received.clone();
+            assert_eq!(fault, Fault::Reset);
+            script.exit();
+        }
+        _ => {}
+    });
+    assert_eq!(seen, b"ERROR: busy");
+}
