@@ -89,3 +89,25 @@ fn a_flood_of_small_requests_does_not_stop_bulk() {
     }
     server.stop();
 }
+
+#[test]
+fn five_thousand_idle_connections_hinder_nobody() {
+    let descriptors = distrishare::reactor::raise_descriptor_limit();
+    if descriptors < 11_000 {
+        println!("SKIPPED: only {descriptors} descriptors are allowed here");
+        return;
+    }
+    let home = Home::new();
+    let server = Running::start(&home, &Limits::desktop());
+    let idle: Vec<TcpStream> = (0..5000).map(|_| server.connect()).collect();
+    assert_eq!(server.get("SMALL"), b"small\n");
+    let begun = Instant::now();
+    for _ in 0..50 {
+        assert_eq!(server.get("SMALL"), b"small\n");
+    }
+    let each = begun.elapsed() / 50;
+    println!("beside 5000 idle connections: {each:?} a request");
+    assert!(each < Duration::from_millis(20), "{each:?}");
+    drop(idle);
+    assert_eq!(server.stop().accepts, 5052);
+}

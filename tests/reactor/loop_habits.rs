@@ -240,3 +240,29 @@ fn what_came_before_a_reset_is_read() {
     });
     assert_eq!(seen, b"ERROR: busy");
 }
+
+#[test]
+fn a_node_that_never_gets_on_with_a_connection_loses_it() {
+    // hostile: 195
+    let home = Home::new();
+    let mut client = None;
+    let mut shown = 0;
+    run(home.reactor(&Limits::desktop()), vec![listen()], |script, input| match input {
+        Some(Input::Listening { addr, .. }) => {
+            let mut stream = connect(addr);
+            stream.write_all(b"x").expect("sent");
+            client = Some(stream);
+            (script.pause, script.consume) = (true, false);
+        }
+        None => {
+            shown += 1;
+            script.push(Output::Resume { conn: conn(101) });
+        }
+        Some(Input::Closed { fault, .. }) => {
+            assert_eq!(fault, Fault::Os(0));
+            script.exit();
+        }
+        _ => {}
+    });
+    assert!((100..100_000).contains(&shown), "{shown}");
+}

@@ -195,8 +195,9 @@ impl Server {
 
 impl Machine for Server {
     fn handle_accept(&mut self, _: Instant, _: ListenerId, _: SocketAddr) -> Option<ConnId> {
-        let used = |index: u32| self.peers.keys().any(|conn| conn.0.index == index);
-        let index = (0..).find(|&index| !used(index)).expect("one is free");
+        // The first gap in the sorted keys.
+        let gap = (0..).zip(self.peers.keys()).find(|(i, conn)| conn.0.index != *i);
+        let index = gap.map_or(u32::try_from(self.peers.len()).expect("few"), |(i, _)| i);
         if self.generations.len() <= index as usize {
             self.generations.resize(index as usize + 1, 0);
         }
