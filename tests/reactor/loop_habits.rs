@@ -208,17 +208,18 @@ fn names_are_resolved_for_the_operator() {
     let home = Home::new();
     let ask = |n, host: &str| Output::Resolve { request: RequestId(n), host: host.into(), port: 8000 };
     let mut seen = Vec::new();
-    let outputs = vec![ask(1, "localhost"), ask(2, "127.0.0.1"), ask(3, "no such name")];
+    let outputs = vec![ask(1, "localhost"), ask(2, "127.0.0.1"), ask(3, "no such name"), ask(4, "--help")];
     run(home.reactor(&Limits::desktop()), outputs, |script, input| {
         if let Some(Input::Resolved { request, result }) = input {
             seen.push((request.0, result.map(|addr| addr.to_string())));
-            if seen.len() == 3 {
+            if seen.len() == 4 {
                 script.exit();
             }
         }
     });
+    seen.sort();
     let here = || Ok("127.0.0.1:8000".to_owned());
-    assert_eq!(seen, [(1, here()), (2, here()), (3, Err(Fault::UnknownHost))]);
+    assert_eq!(seen, [(1, here()), (2, here()), (3, Err(Fault::UnknownHost)), (4, Err(Fault::UnknownHost))]);
 }
 
 #[test]
