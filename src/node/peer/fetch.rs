@@ -236,7 +236,7 @@ impl Peer {
                 HeadEnd::Empty if found => self.create_part(now, conn, id),
                 HeadEnd::Empty => {
                     let text = format!(
-                        "{who} answered nothing: {name} is empty or that node failed (the old protocol cannot tell)"
+                        "{who} answered nothing: {name} is empty, that node failed, or it does not speak the old protocol"
                     );
                     self.fetch_failed(now, id, Failure::new(Code::Network, text));
                 }

@@ -81,7 +81,7 @@ impl Peer {
     ) -> JobId {
         let job = JobId(self.jobs.insert(Job { command, background, started: now, work }));
         if self.config.json || self.console.has_columns() {
-            self.timers.set(Timer::Progress, now + PROGRESS, "progress");
+            self.timers.set_unless_armed(Timer::Progress, now + PROGRESS, "progress");
         }
         job
     }
@@ -124,7 +124,10 @@ impl Peer {
             self.console.print(&event.json());
         } else if let Some(text) = event.text() {
             match event {
-                Event::Error { .. } | Event::Ready { .. } => self.console.note(&text),
+                // What nobody asked for is not a result.
+                Event::Error { .. } | Event::Ready { .. } | Event::Registered { asked: false, .. } => {
+                    self.console.note(&text);
+                }
                 _ => self.console.print(&text),
             }
         }
@@ -215,9 +218,13 @@ impl Peer {
         let tally = *tally;
         let asked = tally.found + tally.without + tally.refused + tally.silent;
         if let Some(at) = tally.at {
-            let nodes = plural(asked, "node", "nodes");
             let get = for_terminal(&super::commands::get_line(at, words));
-            self.say(&format!("it is on {} of {nodes} asked; to download it: {get}\n", tally.found));
+            let has = match (tally.found, asked) {
+                (1, 1) => String::new(),
+                (1, _) => format!("1 of {asked} nodes has it; "),
+                (found, _) => format!("{found} of {asked} nodes have it; "),
+            };
+            self.say(&format!("{has}to download it: {get}\n"));
             return self.finish(now, job, Ok(()));
         }
         let mut text = format!("{} is on none of the {asked} nodes asked", for_terminal(words));
