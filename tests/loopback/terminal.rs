@@ -1,0 +1,1 @@
+//! On a terminal: prompts, questions, the progress line, and a reader who presses ^S.
