@@ -322,7 +322,8 @@ fn columns() -> Option<u16> {
         return None;
     }
     let size = rustix::termios::tcgetwinsize(stderr()).ok();
-    Some(size.map_or(80, |size| size.ws_col).max(20))
+    // 0: a terminal that nobody told its size.
+    Some(size.map(|size| size.ws_col).filter(|columns| *columns > 0).unwrap_or(80).max(20))
 }
 
 /// The limits for this machine's memory and descriptors.

@@ -253,7 +253,8 @@ fn matches(pattern: &str, text: &str) -> bool {
     if pattern == text {
         return true;
     }
-    const HOLES: [(&str, fn(char) -> bool); 3] = [
+    type Hole = (&'static str, fn(char) -> bool);
+    const HOLES: [Hole; 3] = [
         ("{number}", |c| c.is_ascii_digit()),
         ("{time}", |c| c.is_ascii_digit() || c == ':'),
         ("{any}", |_| true),

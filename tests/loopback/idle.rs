@@ -1,12 +1,13 @@
 //! What a node costs that has nothing to do, and one that has many who want nothing.
 
-use crate::place::{Place, answers_at_once, event, proc_status};
+use crate::place::{Place, answers_at_once, proc_status, until};
 use crate::support::skip;
 use distrishare::config::{ConsoleMode, EarlyDrop, FileFolders, Folders, Limits, PeerConfig, Secret};
 use distrishare::node::peer::Peer;
 use distrishare::reactor::{Reactor, raise_descriptor_limit};
 use distrishare::time::Duration as NodeTime;
 use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::thread;
@@ -36,7 +37,8 @@ fn an_idle_node_wakes_at_most_twice_a_second() {
 /// A node of ours in a thread, with room for everybody.
 fn roomy(place: &Place, port: u16) -> Peer {
     let limits = roomy_limits();
-    let files = FileFolders { shared: place.path("ann/shared_files"), downloads: place.path("ann/downloads") };
+    let files =
+        FileFolders { shared: place.path("ann/shared_files"), downloads: place.path("ann/downloads") };
     Peer::new(PeerConfig {
         listen: ([127, 0, 0, 1], port).into(),
         folders: files,
@@ -45,7 +47,7 @@ fn roomy(place: &Place, port: u16) -> Peer {
         join: false,
         v1: true,
         v1_secret: Secret::new("distrishare2024"),
-        console: ConsoleMode::Daemon,
+        console: ConsoleMode::Script,
         json: true,
         progress_columns: None,
         keep_going: false,
@@ -73,16 +75,17 @@ fn five_thousand_idle_connections_and_a_search_at_once() {
     }
     place.write("ann/shared_files/there", b"content");
     let port = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
-    let files = FileFolders { shared: place.path("ann/shared_files"), downloads: place.path("ann/downloads") };
+    let files =
+        FileFolders { shared: place.path("ann/shared_files"), downloads: place.path("ann/downloads") };
     let folders = Folders { files: Some(files), state: place.path("ann/state") };
     let mut peer = roomy(&place, port);
-    let (read, stop) = std::io::pipe().expect("a pipe");
+    let (commands, typed) = rustix::pipe::pipe().expect("a pipe");
     let null = || OwnedFd::from(File::options().write(true).open("/dev/null").expect("it is there"));
     let node = thread::spawn(move || {
         let reactor = Reactor::new(&folders, &roomy_limits()).expect("it starts");
-        reactor.with_stdio(OwnedFd::from(read), null(), null()).run(&mut peer).expect("it ends well")
+        reactor.with_stdio(commands, null(), null()).run(&mut peer).expect("it ends well")
     });
-    let connect = || crate::place::until("its start", || TcpStream::connect(("127.0.0.1", port)).ok());
+    let connect = || until("its start", || TcpStream::connect(("127.0.0.1", port)).ok());
     let idle: Vec<TcpStream> = (0..MANY).map(|_| connect()).collect();
     // Answered behind the last of them, and then some more.
     for _ in 0..5 {
@@ -90,11 +93,10 @@ fn five_thousand_idle_connections_and_a_search_at_once() {
     }
     for mut conn in idle.iter().step_by(997) {
         conn.set_nonblocking(true).expect("a socket of ours");
-        let held = std::io::Read::read(&mut conn, &mut [0; 1]);
-        assert!(held.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "still there");
+        let held = conn.read(&mut [0; 1]);
+        assert!(held.is_err_and(|error| error.kind() == ErrorKind::WouldBlock), "still there");
     }
     drop(idle);
-    drop(stop);
-    assert!(event(&[], "none").is_none());
-    drop(node);
+    File::from(typed).write_all(b"quit\n").expect("it reads");
+    assert_eq!(node.join().expect("it ends"), 0);
 }

@@ -149,7 +149,8 @@ pub(crate) fn proc_status(pid: Pid, field: &str) -> Option<u64> {
 pub(crate) fn cpu_time(pid: Pid) -> Duration {
     let text = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).expect("it runs");
     let after = text.rsplit_once(')').expect("the name ends").1;
-    let ticks: u64 = after.split_whitespace().skip(11).take(2).map(|t| t.parse::<u64>().expect("ticks")).sum();
+    let ticks: u64 =
+        after.split_whitespace().skip(11).take(2).map(|t| t.parse::<u64>().expect("ticks")).sum();
     Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
 }
 

@@ -49,7 +49,10 @@ fn each_signal_ends_a_download_in_good_order() {
         assert_eq!(place.names("bob/downloads"), [".parts"], "{signal:?}");
         assert_eq!(place.names("bob/downloads/.parts"), [""; 0], "{signal:?}");
         let events: Vec<String> = std::iter::from_fn(|| node.console.program.next_line()).collect();
-        assert!(events.iter().any(|line| line.contains("interrupted") && line.contains("file")), "{events:?}");
+        assert!(
+            events.iter().any(|line| line.contains("interrupted") && line.contains("file")),
+            "{events:?}"
+        );
         assert!(!events.iter().any(|line| line.contains("downloaded")), "{events:?}");
     }
 }
@@ -107,7 +110,7 @@ fn the_last_word_is_goodbye() {
     if event(&events, "error").is_some() {
         return crate::support::skip("GOODBYE", "no multicast here");
     }
-    let mut expect = |word: &str| {
+    let expect = |word: &str| {
         let wanted = format!("{word}:127.0.0.1:{}", node.port);
         let mut bytes = [0; 512];
         // Other nodes of this computer may be heard as well.

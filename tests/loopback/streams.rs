@@ -15,16 +15,25 @@ struct Bare {
     port: u16,
 }
 
+/// The port that the first line names. What follows stays in the pipe.
+fn port_in(out: &mut impl Read) -> u16 {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while line.last() != Some(&b'\n') {
+        out.read_exact(&mut byte).expect("a line");
+        line.extend(byte);
+    }
+    let ready: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
+    ready["port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port")
+}
+
 impl Bare {
     fn start(place: &Place, stdin: Stdio, more: &[&str]) -> Bare {
         let mut command = place.command("bob", &["--json", "--keep-going"]);
         command.args(more).stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().expect("it starts");
         let out = child.stdout.as_mut().expect("piped");
-        // Byte by byte: what follows stays in the pipe.
-        let line: Vec<u8> = out.bytes().map_while(Result::ok).take_while(|b| *b != b'\n').collect();
-        let ready: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
-        let port = ready["port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
+        let port = port_in(out);
         Bare { child, port }
     }
 
@@ -135,18 +144,19 @@ fn a_thousand_lines_at_once_do_not_keep_the_network_waiting() {
     let mut node = Bare::start(&place, Stdio::piped(), &[]);
     let mut input = node.child.stdin.take().expect("piped");
     let mut output = node.child.stdout.take().expect("piped");
-    let typing = thread::spawn(move || input.write_all("help\n".repeat(1000).as_bytes()).expect("it reads"));
+    let typing = thread::spawn(move || {
+        input.write_all("help\n".repeat(1000).as_bytes()).expect("it reads");
+        input
+    });
     let reading = thread::spawn(move || {
         let mut text = String::new();
         output.read_to_string(&mut text).expect("text");
         text
     });
     for _ in 0..20 {
-        if node.child.try_wait().expect("our child").is_none() {
-            answers_at_once(node.port);
-        }
+        answers_at_once(node.port);
     }
-    typing.join().expect("typed");
+    drop(typing.join().expect("typed"));
     let text = reading.join().expect("read");
     assert_eq!(text.matches("{\"event\":\"done\",\"command\":\"help\"}").count(), 1000);
 }
@@ -171,7 +181,11 @@ fn a_script_whose_output_nobody_reads_waits_and_the_node_goes_on() {
     assert!(after < before + 8000, "from {before} to {after} KiB");
     let rest = node.rest();
     typing.join().expect("typed");
-    assert_eq!(rest.matches("{\"event\":\"done\",\"command\":\"help\"}").count(), 2000, "a script loses nothing");
+    assert_eq!(
+        rest.matches("{\"event\":\"done\",\"command\":\"help\"}").count(),
+        2000,
+        "a script loses nothing"
+    );
     assert!(node.child.wait().expect("our child").success());
 }
 
@@ -182,10 +196,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
     let mut command = place.command("bob", &["--json", "--log-level", "trace", "--daemon"]);
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = child.as_mut().expect("it starts");
-    let mut out = child.stdout.take().expect("piped").bytes().map_while(Result::ok);
-    let line: Vec<u8> = out.by_ref().take_while(|b| *b != b'\n').collect();
-    let ready: serde_json::Value = serde_json::from_slice(&line).expect("JSON");
-    let port = ready["port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
+    let port = port_in(child.stdout.as_mut().expect("piped"));
     for _ in 0..3000 {
         answers_at_once(port);
     }
@@ -212,9 +223,13 @@ fn closed_descriptors_are_survived() {
     for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
         let node = place.command("bob", &[]);
         let mut shell = std::process::Command::new("sh");
-        let line = format!("printf 'files\\nquit\\n' | exec {} 127.0.0.1 0 --state state {closed}", node.get_program().to_string_lossy());
+        let line = format!(
+            "printf 'files\\nquit\\n' | exec {} 127.0.0.1 0 --state state {closed}",
+            node.get_program().to_string_lossy()
+        );
         // A closed input is an empty one; so it is with /dev/null in its place.
-        let line = if closed.starts_with("<&-") { line.replace("printf 'files\\nquit\\n' | ", "") } else { line };
+        let line =
+            if closed.starts_with("<&-") { line.replace("printf 'files\\nquit\\n' | ", "") } else { line };
         shell.args(["-c", &line]).current_dir(place.path("bob"));
         let mut program = Program::start(closed, &mut shell);
         program.end_input();

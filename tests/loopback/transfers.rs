@@ -71,7 +71,11 @@ fn a_large_file_arrives() {
     large(&place, "ann/shared_files/large", 256);
     let (ann, mut bob) = (place.node("ann", &[]), place.node("bob", &[]));
     let events = bob.get(ann.port, "large");
-    assert_eq!(event(&events, "downloaded").map(|done| &done["bytes"]), Some(&(256 * MIB).into()), "{events:?}");
+    assert_eq!(
+        event(&events, "downloaded").map(|done| &done["bytes"]),
+        Some(&(256 * MIB).into()),
+        "{events:?}"
+    );
     let open = |name: &str| File::open(place.path(name)).expect("a file");
     let (mut sent, mut got) = (open("ann/shared_files/large"), open("bob/downloads/large"));
     let (mut a, mut b) = (vec![0; MIB], vec![0; MIB]);
@@ -97,9 +101,7 @@ fn a_sender_killed_in_mid_file_leaves_nothing() {
         let (ann, mut bob) = (place.node("ann", &[]), place.node("bob", &[]));
         bob.console.program.tell(&format!("get 127.0.0.1 {} large", ann.port));
         // Stopped in the middle, so that the sender cannot have sent everything.
-        until("a part of the file", || {
-            (part_size(&place) > 0).then_some(())
-        });
+        until("a part of the file", || (part_size(&place) > 0).then_some(()));
         bob.signal(Signal::STOP);
         let had = part_size(&place);
         assert!(had < 60 * MIB as u64, "stopped too late to show anything: {had} bytes");
