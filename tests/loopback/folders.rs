@@ -1,7 +1,10 @@
 //! Folders: many files, and what a killed node leaves.
 
+use crate::place::{LIMIT, PEER, content};
 use crate::place::{Place, answers_at_once, event};
+use crate::support::{self, skip};
 use std::fs::File;
+use std::process::Command;
 
 #[test]
 fn a_folder_of_too_many_files_is_listed_as_far_as_is_good() {
@@ -37,4 +40,38 @@ fn a_second_node_on_one_state_folder_is_refused() {
     assert!(event(&first.run("status"), "status").is_some(), "the first goes on");
     drop(first);
     place.node("bob", &[]);
+}
+
+/// The end of a node whose folders lie on a disk of 256 KiB. Nothing, with a word, where none can be made.
+fn on_a_small_disk(place: &Place, commands: &str) -> Option<(bool, String, String)> {
+    let mount = "mount -t tmpfs -o size=256k none bob";
+    let namespace = |line: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["-r", "-m", "sh", "-c", line]).current_dir(place.path("."));
+        command
+    };
+    if !namespace(mount).status().is_ok_and(|status| status.success()) {
+        skip("a full disk", "no disk can be mounted here");
+        return None;
+    }
+    let node = format!("{PEER} 127.0.0.1 0 --state ../state 2>&1");
+    let line = format!(
+        "{mount} && cd bob && {{ printf '{commands}' | {node}; echo status $?; ls -A downloads/.parts shared_files; }}"
+    );
+    Some(support::run(&mut namespace(&line), LIMIT))
+}
+
+#[test]
+fn a_full_disk_is_named_and_nothing_is_kept() {
+    // hostile: 156
+    let Some(place) = Place::new("a full disk") else { return };
+    place.write("ann/shared_files/large", &content(1, 1 << 20));
+    place.write("bob/here", b"the folder");
+    let ann = place.node("ann", &[]);
+    let large = place.path("ann/shared_files/large");
+    for command in [format!("get 127.0.0.1 {} large", ann.port), format!("share {}", large.display())] {
+        let Some((done, out, err)) = on_a_small_disk(&place, &format!("{command}\\n")) else { return };
+        assert!(done && out.contains("no space left") && out.contains("nothing is kept"), "{out}{err}");
+        assert!(out.ends_with("status 9\ndownloads/.parts:\n\nshared_files:\n"), "{out}{err}");
+    }
 }

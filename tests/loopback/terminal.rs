@@ -180,7 +180,7 @@ fn the_progress_line_tells_how_far_it_is_and_goes_away() {
     assert!(progress.starts_with("song.ogg  ") && progress.contains(" kB"), "{progress:?}");
     let rest = bob.shows(PROMPT);
     let (_, result) = rest.rsplit_once("\r\x1b[K").expect("the progress line is cleared");
-    let expected = "downloaded song.ogg (80.0 kB, not verified: the old protocol has no checksum) to downloads/song.ogg\r\n";
+    let expected = "downloaded song.ogg (80.0 kB, unverified: old protocol) to downloads/song.ogg\r\n";
     assert_eq!(result, format!("{expected}{PROMPT}"));
     // Beside other commands it would stand where one types.
     bob.press(&format!("get 127.0.0.1 {port} again.ogg &\n"));

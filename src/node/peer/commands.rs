@@ -276,6 +276,7 @@ impl Peer {
             uploaded_bytes: self.totals.uploaded,
             downloads: self.transfers.len(),
             downloaded_bytes: self.totals.downloaded,
+            running: self.running(),
             connections: self.sockets,
         }
     }

@@ -5,7 +5,7 @@ use super::ask::{Answer, Purpose};
 use super::dialer::Class;
 use super::jobs::JobId;
 use super::known::Via;
-use super::report::{Code, Failure, bytes as sized};
+use super::report::{Code, Failure, Running, bytes as sized};
 use super::{Conn, Owner, Peer, Timer};
 use crate::config::PART_PREFIX;
 use crate::machine::{Body, ConnId, Fault, FileId, Id, Output, Received};
@@ -367,6 +367,17 @@ impl Peer {
     /// The name a download asks for.
     pub(super) fn fetch_name(&self, id: TransferId) -> Option<&str> {
         self.transfers.get(id.0).map(|transfer| transfer.name.as_str())
+    }
+
+    /// Downloads under way or waiting their turn, for `status`.
+    pub(super) fn running(&self) -> Vec<Running> {
+        let row = |transfer: &Transfer| Running {
+            name: transfer.name.clone(),
+            ip: transfer.from.ip(),
+            port: transfer.from.port(),
+            bytes: transfer.pace.moved(),
+        };
+        self.transfers.iter().map(|(_, transfer)| row(transfer)).collect()
     }
 
     /// Downloads under way, for the progress line.

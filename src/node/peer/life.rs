@@ -19,7 +19,8 @@ impl Peer {
         self.listen = addr;
         self.tell(&Event::Ready { ip: addr.ip(), port: addr.port(), id: None });
         if self.config.v1 && self.config.v1_secret.matches(V1_DEFAULT_SECRET) {
-            self.console.note("open node: whoever reaches it can search and read what is shared (old protocol, public secret)\n");
+            self.console
+                .note("open node: whoever reaches it can read what it shares (the secret is public)\n");
         }
         if self.console.mode == ConsoleMode::Terminal {
             self.welcome();

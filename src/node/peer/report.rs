@@ -61,6 +61,7 @@ pub(super) struct Status {
     pub(super) uploaded_bytes: u64,
     pub(super) downloads: usize,
     pub(super) downloaded_bytes: u64,
+    pub(super) running: Vec<Running>,
     pub(super) connections: usize,
 }
 
@@ -90,8 +91,7 @@ impl Event<'_> {
                 format!("found {} at {}\n", for_terminal(name), SocketAddr::new(*ip, *port))
             }
             Event::Downloaded { name, path, bytes: n, verified } => {
-                let check =
-                    if *verified { "verified" } else { "not verified: the old protocol has no checksum" };
+                let check = if *verified { "verified" } else { "unverified: old protocol" };
                 format!(
                     "downloaded {} ({}, {check}) to {}\n",
                     for_terminal(name),
@@ -137,9 +137,22 @@ impl Status {
         row("old protocol", &if self.v1 { "on" } else { "off" });
         row("uploads", &format!("{} running, {} in all", self.uploads, bytes(self.uploaded_bytes)));
         row("downloads", &format!("{} running, {} in all", self.downloads, bytes(self.downloaded_bytes)));
+        for Running { name, ip, port, bytes: n } in &self.running {
+            let from = SocketAddr::new(*ip, *port);
+            row("", &format!("{} from {from}, {} so far", for_terminal(name), bytes(*n)));
+        }
         row("connections", &self.connections);
         text
     }
+}
+
+/// A download under way, in `status`.
+#[derive(Debug, Serialize)]
+pub(super) struct Running {
+    pub(super) name: String,
+    pub(super) ip: IpAddr,
+    pub(super) port: u16,
+    pub(super) bytes: u64,
 }
 
 /// A failed command: what scripts decide by, and the sentence a person reads.
