@@ -1,10 +1,12 @@
 //! Nodes: many connections, one clock argument, no world. [`peer::Peer`] and [`bootstrap::Bootstrap`] implement
 //! [`crate::machine::Machine`]; what they share stands beside them.
 
+pub mod bootstrap;
 mod gate;
 mod notices;
 mod outgoing;
 mod pace;
 pub mod peer;
+mod registry;
 mod table;
 pub mod timers;

@@ -2,6 +2,7 @@
 //!
 //! * [`json`] finds the end of one JSON object in a stream, with linear work and a hard bound;
 //! * [`v1`] is the original's file port, [`registry`] its bootstrap, [`announce`] its multicast (WIRE_V1.md);
+//! * [`registry_file`] is what a registry keeps over restarts;
 //! * [`address`] decides which addresses may be used, [`name`] which file names;
 //! * [`escape`] makes foreign text fit for a terminal and a log;
 //! * [`command`] is the console's grammar and its help.
@@ -13,4 +14,5 @@ pub mod escape;
 pub mod json;
 pub mod name;
 pub mod registry;
+pub mod registry_file;
 pub mod v1;
