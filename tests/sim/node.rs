@@ -21,6 +21,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// Makes a node's machine anew at every start, from a seed.
 pub(crate) type Factory = Box<dyn FnMut(u64) -> Box<dyn Machine>>;
 
+/// Longer ones are dropped by a driver ([`distrishare::config::Limits::datagram_max`]).
+const DATAGRAM_MAX: usize = 512;
 /// Datagrams the kernel keeps for a process that stands still.
 const DATAGRAMS_WAITING: usize = 256;
 /// A machine that asks for more than this at once will never stop.
@@ -247,19 +249,11 @@ impl Node {
             return;
         }
         if self.suspended {
-            let datagram = matches!(happening, Happening::Datagram { .. });
-            if !datagram || self.waiting.len() < DATAGRAMS_WAITING {
-                self.waiting.push_back(happening);
-            }
-            return;
+            return self.waiting.push_back(happening);
         }
         match happening {
             Happening::Input(input) => self.input(env, input),
-            Happening::Datagram { from, bytes } => {
-                if self.discovery.is_some() && bytes.len() <= 512 {
-                    self.input(env, Input::Datagram { from, bytes: &bytes });
-                }
-            }
+            Happening::Datagram { from, bytes } => return self.datagram(env, from, &bytes),
             Happening::Interfaces => {
                 let list = env.net.topology.interfaces(self.host);
                 self.input(env, Input::Interfaces(&list));
@@ -278,6 +272,19 @@ impl Node {
             }
         }
         self.settle(env);
+    }
+
+    /// A datagram of the discovery port; all there is to do for the greater part of events.
+    pub(crate) fn datagram(&mut self, env: &mut Env, from: SocketAddr, bytes: &[u8]) {
+        if self.discovery.is_none() || self.dying() || bytes.len() > DATAGRAM_MAX {
+            return;
+        }
+        if !self.suspended {
+            self.input(env, Input::Datagram { from, bytes });
+            self.settle(env);
+        } else if self.waiting.len() < DATAGRAMS_WAITING {
+            self.waiting.push_back(Happening::Datagram { from, bytes: bytes.to_vec() });
+        }
     }
 
     /// Its deadline may have come.
