@@ -57,33 +57,51 @@ fn toys_meet_and_move_files() {
 
 #[test]
 fn faults_for_a_while_then_healed() {
-    scenario("faults_for_a_while_then_healed", 40, |world| {
-        let nodes = toys(world, 4, Bug::None);
-        for (i, &node) in nodes.iter().enumerate() {
-            world.share(node, &format!("file{i}"), Content::generated(i as u64, 50_000 * i as u64));
-        }
-        world.set_faults(Faults::draw(world.env.seed));
-        world.chaos(S * 60);
-        for i in 0..4 {
-            ask(world, nodes[i], nodes[(i + 1) % 4], &format!("file{}", (i + 1) % 4));
-        }
-        world.run_for(S * 60);
-        world.heal(&[]);
-        world.run_for(S);
-        // What died forgot what it wanted: its operator asks again.
-        for i in 0..4 {
-            ask(world, nodes[i], nodes[(i + 1) % 4], &format!("file{}", (i + 1) % 4));
-        }
-        let wanted = |world: &World, i: usize| {
-            let name = format!("file{}", (i + 1) % 4);
-            let copies = (1..200).map(|n| crate::disk::numbered(&name, n));
-            let disk = &world.nodes[nodes[i].0].disk;
-            let mut contents = copies.filter_map(|copy| disk.content(Dir::Downloads, &copy));
-            contents.any(|content| world.env.truth.whole(&name, content))
-        };
-        let all = |world: &World| (0..4).all(|i| wanted(world, i));
-        assert!(world.run_until(S * 120, all), "downloads after healing");
-    });
+    scenario("faults_for_a_while_then_healed", 40, trouble);
+}
+
+#[test]
+fn every_class_of_fault_really_happens() {
+    let mut fallen = std::collections::BTreeSet::new();
+    for seed in 0..60 {
+        let mut world = World::new(seed, false);
+        trouble(&mut world);
+        fallen.extend(world.env.net.dice.fallen);
+        world.nodes.iter().for_each(|node| fallen.extend(&node.disk.dice.fallen));
+        fallen.extend(world.nodes.iter().any(|node| node.life > 1).then_some("killed"));
+    }
+    let classes = "disk.commit,disk.full,disk.open,disk.read,disk.slow,disk.write,killed,tcp.backlog,tcp.loss,\
+                   tcp.reset,tcp.stall,udp.corrupt,udp.duplicate,udp.join,udp.loss,udp.open,udp.reorder,udp.truncate";
+    assert_eq!(fallen.into_iter().collect::<Vec<_>>().join(","), classes);
+}
+
+/// Four toys want a file each while everything goes wrong, and get it when all is well again.
+fn trouble(world: &mut World) {
+    world.set_faults(Faults::draw(world.env.seed));
+    let nodes = toys(world, 4, Bug::None);
+    for (i, &node) in nodes.iter().enumerate() {
+        world.share(node, &format!("file{i}"), Content::generated(i as u64, 50_000 * i as u64));
+    }
+    world.chaos(S * 60);
+    for i in 0..4 {
+        ask(world, nodes[i], nodes[(i + 1) % 4], &format!("file{}", (i + 1) % 4));
+    }
+    world.run_for(S * 60);
+    world.heal(&[]);
+    world.run_for(S);
+    // What died forgot what it wanted: its operator asks again.
+    for i in 0..4 {
+        ask(world, nodes[i], nodes[(i + 1) % 4], &format!("file{}", (i + 1) % 4));
+    }
+    let wanted = |world: &World, i: usize| {
+        let name = format!("file{}", (i + 1) % 4);
+        let copies = (1..200).map(|n| crate::disk::numbered(&name, n));
+        let disk = &world.nodes[nodes[i].0].disk;
+        let mut contents = copies.filter_map(|copy| disk.content(Dir::Downloads, &copy));
+        contents.any(|content| world.env.truth.whole(&name, content))
+    };
+    let all = |world: &World| (0..4).all(|i| wanted(world, i));
+    assert!(world.run_until(S * 120, all), "downloads after healing");
 }
 
 #[test]
