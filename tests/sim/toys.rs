@@ -356,7 +356,9 @@ impl Machine for Toy {
                 Some(Role::Server { file: None, .. }) => self.end(now, conn, false),
                 _ => {}
             },
-            Input::FileOpened { file, size } => self.opened(file, size),
+            Input::FileOpened { file, size } | Input::FileCreated { file, room: size } => {
+                self.opened(file, size);
+            }
             Input::FileFailed { file, fault, fatal } => self.file_failed(now, file, fault, fatal),
             Input::FileCommitted { file, name, size } => self.committed(now, file, &name, size),
             Input::Listed { entries, .. } => {
