@@ -313,7 +313,7 @@ impl Peer {
                 self.console.paused = false;
                 self.outputs.push_back(Output::Resume { conn: self.console.console });
             }
-            if self.jobs.len() == 0 && self.console.asking.is_none() {
+            if !self.in_foreground() && self.console.asking.is_none() {
                 self.console.prompt();
             }
         }

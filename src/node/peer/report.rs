@@ -82,8 +82,9 @@ impl Event<'_> {
                 "{:<21}  {:<5}  {}\n",
                 SocketAddr::new(*ip, *port).to_string(),
                 if *alive { "alive" } else { "down" },
-                lists.join(", ")
-            ),
+                lists.iter().filter(|list| **list != "all").copied().collect::<Vec<_>>().join(", ")
+            )
+            .replace("  \n", "\n"),
             Event::File { name, size } => format!("{:>9}  {}\n", bytes(*size), for_terminal(name)),
             Event::Found { ip, port, name } => {
                 format!("found {} at {}\n", for_terminal(name), SocketAddr::new(*ip, *port))
