@@ -75,8 +75,8 @@ impl Stream {
         Stream {
             io,
             connecting,
-            readable: false,
-            writable: false,
+            readable: !connecting,
+            writable: !connecting,
             paused: false,
             wake: false,
             eof: false,
@@ -223,6 +223,8 @@ impl Reactor {
         if self.streams.insert(conn.0, Stream::new(io, connecting)).is_some() {
             log::error!("internal error: the connection slot {:?} was given out twice", conn.0);
         }
+        // Its request is often there already: tried in this turn, without waiting for an event.
+        self.enqueue(conn);
     }
 
     /// An event of a connection: flags up, a place in the ready queue. Everything else happens in its turn.
@@ -232,7 +234,8 @@ impl Reactor {
         let ended = event.is_error() || event.is_read_closed() && event.is_write_closed();
         stream.readable |= event.is_readable() || event.is_read_closed() || ended;
         stream.writable |= event.is_writable() || event.is_write_closed() || ended;
-        if event.is_error() && !stream.connecting {
+        // Where no read is due that would bring what came before the error, and then the error.
+        if event.is_error() && !stream.connecting && (stream.paused || stream.eof) {
             if let Ok(Some(error)) = stream.io.take_error() {
                 self.failed.push((conn, Fault::of(&error)));
                 return;

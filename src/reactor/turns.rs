@@ -141,8 +141,10 @@ impl Reactor {
                 None => self.drain(machine),
             }
             span.start += consumed;
-            let Some(stream) = self.streams.get(conn.0) else { return };
+            let Some(stream) = self.streams.get_mut(conn.0) else { return };
             if consumed == 0 || stream.paused {
+                // Paused and resumed within one call: the node wants to see the same bytes again.
+                stream.refeed = received.pause && !stream.paused;
                 break;
             }
         }
