@@ -82,14 +82,14 @@ impl Reactor {
             let have = stream.rest.len();
             let phase = if have == 0 { stream.phase } else { 0 };
             let area = self.buffer.at_phase(phase);
-            if have >= area.len() {
-                log::error!("internal error: a connection consumes nothing of {have} bytes");
-                self.fail(machine, conn, Fault::Os(0));
-                break;
-            }
             let fresh = if std::mem::take(&mut stream.refeed) {
                 0
             } else if stream.readable && !stream.eof {
+                if have >= area.len() {
+                    log::error!("internal error: a connection consumes nothing of {have} bytes");
+                    self.fail(machine, conn, Fault::Os(0));
+                    break;
+                }
                 let want = (have + (bytes - moved).max(CHUNK)).min(area.len());
                 match stream.io.read(&mut area[have..want]) {
                     Ok(0) => {
