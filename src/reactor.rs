@@ -17,6 +17,7 @@ mod listing;
 pub mod log;
 mod outlet;
 mod place;
+mod resolve;
 mod signals;
 mod sockets;
 mod state;
@@ -35,7 +36,6 @@ use rustix::fd::OwnedFd;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use token::Source;
 
@@ -65,6 +65,7 @@ pub struct Reactor {
     stdio: stdio::Stdio,
     signals: Option<signal_hook_mio::v1_0::Signals>,
     signalled: bool,
+    lookups: BTreeMap<u8, resolve::Lookup>,
     buffer: buffer::PageBuffer,
     /// What outputs brought about, told to the node from the loop and never from inside an output.
     answers: VecDeque<Answer>,
@@ -163,6 +164,7 @@ impl Reactor {
             stdio: stdio::Stdio::default(),
             signals: None,
             signalled: false,
+            lookups: BTreeMap::new(),
             buffer: buffer::PageBuffer::new(limits.run_chunks),
             answers: VecDeque::new(),
             exit: None,
@@ -218,6 +220,7 @@ impl Reactor {
         self.signals_turn(machine);
         self.datagrams_turn(machine);
         self.accept_turn(machine);
+        self.lookups_turn();
         self.answers_turn(machine);
         self.serve_ready(machine);
         self.stdio_turn(machine);
@@ -259,6 +262,7 @@ impl Reactor {
                 }
             }
             Source::Discovery => self.discovery_event(),
+            Source::Lookup(slot) => self.lookup_event(slot),
             Source::Signals => self.signalled = true,
             console @ (Source::Stdin | Source::Stdout | Source::Stderr) => self.stdio.event(console),
             Source::Unknown => self.stats.stale_events += 1,
@@ -342,10 +346,7 @@ impl Reactor {
                 self.answer(Input::StateSaved { result });
             }
             Output::QuarantineState { slot } => self.state.quarantine(slot),
-            Output::Resolve { request, host, port } => {
-                let result = resolve(&host, port);
-                self.answer(Input::Resolved { request, result });
-            }
+            Output::Resolve { request, host, port } => self.resolve(request, &host, port),
             Output::Exit { status } => self.exit = Some(status),
         }
     }
@@ -354,15 +355,9 @@ impl Reactor {
         self.close_discovery();
         self.listeners.clear();
         drop(self.streams.drain());
+        self.end_lookups();
         self.remove_unfinished();
     }
-}
-
-/// Waits for the system's resolver, as long as that takes: only for names the operator typed.
-fn resolve(host: &str, port: u16) -> Result<SocketAddr, Fault> {
-    let found: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(|_| Fault::UnknownHost)?.collect();
-    let v4 = found.iter().find(|addr| addr.is_ipv4());
-    v4.or(found.first()).copied().ok_or(Fault::UnknownHost)
 }
 
 /// 16 hex digits that nobody can guess.

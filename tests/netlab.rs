@@ -305,7 +305,7 @@ fn the_original_and_we_meet_on_a_network() {
         "10.77.0.1",
         "20000",
         "--count",
-        "200",
+        "60",
     ]);
     let (done, out, why) = support::run(&mut command, PATIENCE);
     assert!(done, "an answer did not parse: {out}\n{why}");

@@ -2,7 +2,7 @@
 
 use distrishare::cli::{self, Parsed};
 use distrishare::node::bootstrap::Bootstrap;
-use distrishare::reactor::{Reactor, log};
+use distrishare::reactor::{self, Reactor};
 use std::error::Error;
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ fn main() -> ExitCode {
         Ok(Parsed::Show(text)) => return cli::show(&text),
         Err(error) => return cli::refuse("ds-bootstrap", &error),
     };
-    log::start(setup.log_level);
+    reactor::log::start(setup.log_level);
     let run = || -> Result<u8, Box<dyn Error>> {
         let mut reactor = Reactor::new(&setup.folders, &setup.limits)?.without_stdin();
         reactor.handle_signals()?;

@@ -9,14 +9,15 @@ mod discovery;
 mod fetch;
 mod jobs;
 mod known;
+mod life;
 mod registries;
 mod report;
 mod serve;
 
-use crate::config::{ConsoleMode, PeerConfig, V1_DEFAULT_SECRET};
+use crate::config::{ConsoleMode, PeerConfig};
 use crate::machine::{
     Census, ConnId, Deadline, Fault, FileId, Input, Interface, ListenerId, Machine, Output, Received,
-    RequestId, Signal, Transmit,
+    RequestId, Transmit,
 };
 use crate::node::gate::Gate;
 use crate::node::notices::Notices;
@@ -30,10 +31,9 @@ use console::Console;
 use dialer::Dialer;
 use discovery::Discovery;
 use fetch::{Transfer, TransferId};
-use jobs::{Job, JobId, Work};
+use jobs::{Job, JobId};
 use known::Known;
 use registries::Registry;
-use report::Event;
 use serve::Serve;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -44,8 +44,6 @@ const LISTENER: ListenerId = ListenerId(0);
 const LATE: Duration = Duration::from_secs(1);
 /// … and is put off by this, so that what arrived meanwhile is seen first.
 const LATE_GRACE: Duration = Duration::from_millis(500);
-/// With `--join`, a script's first command waits this long for somebody to be heard.
-const JOIN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// A peer node.
 #[derive(Debug)]
@@ -164,7 +162,7 @@ impl Peer {
             totals: Totals::default(),
             notices: Notices::default(),
             known: Known::default(),
-            dialer: Dialer::default(),
+            dialer: Dialer::new(limits),
             discovery: Discovery::new(),
             registries: config.bootstraps.iter().cloned().map(Registry::new).collect(),
             transfers: Table::new(),
@@ -187,92 +185,6 @@ impl Peer {
     /// The address this node listens on.
     pub fn listen_addr(&self) -> SocketAddr {
         self.listen
-    }
-
-    fn listening(&mut self, now: Instant, addr: SocketAddr) {
-        self.started = now;
-        self.listen = addr;
-        self.tell(&Event::Ready { ip: addr.ip(), port: addr.port(), id: None });
-        if self.config.v1 && self.config.v1_secret.matches(V1_DEFAULT_SECRET) {
-            self.console.note("open node: whoever reaches it can search and read what is shared (old protocol, public secret)\n");
-        }
-        if self.console.mode == ConsoleMode::Terminal {
-            self.console.note("type `help` for the commands, `quit` to end\n");
-        }
-        if !self.config.join {
-            self.ready = true;
-            return;
-        }
-        self.begin(now, "join", false, Work::Join);
-        self.timers.set(Timer::Joined, now + JOIN_PATIENCE, "join");
-        for number in 0..self.registries.len() {
-            self.register(now, number, None, true);
-        }
-        self.multicast_on(now, None);
-    }
-
-    fn listen_failed(&mut self, now: Instant, fault: Fault) {
-        let (ip, port) = (self.config.listen.ip(), self.config.listen.port());
-        let advice = match fault {
-            Fault::AddressInUse => "stop that program or choose another port",
-            Fault::Denied => "ports below 1024 need more rights: choose a higher one",
-            Fault::AddressNotHere => "give an address of this host, or only a port",
-            _ => "give another address or port",
-        };
-        self.conclude_start(now, &format!("cannot listen on {ip} port {port}: {fault}: {advice}"));
-    }
-
-    fn conclude_start(&mut self, now: Instant, message: &str) {
-        let code = report::Code::Network;
-        self.tell(&Event::Error { command: "start", code: code.name(), message });
-        self.status = code.status();
-        self.stop(now, self.status);
-    }
-
-    /// Registrations and multicast at start are settled, or took long enough.
-    fn check_joined(&mut self, now: Instant, patience_over: bool) {
-        if self.ready || !self.config.join {
-            return;
-        }
-        let settled = self.registries.iter().all(Registry::is_settled) && !self.discovery.is_starting();
-        if patience_over || (settled && self.known.len() > 0) {
-            let job =
-                self.jobs.iter().find(|(_, job)| matches!(job.work, Work::Join)).map(|(id, _)| JobId(id));
-            // Registries have deadlines of their own; multicast has only this one.
-            if self.registries.iter().all(Registry::is_settled) {
-                self.ready = true;
-                self.timers.cancel(Timer::Joined);
-                if let Some(job) = job {
-                    self.finish(now, job, Ok(()));
-                }
-            } else {
-                self.timers.set(Timer::Joined, now + JOIN_PATIENCE, "join");
-            }
-        }
-    }
-
-    /// Ends in order: GOODBYE, nothing half-done left, then the process may exit.
-    fn stop(&mut self, now: Instant, status: u8) {
-        if std::mem::replace(&mut self.stopping, true) {
-            return;
-        }
-        self.drop_jobs(now);
-        self.multicast_off(now);
-        self.outputs.push_back(Output::CloseListener { listener: LISTENER });
-        self.outputs.push_back(Output::Exit { status });
-    }
-
-    fn signal(&mut self, now: Instant, signal: Signal) {
-        match signal {
-            Signal::Interrupt => {
-                self.console.note("interrupted\n");
-                self.stop(now, 130);
-            }
-            Signal::Terminate => self.stop(now, self.status),
-            // A daemon outlives the terminal it was started from.
-            Signal::Hangup if self.config.console == ConsoleMode::Daemon => {}
-            Signal::Hangup => self.stop(now, 129),
-        }
     }
 
     fn timeouts(&mut self, now: Instant) {
@@ -384,35 +296,9 @@ impl Peer {
         }
     }
 
-    /// Console bytes: a script gets its next line only when the last command is done.
-    fn console_recv(&mut self, now: Instant, bytes: &[u8]) -> Received {
-        let mut consumed = 0;
-        while consumed < bytes.len() {
-            if !self.may_take_line() {
-                self.console.paused = true;
-                break;
-            }
-            let (taken, line) = self.console.take_line(&bytes[consumed..]);
-            consumed += taken;
-            if let Some(line) = line {
-                self.line(now, line);
-            }
-        }
-        Received { consumed, body: None, pause: self.console.paused }
-    }
-
-    fn may_take_line(&self) -> bool {
-        if !self.ready || self.stopping {
-            return false;
-        }
-        // A script's output is not dropped because it is long: the next command waits until it was taken.
-        self.console.mode != ConsoleMode::Script
-            || (!self.in_foreground() && self.console.buffered() <= self.config.limits.console_out_max / 4)
-    }
-
     /// What follows from an input: dials that have room now, the next line of a script, the end of one, a prompt.
     fn settle(&mut self, now: Instant) {
-        while let Some(conn) = self.dialer.next(self.room(), &self.config.limits) {
+        while let Some(conn) = self.dialer.next(self.room()) {
             match self.conns.get(conn.0) {
                 Some(Conn::Ask(_)) => self.ask_dial(now, conn),
                 Some(Conn::Fetch(transfer, _)) => self.fetch_dial(now, conn, *transfer),
@@ -472,7 +358,6 @@ impl Peer {
 
     fn socket_closed(&mut self) {
         self.sockets -= 1;
-        self.dialer.room_made();
     }
 
     /// Closes a file opened for reading.

@@ -190,14 +190,6 @@ pub fn parse(line: &str) -> Result<Line, CommandError> {
     Ok(Line { command, background })
 }
 
-/// What to ask for so that `line` becomes a command, if that is all it needs.
-pub fn missing(line: &str) -> Option<&'static str> {
-    match parse(line) {
-        Err(CommandError::MissingArgument { next, .. }) => Some(next),
-        _ => None,
-    }
-}
-
 /// The entry that the first words name, and how many of them that took.
 fn find(first: &Word, second: Option<&Word>) -> Result<(&'static Entry, usize), CommandError> {
     if let Some(entry) = ENTRIES.iter().find(|entry| entry.number == Some(&first.text)) {

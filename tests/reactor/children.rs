@@ -3,6 +3,7 @@
 use crate::toys::{Home, PATIENCE, answers, connect, file, line, names_in, noise, run, server};
 use distrishare::config::Limits;
 use distrishare::machine::{Fault, Input, Output};
+use distrishare::reactor::Reactor;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
@@ -246,4 +247,27 @@ fn a_limit_on_file_sizes_is_an_error_and_not_the_end() {
     let import = Output::ImportFile { file: file(1), source: home.at("source"), name: "copy".into() };
     let failed = crate::toys::Answer::Failed(Fault::TooLarge, true);
     assert_eq!(answers(reactor, vec![import], 1), [failed]);
+}
+
+#[test]
+fn unfinished_downloads_on_another_mount_are_refused_at_start() {
+    // hostile: 164
+    let name = "children::unfinished_downloads_on_another_mount_are_refused_at_start";
+    in_child_with(name, "unshare -m", || {
+        // Another file system, and the same one mounted a second time: a rename works into neither.
+        for (i, mount) in ["-t tmpfs tmpfs", "--bind elsewhere"].into_iter().enumerate() {
+            let home = Home::new();
+            std::fs::create_dir_all(home.at("downloads/.parts")).expect("folders");
+            std::fs::create_dir_all(home.at("elsewhere")).expect("a folder");
+            let mut command = Command::new("mount");
+            let status =
+                command.args(mount.split(' ')).arg("downloads/.parts").current_dir(home.at(".")).status();
+            assert!(status.expect("mount runs").success());
+            let refused = Reactor::new(&home.folders(), &Limits::desktop());
+            let text = refused.err().unwrap_or_else(|| panic!("{i}: accepted")).to_string();
+            assert!(text.contains("another file system") && text.contains("--downloads"), "{text}");
+            let mut umount = Command::new("umount");
+            assert!(umount.arg(home.at("downloads/.parts")).status().expect("runs").success());
+        }
+    });
 }

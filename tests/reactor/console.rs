@@ -291,3 +291,17 @@ fn a_log_on_a_terminal_clears_the_progress_line() {
     let n = read(&master, &mut buffer).expect("read");
     assert_eq!(&buffer[..n], b"\r\x1b[Ka line\r\n");
 }
+
+#[test]
+fn the_way_out_waits_a_second_for_a_reader_that_stopped_and_no_longer() {
+    let (_reader, writer) = pipe().expect("a pipe");
+    let begun = std::time::Instant::now();
+    run_with((null(), writer, null()), |script, input| {
+        if let Some(Input::Eof { .. }) = input {
+            script.send(conn(CONSOLE), &vec![b'x'; 300_000]);
+            script.exit();
+        }
+    });
+    let took = begun.elapsed();
+    assert!(took >= Duration::from_millis(990) && took < Duration::from_secs(5), "{took:?}");
+}

@@ -112,3 +112,33 @@ fn a_port_that_is_taken_and_a_group_that_cannot_be_joined_are_said() {
     });
     assert_eq!(seen, [Fault::AddressInUse, Fault::Os(19)]);
 }
+
+#[test]
+fn beyond_the_memberships_a_socket_may_have_the_rest_goes_on() {
+    let name = "discovery::beyond_the_memberships_a_socket_may_have_the_rest_goes_on";
+    let make = "for i in $(seq 22); do ip link add v$i type veth peer name w$i || exit 1; \
+                ip addr add 10.9.$i.1/24 dev v$i; ip link set v$i up; done; ip link set lo up";
+    let wrapper = format!("unshare -n sh -c '{make}; exec \"$0\" \"$@\"'");
+    in_child_with(name, &wrapper, || {
+        let home = Home::new();
+        let (mut up, mut failed, mut heard) = (0, Vec::new(), false);
+        run(home.reactor(&Limits::desktop()), open(free_port()), |script, input| match input {
+            Some(Input::Interfaces(list)) => {
+                up = list.len();
+                assert!(list.iter().all(|interface| interface.multicast && interface.index != 0));
+                for &Interface { index: interface, addr, .. } in list {
+                    script.push(Output::JoinGroup { interface, addr });
+                }
+                let (interface, addr) = loopback(list);
+                script.push(Output::SendDatagram { interface, addr, bytes: b"HELLO".to_vec() });
+                script.deadline = Some(script.now + std::time::Duration::from_millis(200));
+            }
+            Some(Input::JoinFailed { fault, .. }) => failed.push(fault),
+            Some(Input::Datagram { .. }) => heard = true,
+            Some(Input::Timeout) => script.exit(),
+            _ => {}
+        });
+        assert!(heard && up == 23, "{up}");
+        assert!(!failed.is_empty() && failed.iter().all(|fault| *fault == Fault::NoMemory), "{failed:?}");
+    });
+}

@@ -53,7 +53,8 @@ fn a_commit_numbers_taken_names_and_a_discard_leaves_nothing() {
         let create = Output::CreateFile { file: file(1), name: PART.into() };
         let mut seen = Vec::new();
         run(home.reactor(&Limits::desktop()), vec![create], |script, input| match input {
-            Some(Input::FileOpened { .. }) => {
+            Some(Input::FileCreated { room, .. }) => {
+                assert!(room > 0, "the disk has room");
                 script.push(end.clone());
                 if matches!(end, Output::DiscardFile { .. }) {
                     script.exit();

@@ -208,17 +208,18 @@ fn names_are_resolved_for_the_operator() {
     let home = Home::new();
     let ask = |n, host: &str| Output::Resolve { request: RequestId(n), host: host.into(), port: 8000 };
     let mut seen = Vec::new();
-    let outputs = vec![ask(1, "localhost"), ask(2, "127.0.0.1"), ask(3, "no such name")];
+    let outputs = vec![ask(1, "localhost"), ask(2, "127.0.0.1"), ask(3, "no such name"), ask(4, "--help")];
     run(home.reactor(&Limits::desktop()), outputs, |script, input| {
         if let Some(Input::Resolved { request, result }) = input {
             seen.push((request.0, result.map(|addr| addr.to_string())));
-            if seen.len() == 3 {
+            if seen.len() == 4 {
                 script.exit();
             }
         }
     });
+    seen.sort();
     let here = || Ok("127.0.0.1:8000".to_owned());
-    assert_eq!(seen, [(1, here()), (2, here()), (3, Err(Fault::UnknownHost))]);
+    assert_eq!(seen, [(1, here()), (2, here()), (3, Err(Fault::UnknownHost)), (4, Err(Fault::UnknownHost))]);
 }
 
 #[test]
@@ -239,4 +240,30 @@ fn what_came_before_a_reset_is_read() {
         _ => {}
     });
     assert_eq!(seen, b"ERROR: busy");
+}
+
+#[test]
+fn a_node_that_never_gets_on_with_a_connection_loses_it() {
+    // hostile: 195
+    let home = Home::new();
+    let mut client = None;
+    let mut shown = 0;
+    run(home.reactor(&Limits::desktop()), vec![listen()], |script, input| match input {
+        Some(Input::Listening { addr, .. }) => {
+            let mut stream = connect(addr);
+            stream.write_all(b"x").expect("sent");
+            client = Some(stream);
+            (script.pause, script.consume) = (true, false);
+        }
+        None => {
+            shown += 1;
+            script.push(Output::Resume { conn: conn(101) });
+        }
+        Some(Input::Closed { fault, .. }) => {
+            assert_eq!(fault, Fault::Os(0));
+            script.exit();
+        }
+        _ => {}
+    });
+    assert!((100..100_000).contains(&shown), "{shown}");
 }

@@ -195,8 +195,9 @@ impl Server {
 
 impl Machine for Server {
     fn handle_accept(&mut self, _: Instant, _: ListenerId, _: SocketAddr) -> Option<ConnId> {
-        let used = |index: u32| self.peers.keys().any(|conn| conn.0.index == index);
-        let index = (0..).find(|&index| !used(index)).expect("one is free");
+        // The first gap in the sorted keys.
+        let gap = (0..).zip(self.peers.keys()).find(|(i, conn)| conn.0.index != *i);
+        let index = gap.map_or(u32::try_from(self.peers.len()).expect("few"), |(i, _)| i);
         if self.generations.len() <= index as usize {
             self.generations.resize(index as usize + 1, 0);
         }
@@ -219,7 +220,7 @@ impl Machine for Server {
                 Some(Role::Command | Role::Hoard) => self.close(conn, false),
                 _ => {}
             },
-            Input::FileOpened { file, size } => {
+            Input::FileOpened { file, size } | Input::FileCreated { file, room: size } => {
                 let Some(conn) = self.peer_of(file) else { return };
                 let peer = self.peers.get_mut(&conn).expect("known");
                 if let Role::Get(_) = peer.role {
@@ -513,7 +514,7 @@ pub enum Answer {
 impl Answer {
     fn of(input: Input<'_>) -> Option<Answer> {
         Some(match input {
-            Input::FileOpened { size, .. } => Answer::Opened(size),
+            Input::FileOpened { size, .. } | Input::FileCreated { room: size, .. } => Answer::Opened(size),
             Input::FileFailed { fault, fatal, .. } => Answer::Failed(fault, fatal),
             Input::FileCommitted { name, size, .. } => Answer::Committed(name, size),
             _ => return None,

@@ -1,6 +1,26 @@
 //! Runs a scenario for many seeds, each of them twice, and says how to see a failure again.
 //!
 //! `DS_SIM_SEED=n` runs one seed and prints its trace hash; `DS_SIM_SEEDS=n` runs n seeds more than usual.
+//!
+//! ```text
+//! #[test]
+//! fn two_peers_move_a_file() {
+//!     scenario("two_peers_move_a_file", 50, |world| {
+//!         let lan = world.lan();
+//!         let hosts = [world.host(&[lan]), world.host(&[lan])];
+//!         let peers = hosts.map(|host| world.node(host, |seed| Box::new(Peer::new(config(seed)))));
+//!         peers.map(|peer| world.start(peer));
+//!         world.share(peers[0], "a.bin", Content::generated(1, 100_000));
+//!         world.set_faults(Faults::draw(world.env.seed));
+//!         world.chaos(Duration::from_secs(60));                     // first trouble …
+//!         world.run_for(Duration::from_secs(60));
+//!         world.heal(&[]);                                          // … then none, and all must come right
+//!         let from = world.addr(hosts[0], 9000);
+//!         world.type_line(peers[1], &format!("get {} {} a.bin", from.ip(), from.port()));
+//!         assert!(world.run_until(Duration::from_secs(60), |world| world.has_download(peers[1], "a.bin")));
+//!     });
+//! }
+//! ```
 
 use crate::trace::Trace;
 use crate::world::World;

@@ -8,7 +8,7 @@
 //! net       TCP;  multicast: groups;  topology: hosts, interfaces, partitions;  disk, content: files
 //! actor     processes that are no machines: scripted adversaries;  original: models of the original's programs
 //! trace     the running hash and the last lines;  queue, rng, ids, bytes, env: the small parts
-//! toys      machines that show that the simulator works and can fail
+//! toys, selftests  machines and tests that show that the simulator works and can fail
 //! ```
 #![allow(dead_code)] // The scenarios of the nodes, which grow with them, use what the simulator's own tests do not.
 
@@ -24,8 +24,11 @@ mod ids;
 mod multicast;
 mod net;
 mod node;
+mod original;
 mod queue;
 mod rng;
+mod selftests;
 mod topology;
+mod toys;
 mod trace;
 mod world;

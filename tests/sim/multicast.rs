@@ -71,35 +71,54 @@ impl Net {
     ) {
         // Taken out and put back: the copies draw from the same network.
         let Some(members) = self.members.remove(&segment) else { return };
+        let mut copies = Vec::with_capacity(members.len());
         for &(owner, there, _) in &members {
             let cut = host.is_some_and(|host| !self.topology.hears(host, there));
             if cut || !self.topology.host(there).up || self.dice.falls("udp.loss", self.udp.loss) {
                 continue;
             }
-            let copies = 1 + u32::from(self.dice.falls("udp.duplicate", self.udp.duplicate));
-            for _ in 0..copies {
-                self.copy(now, queue, host == Some(there), owner, from, bytes);
+            let times = 1 + u32::from(self.dice.falls("udp.duplicate", self.udp.duplicate));
+            for _ in 0..times {
+                let due = now + self.delay(host == Some(there));
+                match self.damage(bytes) {
+                    None => copies.push((due, owner)),
+                    Some(bytes) => {
+                        queue.push(due, Event::Datagram { from, bytes, copies: vec![(due, owner)] });
+                    }
+                }
             }
         }
         self.members.insert(segment, members);
+        copies.sort_unstable_by(|a, b| b.cmp(a));
+        if let Some(&(first, _)) = copies.last() {
+            queue.push(first, Event::Datagram { from, bytes: bytes.to_vec(), copies });
+        }
     }
 
-    fn copy(&mut self, now: u64, queue: &mut Queue, own: bool, to: Owner, from: SocketAddr, bytes: &[u8]) {
-        let delay = if own { self.udp_rng.between(5, 30) } else { self.udp_rng.between(50, 500) };
-        let mut due = now + delay;
-        let mut bytes = bytes.to_vec();
-        let (dice, faults) = (&mut self.dice, &self.udp);
-        if dice.falls("udp.reorder", faults.reorder) {
-            due += dice.of("udp.reorder").between(1_000, 1_000_000);
+    /// How long one copy takes.
+    fn delay(&mut self, own: bool) -> u64 {
+        let usual = if own { self.udp_rng.between(5, 30) } else { self.udp_rng.between(50, 500) };
+        if self.dice.falls("udp.reorder", self.udp.reorder) {
+            return usual + self.dice.of("udp.reorder").between(1_000, 1_000_000);
         }
-        if dice.falls("udp.truncate", faults.truncate) {
-            bytes.truncate(dice.of("udp.truncate").below(bytes.len() as u64 + 1) as usize);
+        usual
+    }
+
+    /// What becomes of a copy that is not left as it was.
+    fn damage(&mut self, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut damaged = None;
+        if self.dice.falls("udp.truncate", self.udp.truncate) {
+            let len = self.dice.of("udp.truncate").below(bytes.len() as u64 + 1) as usize;
+            damaged = Some(bytes[..len].to_vec());
         }
-        if dice.falls("udp.corrupt", faults.corrupt) && !bytes.is_empty() {
-            let rng = dice.of("udp.corrupt");
+        if self.dice.falls("udp.corrupt", self.udp.corrupt) {
+            let mut bytes = damaged.unwrap_or_else(|| bytes.to_vec());
+            let rng = self.dice.of("udp.corrupt");
             let place = rng.below(bytes.len() as u64) as usize;
-            bytes[place] ^= 1 << rng.below(8);
+            let bit = 1 << rng.below(8);
+            bytes.get_mut(place).into_iter().for_each(|byte| *byte ^= bit);
+            damaged = Some(bytes);
         }
-        queue.push(due, Event::Datagram { to, from, bytes });
+        damaged
     }
 }

@@ -13,6 +13,9 @@ use distrishare::machine::Fault;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 
+/// Bytes of a segment on an ordinary network.
+const MSS: usize = 1448;
+
 /// What the network tells the owner of a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Notice {
@@ -81,6 +84,9 @@ struct Sock {
     dead: Option<Fault>,
     /// The largest segment this end sends at the start of a stream.
     segment: usize,
+    /// An end is an actor: its segments are as a kernel usually makes them. Models of the original depend on that, and
+    /// adversaries cut their bytes themselves.
+    gentle: bool,
     sent: u64,
     /// A `write` found no room: say so when there is.
     starved: bool,
@@ -182,6 +188,12 @@ impl Net {
         id
     }
 
+    /// How much [`Net::write`] could take now; at least 1, for the news that it takes nothing.
+    pub(crate) fn room(&self, id: SockId) -> usize {
+        let room = |sock: &Sock| sock.out_cap.saturating_sub(sock.out.len() + sock.wire_len);
+        self.socks.get(&id).map_or(1, room).max(1)
+    }
+
     /// Takes up to `bytes.len()` of them; 0 while there is no room.
     pub(crate) fn write(
         &mut self,
@@ -199,7 +211,7 @@ impl Net {
         }
         let room = sock.out_cap.saturating_sub(sock.out.len() + sock.wire_len);
         let mut n = room.min(bytes.len());
-        if n > 1 && self.rng.below(4) == 0 {
+        if n > 1 && !(sock.gentle && n <= MSS) && self.rng.below(4) == 0 {
             n = self.rng.size(1, n);
         }
         if n < bytes.len() {
@@ -313,7 +325,7 @@ impl Net {
     ) -> SockId {
         let id = SockId(self.next_sock);
         self.next_sock += 1;
-        let segments: [usize; 5] = [1, 7, 100, 1448, 65_536];
+        let segments: [usize; 5] = [1, 7, 100, MSS, 65_536];
         let sock = Sock {
             host,
             owner,
@@ -335,6 +347,7 @@ impl Net {
             eof: false,
             dead: None,
             segment: *self.rng.pick(&segments),
+            gentle: false,
             sent: 0,
             starved: false,
         };

@@ -21,6 +21,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 /// Makes a node's machine anew at every start, from a seed.
 pub(crate) type Factory = Box<dyn FnMut(u64) -> Box<dyn Machine>>;
 
+/// Longer ones are dropped by a driver ([`distrishare::config::Limits::datagram_max`]).
+const DATAGRAM_MAX: usize = 512;
 /// Datagrams the kernel keeps for a process that stands still.
 const DATAGRAMS_WAITING: usize = 256;
 /// A machine that asks for more than this at once will never stop.
@@ -117,7 +119,8 @@ pub(crate) struct Node {
     waiting: VecDeque<Happening>,
     ready: BTreeSet<ConnId>,
     turn_armed: bool,
-    timer_at: Option<u64>,
+    /// The deadline a wake-up is queued for, and when that comes.
+    timer: Option<(u64, u64)>,
     same_instant: (u64, u32),
     state_clock: u64,
     exit_wanted: Option<u8>,
@@ -157,7 +160,7 @@ impl Node {
             waiting: VecDeque::new(),
             ready: BTreeSet::new(),
             turn_armed: false,
-            timer_at: None,
+            timer: None,
             same_instant: (0, 0),
             state_clock: 0,
             exit_wanted: None,
@@ -216,7 +219,7 @@ impl Node {
         self.ready.clear();
         self.discovery = None;
         self.turn_armed = false;
-        self.timer_at = None;
+        self.timer = None;
         self.same_instant = (0, 0);
         self.exit_wanted = None;
         self.dies_after = None;
@@ -247,19 +250,11 @@ impl Node {
             return;
         }
         if self.suspended {
-            let datagram = matches!(happening, Happening::Datagram { .. });
-            if !datagram || self.waiting.len() < DATAGRAMS_WAITING {
-                self.waiting.push_back(happening);
-            }
-            return;
+            return self.waiting.push_back(happening);
         }
         match happening {
             Happening::Input(input) => self.input(env, input),
-            Happening::Datagram { from, bytes } => {
-                if self.discovery.is_some() && bytes.len() <= 512 {
-                    self.input(env, Input::Datagram { from, bytes: &bytes });
-                }
-            }
+            Happening::Datagram { from, bytes } => return self.datagram(env, from, &bytes),
             Happening::Interfaces => {
                 let list = env.net.topology.interfaces(self.host);
                 self.input(env, Input::Interfaces(&list));
@@ -280,9 +275,25 @@ impl Node {
         self.settle(env);
     }
 
+    /// A datagram of the discovery port; all there is to do for the greater part of events.
+    pub(crate) fn datagram(&mut self, env: &mut Env, from: SocketAddr, bytes: &[u8]) {
+        if self.discovery.is_none() || self.dying() || bytes.len() > DATAGRAM_MAX {
+            return;
+        }
+        if !self.suspended {
+            self.input(env, Input::Datagram { from, bytes });
+            self.settle(env);
+        } else if self.waiting.len() < DATAGRAMS_WAITING {
+            self.waiting.push_back(Happening::Datagram { from, bytes: bytes.to_vec() });
+        }
+    }
+
     /// Its deadline may have come.
     pub(crate) fn timer(&mut self, env: &mut Env) {
-        self.timer_at = None;
+        if self.timer.is_none_or(|(_, at)| at > env.now) {
+            return; // an older wake-up, which an earlier deadline made superfluous
+        }
+        self.timer = None;
         if self.suspended || self.dying() {
             return;
         }
@@ -383,14 +394,12 @@ impl Node {
         }
         self.check(env);
         let Some(deadline) = self.machine.as_mut().and_then(|machine| machine.poll_timeout()) else { return };
-        let mut at = self.epoch.saturating_add(deadline.at.as_micros());
-        if at > env.now {
-            at += self.rng.below(self.habits.slack + 1);
-        }
-        let at = at.max(env.now);
+        let due = self.epoch.saturating_add(deadline.at.as_micros());
         // A later deadline needs nothing new: the earlier wake-up finds out.
-        if self.timer_at.is_none_or(|armed| at < armed) {
-            self.timer_at = Some(at);
+        if self.timer.is_none_or(|(armed, _)| due < armed) {
+            let late = if due > env.now { self.rng.below(self.habits.slack + 1) } else { 0 };
+            let at = due.max(env.now).saturating_add(late);
+            self.timer = Some((due, at));
             env.queue.push(at, Event::Timer { node: self.id, life: self.life });
         }
     }

@@ -4,7 +4,8 @@
 use crate::ids::{ActorId, NodeId, Owner, SockId};
 use crate::node::Happening;
 use crate::world::World;
-use std::cmp::Ordering;
+use slab::Slab;
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 
@@ -12,8 +13,9 @@ use std::net::SocketAddr;
 pub(crate) enum Event {
     /// In the network.
     Net(NetEvent),
-    /// A datagram arrives.
-    Datagram { to: Owner, from: SocketAddr, bytes: Vec<u8> },
+    /// A datagram arrives at one receiver after another, the last of `copies` first. One event for all of them: with
+    /// many nodes the queue would hold little else.
+    Datagram { from: SocketAddr, bytes: Vec<u8>, copies: Vec<(u64, Owner)> },
     /// A node's loop turns, if it is still in this life.
     Turn { node: NodeId, life: u32 },
     /// A node's deadline may be due.
@@ -43,51 +45,28 @@ pub(crate) enum NetEvent {
     Rst { sock: SockId },
 }
 
-struct Entry {
-    at: u64,
-    seq: u64,
-    event: Event,
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Entry) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Entry) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Entry) -> Ordering {
-        // Reversed: the heap gives its greatest first.
-        (other.at, other.seq).cmp(&(self.at, self.seq))
-    }
-}
-
 /// The queue. Times are microseconds of the world.
 #[derive(Default)]
 pub(crate) struct Queue {
-    heap: BinaryHeap<Entry>,
+    /// Time, sequence, place in `events`: small, because with many nodes most of the time goes into moving these.
+    heap: BinaryHeap<Reverse<(u64, u64, usize)>>,
+    events: Slab<Event>,
     seq: u64,
 }
 
 impl Queue {
     pub(crate) fn push(&mut self, at: u64, event: Event) {
         self.seq += 1;
-        self.heap.push(Entry { at, seq: self.seq, event });
+        let place = self.events.insert(event);
+        self.heap.push(Reverse((at, self.seq, place)));
     }
 
     pub(crate) fn next_at(&self) -> Option<u64> {
-        self.heap.peek().map(|entry| entry.at)
+        self.heap.peek().map(|Reverse((at, ..))| *at)
     }
 
     pub(crate) fn pop(&mut self) -> Option<(u64, Event)> {
-        self.heap.pop().map(|entry| (entry.at, entry.event))
+        let Reverse((at, _, place)) = self.heap.pop()?;
+        Some((at, self.events.remove(place)))
     }
 }

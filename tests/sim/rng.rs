@@ -1,6 +1,8 @@
 //! Chance from a seed. Every component has a generator of its own, seeded by hash(run seed, label): switching one class
 //! of faults off leaves the draws of all others as they were, and so a failing run can be made smaller step by step.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Turns a counter into a value whose bits all depend on all of its bits (the finaliser of SplitMix64).
@@ -69,12 +71,14 @@ impl Rng {
 pub(crate) struct Dice {
     seed: u64,
     number: u64,
-    classes: std::collections::BTreeMap<&'static str, Rng>,
+    classes: BTreeMap<&'static str, Rng>,
+    /// What really happened, for tests of the faults themselves.
+    pub(crate) fallen: BTreeSet<&'static str>,
 }
 
 impl Dice {
     pub(crate) fn new(seed: u64, number: u64) -> Dice {
-        Dice { seed, number, classes: std::collections::BTreeMap::new() }
+        Dice { seed, number, classes: BTreeMap::new(), fallen: BTreeSet::new() }
     }
 
     pub(crate) fn of(&mut self, class: &'static str) -> &mut Rng {
@@ -84,6 +88,10 @@ impl Dice {
 
     /// Whether the fault `class` happens now.
     pub(crate) fn falls(&mut self, class: &'static str, ppm: u32) -> bool {
-        ppm != 0 && self.of(class).chance(ppm)
+        let falls = ppm != 0 && self.of(class).chance(ppm);
+        if falls {
+            self.fallen.insert(class);
+        }
+        falls
     }
 }

@@ -36,6 +36,18 @@ impl Hasher for Fold {
         self.word(u64::from_le_bytes(last) ^ ((bytes.len() as u64) << 56));
     }
 
+    fn write_u8(&mut self, word: u8) {
+        self.word(word.into());
+    }
+
+    fn write_u16(&mut self, word: u16) {
+        self.word(word.into());
+    }
+
+    fn write_u32(&mut self, word: u32) {
+        self.word(word.into());
+    }
+
     fn write_u64(&mut self, word: u64) {
         self.word(word);
     }
@@ -145,11 +157,20 @@ impl fmt::Display for Trace {
             write!(f, "  {}.{:06} {name:<9} ", at / 1_000_000, at % 1_000_000)?;
             match line {
                 Line::Words { what, a, b, .. } => writeln!(f, "<- {what} {a} {b}")?,
-                Line::Output { output, .. } => writeln!(f, "-> {}", short(&format!("{output:?}")))?,
+                Line::Output { output, .. } => writeln!(f, "-> {}", short(&output_text(output)))?,
                 Line::Text { text, .. } => writeln!(f, "<- {}", short(text))?,
             }
         }
         Ok(())
+    }
+}
+
+fn output_text(output: &Output) -> String {
+    match output {
+        Output::SendDatagram { interface, bytes, .. } => {
+            format!("SendDatagram {interface} {:?}", String::from_utf8_lossy(bytes))
+        }
+        other => format!("{other:?}"),
     }
 }
 

@@ -342,14 +342,7 @@ impl World {
                 let Env { net, queue, now, .. } = &mut self.env;
                 net.handle(*now, queue, event);
             }
-            Event::Datagram { to: Owner::Node(id), from, bytes } => {
-                self.nodes[id.0].deliver(&mut self.env, Happening::Datagram { from, bytes });
-                self.bury(id);
-            }
-            Event::Datagram { to: Owner::Actor(id), from, bytes } => {
-                self.actors[id.0].tell(&mut self.env, Told::Datagram { from, bytes: &bytes });
-            }
-            Event::Datagram { to: Owner::Nobody, .. } => {}
+            Event::Datagram { from, bytes, copies } => self.datagram(from, bytes, copies),
             Event::Turn { node, life } => self.living(node, life, Node::turn),
             Event::Timer { node, life } => self.living(node, life, Node::timer),
             Event::Answer { node, life, happening } => {
@@ -360,6 +353,22 @@ impl World {
         }
         self.dispatch();
         true
+    }
+
+    fn datagram(&mut self, from: SocketAddr, bytes: Vec<u8>, mut copies: Vec<(u64, Owner)>) {
+        match copies.pop() {
+            Some((_, Owner::Node(id))) => {
+                self.nodes[id.0].datagram(&mut self.env, from, &bytes);
+                self.bury(id);
+            }
+            Some((_, Owner::Actor(id))) => {
+                self.actors[id.0].tell(&mut self.env, Told::Datagram { from, bytes: &bytes });
+            }
+            _ => {}
+        }
+        if let Some(&(next, _)) = copies.last() {
+            self.env.queue.push(next, Event::Datagram { from, bytes, copies });
+        }
     }
 
     fn living(&mut self, id: NodeId, life: u32, what: impl FnOnce(&mut Node, &mut Env)) {

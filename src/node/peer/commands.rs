@@ -3,11 +3,12 @@
 use super::ask::Purpose;
 use super::console::LineIn;
 use super::jobs::{JobId, Tally, Work, list_files};
-use super::known::Via;
+use super::known::{Node, Via};
 use super::report::{Code, Event, Failure, Status};
 use super::{Owner, Peer, Resolving, Timer};
-use crate::config::{ConsoleMode, HostPort};
+use crate::config::{ConsoleMode, HostPort, V1_DEFAULT_SECRET};
 use crate::machine::{Dir, Fault, FileId, Output, RequestId};
+use crate::proto::address::is_local_net;
 use crate::proto::command::{self, Command, CommandError, Line, List};
 use crate::proto::escape::for_terminal;
 use crate::proto::name::{check_name, file_name_of_source};
@@ -141,7 +142,12 @@ impl Peer {
             let text = format!("no shared file can be named {}: {error}", for_terminal(words));
             return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
         }
-        let nodes: Vec<SocketAddr> = self.known.iter().map(|(addr, _)| addr).collect();
+        let nodes: Vec<SocketAddr> = self
+            .known
+            .iter()
+            .filter(|(addr, node)| self.may_see_secret(*addr, node))
+            .map(|(addr, _)| addr)
+            .collect();
         if nodes.is_empty() {
             let text = "no other node is known yet: use `bootstrap HOST:PORT` or `multicast on`, or `get IP PORT NAME`";
             return self.conclude(now, name, Err(Failure::new(Code::Network, text)));
@@ -155,6 +161,14 @@ impl Peer {
             self.ask(addr, class, Purpose::Search(job, words.to_owned()));
         }
         self.finish_search(now, job);
+    }
+
+    /// Every v1 request carries the secret. The public one goes anywhere; one of our own only to our networks and to
+    /// addresses the operator typed (hostile: 116).
+    fn may_see_secret(&self, addr: SocketAddr, node: &Node) -> bool {
+        node.typed
+            || self.config.v1_secret.matches(V1_DEFAULT_SECRET)
+            || is_local_net(addr.ip(), &self.here())
     }
 
     fn run_get(&mut self, now: Instant, name: &'static str, background: bool, node: &HostPort, file: String) {
@@ -240,8 +254,7 @@ impl Peer {
     }
 
     fn status_now(&self, now: Instant) -> Status {
-        let count =
-            |pick: fn(&super::known::Node) -> bool| self.known.iter().filter(|(_, node)| pick(node)).count();
+        let count = |pick: fn(&Node) -> bool| self.known.iter().filter(|(_, node)| pick(node)).count();
         Status {
             ip: self.listen.ip(),
             port: self.listen.port(),

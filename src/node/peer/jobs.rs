@@ -79,7 +79,7 @@ impl Peer {
     ) -> JobId {
         let job = JobId(self.jobs.insert(Job { command, background, started: now, work }));
         if self.config.json || self.console.has_columns() {
-            self.timers.set(Timer::Progress, now + PROGRESS, "progress");
+            self.timers.set_unless_armed(Timer::Progress, now + PROGRESS, "progress");
         }
         job
     }
@@ -122,7 +122,10 @@ impl Peer {
             self.console.print(&event.json());
         } else if let Some(text) = event.text() {
             match event {
-                Event::Error { .. } | Event::Ready { .. } => self.console.note(&text),
+                // What nobody asked for is not a result.
+                Event::Error { .. } | Event::Ready { .. } | Event::Registered { asked: false, .. } => {
+                    self.console.note(&text);
+                }
                 _ => self.console.print(&text),
             }
         }

@@ -23,6 +23,8 @@ pub(super) struct Node {
     pub(super) registry: bool,
     /// Source of its last HELLO, and when that came; none once it said GOODBYE or fell silent.
     multicast: Option<(IpAddr, Instant)>,
+    /// The operator typed its address.
+    pub(super) typed: bool,
     /// It gave a valid answer once. Proven nodes are dialled freely and evicted last.
     pub(super) proven: bool,
     /// Last sign of it.
@@ -74,10 +76,11 @@ impl Known {
             return false;
         }
         let old = self.take(addr);
-        let mut node = old.unwrap_or(Node { registry: false, multicast: None, proven: false, seen: now });
+        let mut node =
+            old.unwrap_or(Node { registry: false, multicast: None, typed: false, proven: false, seen: now });
         node.seen = now;
         match via {
-            Via::Operator => {}
+            Via::Operator => node.typed = true,
             Via::Registry => node.registry = true,
             Via::Multicast(source) => node.multicast = Some((source, now)),
         }

@@ -25,8 +25,13 @@ pub(super) enum Event<'a> {
     Downloaded { name: &'a str, path: &'a str, bytes: u64, verified: bool },
     /// A file is shared now.
     Shared { name: &'a str, bytes: u64 },
-    /// A registry knows us and told us of so many others.
-    Registered { bootstrap: String, nodes: usize },
+    /// A registry knows us and told us of so many others. `asked`: a command asked for it.
+    Registered {
+        bootstrap: String,
+        nodes: usize,
+        #[serde(skip)]
+        asked: bool,
+    },
     /// Multicast discovery was switched.
     Multicast { on: bool, interfaces: usize },
     /// The state of the node.
@@ -94,7 +99,7 @@ impl Event<'_> {
                 )
             }
             Event::Shared { name, bytes: n } => format!("shared as {} ({})\n", for_terminal(name), bytes(*n)),
-            Event::Registered { bootstrap, nodes } => {
+            Event::Registered { bootstrap, nodes, .. } => {
                 let others = plural(*nodes, "other node", "other nodes");
                 format!("registered at bootstrap {}; it names {others}\n", for_terminal(bootstrap))
             }

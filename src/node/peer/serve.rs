@@ -136,16 +136,12 @@ impl Peer {
             return Received { pause: serve.discarded > limit, ..all };
         };
         if scanner.is_empty() {
-            match bytes.first().map(|&b| first_byte(b)) {
-                Some(FirstByte::V2 | FirstByte::Other) => {
-                    self.leave(now, conn, Leave::NotV1);
-                    return all;
-                }
-                Some(_) if !v1 => {
-                    self.leave(now, conn, Leave::V1Off);
-                    return all;
-                }
-                _ => {}
+            let first = bytes.first().map_or(FirstByte::White, |&b| first_byte(b));
+            // Anything printable may be a person or a program that means v1, and gets v1's text.
+            let binary = first == FirstByte::Other && bytes[0].is_ascii_control();
+            if first == FirstByte::V2 || binary || !v1 {
+                self.leave(now, conn, if v1 { Leave::NotV1 } else { Leave::V1Off });
+                return all;
             }
         }
         match scanner.push(bytes) {

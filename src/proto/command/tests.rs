@@ -193,6 +193,14 @@ fn errors_name_what_is_wrong() {
     assert!(bad("multicast \u{feff}").contains(r"`\u{feff}` is not"));
 }
 
+/// What to ask for so that `line` becomes a command, if that is all it needs.
+fn missing(line: &str) -> Option<&'static str> {
+    match parse(line) {
+        Err(CommandError::MissingArgument { next, .. }) => Some(next),
+        _ => None,
+    }
+}
+
 #[test]
 fn a_terminal_asks_for_what_is_missing() {
     let mut line = "3.4 &\n".to_owned();

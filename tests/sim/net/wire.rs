@@ -1,6 +1,6 @@
 //! What happens between the two ends: the handshake, segments on the wire, retransmissions and resets.
 
-use super::{Fin, Net, Notice, Sock};
+use super::{Fin, MSS, Net, Notice, Sock};
 use crate::bytes::Bytes;
 use crate::ids::{HostId, Owner, SockId};
 use crate::queue::{Event, NetEvent, Queue};
@@ -57,6 +57,7 @@ impl Net {
     fn syn_arrives(&mut self, now: u64, queue: &mut Queue, id: SockId, attempt: u32) {
         let Some(sock) = self.socks.get(&id) else { return };
         let (host, local, there, remote) = (sock.host, sock.local, sock.remote_host, sock.remote);
+        let dialler = sock.owner;
         let open = both_ways(&self.topology, sock);
         let back = now + self.latency(host, there);
         let any = SocketAddr::new([0, 0, 0, 0].into(), remote.port());
@@ -78,15 +79,19 @@ impl Net {
         }
         listener.waiting += 1;
         let (owner, number) = (listener.owner, listener.number);
+        let actor = |owner: Owner| matches!(owner, Owner::Actor(_));
+        let gentle = actor(owner) || actor(dialler);
         let server = self.add(there, owner, remote, local, host);
         if let Some(sock) = self.socks.get_mut(&server) {
             sock.peer = Some(id);
             sock.established = true;
+            sock.gentle = gentle;
             // Nothing overtakes the answer to the SYN.
             sock.last_due = back;
         }
         if let Some(sock) = self.socks.get_mut(&id) {
             sock.peer = Some(server);
+            sock.gentle = gentle;
         }
         self.notices.push_back((owner, Notice::Accept { listener: number, sock: server, peer: local }));
         queue.push(back, Event::Net(NetEvent::SynAck { sock: id }));
@@ -123,12 +128,14 @@ impl Net {
             let room = window.saturating_sub(taken + sock.wire_len);
             let finish = sock.fin == Fin::Wanted && sock.out.is_empty();
             let n = sock.out.len().min(room);
-            if n == 0 && !finish {
+            // Less than a segment is not worth sending while the window may still open further.
+            let silly = n < sock.out.len() && n < MSS.min(window / 2);
+            if (n == 0 || silly) && !finish {
                 return;
             }
             let (host, there) = (sock.host, sock.remote_host);
             // Tiny segments only at the start of a stream: that is where formats are parsed.
-            let limit = if sock.sent < 8192 { sock.segment } else { sock.segment.max(1448) };
+            let limit = if sock.sent < 8192 && !sock.gentle { sock.segment } else { sock.segment.max(MSS) };
             let n = if n > limit { limit } else { n };
             let delay = self.latency(host, there);
             let link = self.topology.host_mut(host);

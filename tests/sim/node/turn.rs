@@ -144,7 +144,12 @@ impl Node {
         if !conn.wanted {
             return self.shut(env, id);
         }
-        match self.plan(id) {
+        // Nothing is made that the socket cannot take.
+        let room = match conn.kind {
+            Kind::Tcp(sock) => env.net.room(sock),
+            Kind::Console | Kind::Notes => usize::MAX,
+        };
+        match self.plan(id, room) {
             Plan::Nothing => {
                 self.conns.get_mut(&id).into_iter().for_each(|conn| conn.wanted = false);
                 self.shut(env, id)
@@ -152,6 +157,7 @@ impl Node {
             Plan::Bytes(bytes) => self.send(env, id, &bytes),
             Plan::File { file, offset, len } => {
                 let n = len.min(self.habits.run_max as u64) as usize;
+                let n = n.min(room);
                 let open = self.known_file(file, "Transmit::File");
                 let FileState::Reading(inode) = open.state else {
                     panic!("{id:?} sends {file:?}, which is {:?}", open.state);
@@ -169,14 +175,14 @@ impl Node {
         }
     }
 
-    fn plan(&mut self, id: ConnId) -> Plan {
+    fn plan(&mut self, id: ConnId, room: usize) -> Plan {
         let twice = self.rng.below(8) == 0;
         let Some(machine) = self.machine.as_mut() else { return Plan::Nothing };
         let mut ask = || match machine.poll_transmit(id) {
             None => Plan::Nothing,
             Some(Transmit::Bytes(bytes)) => {
                 assert!(!bytes.is_empty(), "{id:?} sends no bytes at all");
-                Plan::Bytes(bytes[..bytes.len().min(256 << 10)].to_vec())
+                Plan::Bytes(bytes[..bytes.len().min(room)].to_vec())
             }
             Some(Transmit::File { file, offset, len }) => {
                 assert!(len > 0, "{id:?} sends nothing of {file:?}");
@@ -245,7 +251,7 @@ impl Node {
         let ids: Vec<ConnId> = streams.map(|(&id, _)| id).collect();
         for id in ids {
             for _ in 0..10_000 {
-                let Plan::Bytes(bytes) = self.plan(id) else { break };
+                let Plan::Bytes(bytes) = self.plan(id, usize::MAX) else { break };
                 if !self.send(env, id, &bytes) {
                     break;
                 }

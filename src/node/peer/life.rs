@@ -1,0 +1,127 @@
+//! The peer's life as its operator sees it: listening, joining, lines taken from the console, the end in order.
+
+use super::jobs::{JobId, Work};
+use super::registries::Registry;
+use super::report::{Code, Event};
+use super::{LISTENER, Peer, Timer};
+use crate::config::{ConsoleMode, V1_DEFAULT_SECRET};
+use crate::machine::{Fault, Output, Received, Signal};
+use crate::time::{Duration, Instant};
+use std::net::SocketAddr;
+
+/// With `--join`, a script's first command waits this long for somebody to be heard.
+const JOIN_PATIENCE: Duration = Duration::from_secs(1);
+
+impl Peer {
+    pub(super) fn listening(&mut self, now: Instant, addr: SocketAddr) {
+        self.started = now;
+        self.listen = addr;
+        self.tell(&Event::Ready { ip: addr.ip(), port: addr.port(), id: None });
+        if self.config.v1 && self.config.v1_secret.matches(V1_DEFAULT_SECRET) {
+            self.console.note("open node: whoever reaches it can search and read what is shared (old protocol, public secret)\n");
+        }
+        if self.console.mode == ConsoleMode::Terminal {
+            self.console.note("type `help` for the commands, `quit` to end\n");
+        }
+        if !self.config.join {
+            self.ready = true;
+            return;
+        }
+        self.begin(now, "join", false, Work::Join);
+        self.timers.set(Timer::Joined, now + JOIN_PATIENCE, "join");
+        for number in 0..self.registries.len() {
+            self.register(now, number, None, true);
+        }
+        self.multicast_on(now, None);
+    }
+
+    pub(super) fn listen_failed(&mut self, now: Instant, fault: Fault) {
+        let (ip, port) = (self.config.listen.ip(), self.config.listen.port());
+        let advice = match fault {
+            Fault::AddressInUse => "stop that program or choose another port",
+            Fault::Denied => "ports below 1024 need more rights: choose a higher one",
+            Fault::AddressNotHere => "give an address of this host, or only a port",
+            _ => "give another address or port",
+        };
+        self.conclude_start(now, &format!("cannot listen on {ip} port {port}: {fault}: {advice}"));
+    }
+
+    fn conclude_start(&mut self, now: Instant, message: &str) {
+        let code = Code::Network;
+        self.tell(&Event::Error { command: "start", code: code.name(), message });
+        self.status = code.status();
+        self.stop(now, self.status);
+    }
+
+    /// Registrations and multicast at start are settled, or took long enough.
+    pub(super) fn check_joined(&mut self, now: Instant, patience_over: bool) {
+        if self.ready || !self.config.join {
+            return;
+        }
+        let settled = self.registries.iter().all(Registry::is_settled) && !self.discovery.is_starting();
+        if patience_over || (settled && self.known.len() > 0) {
+            let job =
+                self.jobs.iter().find(|(_, job)| matches!(job.work, Work::Join)).map(|(id, _)| JobId(id));
+            // Registries have deadlines of their own; multicast has only this one.
+            if self.registries.iter().all(Registry::is_settled) {
+                self.ready = true;
+                self.timers.cancel(Timer::Joined);
+                if let Some(job) = job {
+                    self.finish(now, job, Ok(()));
+                }
+            } else {
+                self.timers.set(Timer::Joined, now + JOIN_PATIENCE, "join");
+            }
+        }
+    }
+
+    /// Ends in order: GOODBYE, nothing half-done left, then the process may exit.
+    pub(super) fn stop(&mut self, now: Instant, status: u8) {
+        if std::mem::replace(&mut self.stopping, true) {
+            return;
+        }
+        self.drop_jobs(now);
+        self.multicast_off(now);
+        self.outputs.push_back(Output::CloseListener { listener: LISTENER });
+        self.outputs.push_back(Output::Exit { status });
+    }
+
+    pub(super) fn signal(&mut self, now: Instant, signal: Signal) {
+        match signal {
+            Signal::Interrupt => {
+                self.console.note("interrupted\n");
+                self.stop(now, 130);
+            }
+            Signal::Terminate => self.stop(now, self.status),
+            // A daemon outlives the terminal it was started from.
+            Signal::Hangup if self.config.console == ConsoleMode::Daemon => {}
+            Signal::Hangup => self.stop(now, 129),
+        }
+    }
+
+    /// Console bytes: a script gets its next line only when the last command is done.
+    pub(super) fn console_recv(&mut self, now: Instant, bytes: &[u8]) -> Received {
+        let mut consumed = 0;
+        while consumed < bytes.len() {
+            if !self.may_take_line() {
+                self.console.paused = true;
+                break;
+            }
+            let (taken, line) = self.console.take_line(&bytes[consumed..]);
+            consumed += taken;
+            if let Some(line) = line {
+                self.line(now, line);
+            }
+        }
+        Received { consumed, body: None, pause: self.console.paused }
+    }
+
+    pub(super) fn may_take_line(&self) -> bool {
+        if !self.ready || self.stopping {
+            return false;
+        }
+        // A script's output is not dropped because it is long: the next command waits until it was taken.
+        self.console.mode != ConsoleMode::Script
+            || (!self.in_foreground() && self.console.buffered() <= self.config.limits.console_out_max / 4)
+    }
+}
