@@ -67,7 +67,11 @@ pub(crate) fn plain(world: &mut World, host: HostId) -> NodeId {
 }
 
 /// A running registry.
-pub(crate) fn bootstrap(world: &mut World, host: HostId, edit: impl Fn(&mut BootstrapConfig) + 'static) -> NodeId {
+pub(crate) fn bootstrap(
+    world: &mut World,
+    host: HostId,
+    edit: impl Fn(&mut BootstrapConfig) + 'static,
+) -> NodeId {
     let node = world.node(host, move |seed| {
         let mut config = BootstrapConfig {
             listen: SocketAddr::new([0, 0, 0, 0].into(), REGISTRY),
@@ -154,7 +158,8 @@ pub(crate) fn command(world: &mut World, node: NodeId, line: &str) -> Vec<serde_
 pub(crate) fn list(world: &mut World, node: NodeId, which: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let said = command(world, node, &format!("nodes {which}"));
     let rows = said.iter().filter(|event| event["event"] == "node");
-    let row = |event: &serde_json::Value| format!("{}:{}", event["ip"].as_str().unwrap_or("?"), event["port"]);
+    let row =
+        |event: &serde_json::Value| format!("{}:{}", event["ip"].as_str().unwrap_or("?"), event["port"]);
     let (up, down): (Vec<_>, Vec<_>) = rows.partition(|event| event["alive"] == true);
     (up.into_iter().map(row).collect(), down.into_iter().map(row).collect())
 }
@@ -183,7 +188,9 @@ pub(crate) fn has_copy(world: &World, node: NodeId, name: &str) -> bool {
     let disk = &world.nodes[node.0].disk;
     let names = disk.names(Dir::Downloads);
     let copies = (1u32..).map(|n| numbered(name, n)).take(names.len() + 1);
-    copies.filter_map(|copy| disk.content(Dir::Downloads, &copy)).any(|content| world.env.truth.whole(name, content))
+    copies
+        .filter_map(|copy| disk.content(Dir::Downloads, &copy))
+        .any(|content| world.env.truth.whole(name, content))
 }
 
 /// No temporary file and nothing under `downloads/`.
