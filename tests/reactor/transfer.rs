@@ -1,7 +1,8 @@
 //! Bytes both ways, whole and equal; what happens when a file or a peer does not behave.
 
-use crate::toys::{Home, Running, line, names_in, noise};
-use distrishare::config::Limits;
+use crate::toys::{Home, LISTENER, Running, any_port, conn, connect, line, names_in, noise, run};
+use distrishare::config::{CHUNK, Limits};
+use distrishare::machine::{Input, Output};
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 
@@ -47,6 +48,40 @@ fn bodies_are_stored_byte_equal_whatever_the_segments() {
         server.stop();
         assert_eq!(names_in(&home.at("downloads/.parts")), [""; 0]);
     }
+}
+
+#[test]
+fn a_buffer_full_of_bytes_may_wait_for_a_resume() {
+    // As a download's first bytes do while its file is being made.
+    let home = Home::new();
+    let limits = Limits { run_chunks: 1, ..Limits::desktop() };
+    let content = noise(CHUNK + 100);
+    let mut client = None;
+    run(
+        home.reactor(&limits),
+        vec![Output::Listen { listener: LISTENER, addr: any_port() }],
+        |script, input| {
+            let first = conn(101);
+            match input {
+                Some(Input::Listening { addr, .. }) => {
+                    (script.consume, script.pause) = (false, true);
+                    let stream = client.insert(connect(addr));
+                    stream.write_all(&content).expect("sent");
+                }
+                None if script.pause => script.push(Output::ListInterfaces),
+                Some(Input::Interfaces(_)) => {
+                    (script.consume, script.pause) = (true, false);
+                    script.push(Output::Resume { conn: first });
+                }
+                Some(Input::Closed { fault, .. }) => panic!("closed: {fault}"),
+                _ => {}
+            }
+            if script.received.len() == content.len() {
+                assert!(script.received == content);
+                script.exit();
+            }
+        },
+    );
 }
 
 #[test]
