@@ -19,7 +19,8 @@ impl Node {
         if let Some(rules) = self.rules.as_ref() {
             rules.census(node, census);
         }
-        let Census { conns, files, files_created, files_committed, files_discarded, files_growing, .. } = census;
+        let Census { conns, files, files_created, files_committed, files_discarded, files_growing, .. } =
+            census;
         let drivers = self.conns.len();
         assert_eq!(conns, drivers, "node {node} counts {conns} connections, its driver {drivers}");
         let drivers = self.files.len();

@@ -104,7 +104,9 @@ impl Rules {
             }
             Input::Closed { conn, fault } => {
                 let failed = self.dialled.remove(conn).filter(|dialled| !dialled.connected);
-                if let Some(Dialled { addr, stranger: true, .. }) = failed.filter(|_| *fault != Fault::TooManyOpen) {
+                if let Some(Dialled { addr, stranger: true, .. }) =
+                    failed.filter(|_| *fault != Fault::TooManyOpen)
+                {
                     self.failed.entry(addr).or_default().push(env.now);
                 }
             }
@@ -120,7 +122,9 @@ impl Rules {
     pub(crate) fn received(&mut self, conn: ConnId, bytes: &[u8]) {
         let Some(dialled) = self.dialled.get_mut(&conn) else { return };
         self.proven.insert(dialled.addr);
-        if dialled.got.len() > self.limits.registry_answer_max || !dialled.got.first().or(bytes.first()).is_some_and(|&b| b == b'{') {
+        if dialled.got.len() > self.limits.registry_answer_max
+            || !dialled.got.first().or(bytes.first()).is_some_and(|&b| b == b'{')
+        {
             return;
         }
         dialled.got.extend_from_slice(bytes);
@@ -129,7 +133,9 @@ impl Rules {
         for pair in String::from_utf8_lossy(&dialled.got).split('[') {
             let inside = pair.split(']').next().unwrap_or("");
             let mut parts = inside.split(',').map(|part| part.trim().trim_matches('"'));
-            if let (Some(Ok(ip)), Some(Ok(port))) = (parts.next().map(str::parse), parts.next().map(str::parse)) {
+            if let (Some(Ok(ip)), Some(Ok(port))) =
+                (parts.next().map(str::parse), parts.next().map(str::parse))
+            {
                 self.named.entry(SocketAddr::new(ip, port)).or_default().insert(at);
             }
         }
@@ -176,7 +182,8 @@ impl Rules {
     /// Invariant 5: the secret goes into requests and nowhere else; one that is not public, to few.
     pub(crate) fn sends(&mut self, env: &Env, host: HostId, conn: ConnId, bytes: &[u8]) {
         let secret = self.secret.as_bytes();
-        let contains = |text: &[u8]| text.len() >= secret.len() && text.windows(secret.len()).any(|w| w == secret);
+        let contains =
+            |text: &[u8]| text.len() >= secret.len() && text.windows(secret.len()).any(|w| w == secret);
         let Some(dialled) = self.dialled.get_mut(&conn) else {
             // An answer or the console; a file may hold anything.
             let short = &bytes[..bytes.len().min(512)];

@@ -90,7 +90,11 @@ fn several_at_once_and_in_parallel() {
                 .filter(|&i| i != to)
                 .all(|i| (0..6).all(|j| has_copy(world, nodes[to], &format!("file {i}-{j}"))))
         };
-        assert!(world.run_until(S * 20, |world| whole(world, 0) && whole(world, 1)), "{}", world.stdout(nodes[0]));
+        assert!(
+            world.run_until(S * 20, |world| whole(world, 0) && whole(world, 1)),
+            "{}",
+            world.stdout(nodes[0])
+        );
     });
 }
 
@@ -206,10 +210,15 @@ fn twenty_started_at_once_are_out_of_step_after_a_minute() {
         for times in heard.values() {
             assert!((10..=14).contains(&times.len()), "one in about five seconds: {times:?}");
             let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
-            assert!(gaps.clone().all(|gap| (4_400_000..5_600_000).contains(&gap)), "{:?}", gaps.collect::<Vec<_>>());
+            assert!(
+                gaps.clone().all(|gap| (4_400_000..5_600_000).contains(&gap)),
+                "{:?}",
+                gaps.collect::<Vec<_>>()
+            );
         }
         // Twenty in a burst would be twenty within the jitter of the network; evenly spread, a quarter of a second has one.
-        let most = all.iter().map(|&at| all.iter().filter(|&&other| (at..at + 250_000).contains(&other)).count());
+        let most =
+            all.iter().map(|&at| all.iter().filter(|&&other| (at..at + 250_000).contains(&other)).count());
         assert!(most.max() <= Some(8), "a burst");
     });
 }
