@@ -5,6 +5,7 @@ use super::fetch::TransferId;
 use super::jobs::JobId;
 use super::report::{Code, Failure};
 use super::{Conn, Peer, Timer};
+use crate::config::V1_DEFAULT_SECRET;
 use crate::machine::{ConnId, Fault, Output, Received, Transmit};
 use crate::node::outgoing::Outgoing;
 use crate::proto::address::{Learned, admit};
@@ -218,6 +219,14 @@ impl Peer {
             return Some(Class::Near);
         }
         (!self.dialer.is_tired_of(addr, now)).then_some(Class::Far)
+    }
+
+    /// A secret of the operator's own would be lost to whoever gets others to name him: it goes to our own networks and
+    /// to nodes the operator named. The public one goes to all.
+    pub(super) fn may_see_secret(&self, addr: SocketAddr) -> bool {
+        self.config.v1_secret.matches(V1_DEFAULT_SECRET)
+            || crate::proto::address::is_local_net(addr.ip(), &self.here())
+            || self.known.get(addr).is_some_and(|node| node.typed)
     }
 
     /// An address the operator typed, checked.

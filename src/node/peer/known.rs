@@ -19,6 +19,8 @@ pub(super) enum Via {
 /// A node of the lists.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
+    /// Named by the operator, who may trust it with more than what is public.
+    pub(super) typed: bool,
     /// Named by a registry.
     pub(super) registry: bool,
     /// Source of its last HELLO, and when that came; none once it said GOODBYE or fell silent.
@@ -74,10 +76,11 @@ impl Known {
             return false;
         }
         let old = self.take(addr);
-        let mut node = old.unwrap_or(Node { registry: false, multicast: None, proven: false, seen: now });
+        let mut node =
+            old.unwrap_or(Node { typed: false, registry: false, multicast: None, proven: false, seen: now });
         node.seen = now;
         match via {
-            Via::Operator => {}
+            Via::Operator => node.typed = true,
             Via::Registry => node.registry = true,
             Via::Multicast(source) => node.multicast = Some((source, now)),
         }
