@@ -109,7 +109,10 @@ impl std::error::Error for UsageError {}
 
 impl From<pico_args::Error> for UsageError {
     fn from(error: pico_args::Error) -> UsageError {
-        UsageError(error.to_string())
+        match error {
+            pico_args::Error::OptionWithoutAValue(option) => UsageError(format!("{option} needs a value")),
+            error => UsageError(error.to_string()),
+        }
     }
 }
 
@@ -266,7 +269,7 @@ fn rest(args: Arguments) -> Result<Vec<String>> {
     for word in args.finish() {
         let Ok(word) = word.into_string() else { return wrong("the command line is not valid UTF-8") };
         if word.starts_with('-') {
-            return wrong(format!("unknown option `{word}`: see --help"));
+            return wrong(format!("unknown option `{word}`"));
         }
         words.push(word);
     }
@@ -319,7 +322,8 @@ fn columns() -> Option<u16> {
         return None;
     }
     let size = rustix::termios::tcgetwinsize(stderr()).ok();
-    Some(size.map_or(80, |size| size.ws_col).max(20))
+    // 0: a terminal that nobody told its size.
+    Some(size.map(|size| size.ws_col).filter(|columns| *columns > 0).unwrap_or(80).max(20))
 }
 
 /// The limits for this machine's memory and descriptors.

@@ -293,6 +293,8 @@ pub struct Limits {
 
     /// Bytes one connection moves per turn.
     pub turn_bytes: usize,
+    /// The same while no other connection is ready: nobody waits for the end of the turn.
+    pub lone_bytes: usize,
     /// Reads and writes of one connection per turn.
     pub turn_ops: usize,
     /// Bulk bytes of all connections after which the loop polls again.
@@ -303,8 +305,10 @@ pub struct Limits {
     pub datagrams_per_turn: usize,
     /// Timers per turn.
     pub timers_per_turn: usize,
-    /// Chunks moved by one system call.
+    /// Chunks received by one system call: the size of the one receive buffer.
     pub run_chunks: usize,
+    /// Chunks of a file sent by one system call, which takes no memory.
+    pub send_chunks: usize,
 }
 
 impl Limits {
@@ -354,12 +358,14 @@ impl Limits {
             console_out_max: 1 << 20,
             open_files: 512,
             turn_bytes: 256 << 10,
+            lone_bytes: 2 << 20,
             turn_ops: 16,
             bulk_quantum: 1 << 20,
             accepts_per_turn: 16,
             datagrams_per_turn: 32,
             timers_per_turn: 64,
             run_chunks: 64,
+            send_chunks: 512,
         }
     }
 
@@ -382,7 +388,9 @@ impl Limits {
             console_out_max: 64 << 10,
             open_files: 64,
             turn_bytes: 64 << 10,
+            lone_bytes: 256 << 10,
             run_chunks: 4,
+            send_chunks: 16,
             ..Limits::desktop()
         }
     }

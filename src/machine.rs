@@ -165,7 +165,7 @@ pub struct Deadline {
 #[derive(Clone, Debug, PartialEq)]
 #[allow(missing_docs)] // each variant's sentence speaks of its fields
 pub enum Input<'a> {
-    /// The wall clock, at start and whenever it was set. Nothing but kept records may depend on it.
+    /// The wall clock, early after the start and whenever it was set. Nothing but kept records may depend on it.
     WallClock(WallTime),
     /// [`Machine::poll_timeout`] is due. A node serves a bounded number of timers per call.
     Timeout,
@@ -201,7 +201,8 @@ pub enum Input<'a> {
     /// [`Output::CreateFile`]: open for writing. `room`: bytes it may grow to before the disk's reserve
     /// (16 MiB or 2 % of it, whichever is more) is touched.
     FileCreated { file: FileId, room: u64 },
-    /// An operation on the file failed. `fatal`: the id is free and anything temporary is gone; otherwise the node
+    /// An operation on the file failed; a connection that was sending it is not asked again before its next `Wake`.
+    /// `fatal`: the id is free and anything temporary is gone; otherwise the node
     /// decides (and sends `CloseFile` or `DiscardFile`).
     FileFailed { file: FileId, fault: Fault, fatal: bool },
     /// [`Output::ImportFile`] copied so many bytes of `size` so far.
@@ -264,7 +265,8 @@ pub enum Output {
     /// Make the created file durable, then give it its final name in [`Dir::Downloads`] without overwriting anything:
     /// `name (2).ext` if it is taken. Answer: `FileCommitted` or fatal `FileFailed`.
     CommitFile { file: FileId, name: String },
-    /// Remove the created file, or break off the import, and leave nothing. No answer.
+    /// Remove the created file, or break off the import, and leave nothing. No answer. After `CommitFile` it may come too
+    /// late: then the file stays under its final name.
     DiscardFile { file: FileId },
     /// Close a file opened for reading. No answer.
     CloseFile { file: FileId },
@@ -276,7 +278,7 @@ pub enum Output {
 
     /// Read a state file, at most `max` bytes. Answer: `StateLoaded`.
     LoadState { slot: Slot, max: usize },
-    /// Replace the state file: temporary, sync, the old one kept as previous, rename, sync of the folder.
+    /// Replace the state file; several are saved one after another. Temporary, sync, the old one kept as previous, rename, sync of the folder.
     /// Answer: `StateSaved`.
     SaveState { content: Vec<u8> },
     /// Move an unreadable state file aside as `registry.corrupt-N` (three are kept).
@@ -285,7 +287,7 @@ pub enum Output {
     /// Look up a host name the operator typed (never one that was received). Answer: `Resolved`.
     Resolve { request: RequestId, host: String, port: u16 },
 
-    /// Flush the console, close everything and end the process with this status.
+    /// All files that grow were discarded before. Flush the console, close everything and end the process with this status.
     Exit { status: u8 },
 }
 

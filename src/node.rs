@@ -8,5 +8,6 @@ mod outgoing;
 mod pace;
 pub mod peer;
 mod registry;
+mod slots;
 mod table;
 pub mod timers;

@@ -17,6 +17,7 @@ mod listing;
 pub mod log;
 mod outlet;
 mod place;
+mod resolve;
 mod signals;
 mod sockets;
 mod state;
@@ -35,7 +36,6 @@ use rustix::fd::OwnedFd;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use token::Source;
 
@@ -64,6 +64,8 @@ pub struct Reactor {
     state: state::StateFolder,
     stdio: stdio::Stdio,
     signals: Option<signal_hook_mio::v1_0::Signals>,
+    signalled: bool,
+    lookups: BTreeMap<u8, resolve::Lookup>,
     buffer: buffer::PageBuffer,
     /// What outputs brought about, told to the node from the loop and never from inside an output.
     answers: VecDeque<Answer>,
@@ -161,6 +163,8 @@ impl Reactor {
             state,
             stdio: stdio::Stdio::default(),
             signals: None,
+            signalled: false,
+            lookups: BTreeMap::new(),
             buffer: buffer::PageBuffer::new(limits.run_chunks),
             answers: VecDeque::new(),
             exit: None,
@@ -216,6 +220,7 @@ impl Reactor {
         self.signals_turn(machine);
         self.datagrams_turn(machine);
         self.accept_turn(machine);
+        self.lookups_turn();
         self.answers_turn(machine);
         self.serve_ready(machine);
         self.stdio_turn(machine);
@@ -257,7 +262,8 @@ impl Reactor {
                 }
             }
             Source::Discovery => self.discovery_event(),
-            Source::Signals => {}
+            Source::Lookup(slot) => self.lookup_event(slot),
+            Source::Signals => self.signalled = true,
             console @ (Source::Stdin | Source::Stdout | Source::Stderr) => self.stdio.event(console),
             Source::Unknown => self.stats.stale_events += 1,
         }
@@ -340,10 +346,7 @@ impl Reactor {
                 self.answer(Input::StateSaved { result });
             }
             Output::QuarantineState { slot } => self.state.quarantine(slot),
-            Output::Resolve { request, host, port } => {
-                let result = resolve(&host, port);
-                self.answer(Input::Resolved { request, result });
-            }
+            Output::Resolve { request, host, port } => self.resolve(request, &host, port),
             Output::Exit { status } => self.exit = Some(status),
         }
     }
@@ -352,15 +355,9 @@ impl Reactor {
         self.close_discovery();
         self.listeners.clear();
         drop(self.streams.drain());
+        self.end_lookups();
         self.remove_unfinished();
     }
-}
-
-/// Waits for the system's resolver, as long as that takes: only for names the operator typed.
-fn resolve(host: &str, port: u16) -> Result<SocketAddr, Fault> {
-    let found: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(|_| Fault::UnknownHost)?.collect();
-    let v4 = found.iter().find(|addr| addr.is_ipv4());
-    v4.or(found.first()).copied().ok_or(Fault::UnknownHost)
 }
 
 /// 16 hex digits that nobody can guess.
@@ -369,4 +366,57 @@ fn random_hex() -> String {
     // Never short for so few bytes; a name that is taken is refused by O_EXCL anyway.
     let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
     format!("{:016x}", u64::from_ne_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Id;
+    use std::io::Write;
+    use std::net::TcpListener;
+
+    fn registry_folders(temp: &tempfile::TempDir) -> Folders {
+        Folders { files: None, state: temp.path().join("state") }
+    }
+
+    /// hostile: 186. A closed socket's event that was fetched before, and a new socket in its slot.
+    #[test]
+    fn an_event_of_a_closed_connection_does_not_reach_its_successor() {
+        let temp = tempfile::tempdir().expect("a temporary folder");
+        let mut reactor = Reactor::new(&registry_folders(&temp), &Limits::desktop()).expect("a reactor");
+        let listener = TcpListener::bind("127.0.0.1:0").expect("listens");
+        let addr = listener.local_addr().expect("bound");
+        let old = ConnId(Id { index: 5, generation: 1 });
+        let new = ConnId(Id { index: 5, generation: 2 });
+        reactor.execute(Output::Connect { conn: old, addr });
+        let (mut peer, _) = listener.accept().expect("accepted");
+        peer.write_all(b"x").expect("sent");
+        let mut events = Events::with_capacity(16);
+        reactor.poll.poll(&mut events, Some(Duration::from_secs(5))).expect("polls");
+        assert!(events.iter().count() > 0);
+
+        reactor.execute(Output::Close { conn: old, reset: false });
+        reactor.execute(Output::Connect { conn: new, addr });
+        for event in &events {
+            reactor.handle_event(event);
+        }
+        assert!(reactor.stats().stale_events > 0);
+        let stream = reactor.streams.get(new.0).expect("the new one");
+        assert!(stream.connecting && !stream.readable && !stream.writable && !stream.queued);
+        // Outputs for an id that is gone change nothing.
+        for output in
+            [Output::Wake { conn: old }, Output::Resume { conn: old }, Output::Shutdown { conn: old }]
+        {
+            reactor.execute(output);
+        }
+        reactor.execute(Output::Close { conn: old, reset: true });
+        assert_eq!((reactor.stats().streams, reactor.small.len()), (1, 0));
+    }
+
+    #[test]
+    fn temporary_names_are_16_hex_digits_and_differ() {
+        let (a, b) = (random_hex(), random_hex());
+        assert!(folders::is_temporary(&format!("v1-{a}"), "v1-"), "{a}");
+        assert_ne!(a, b);
+    }
 }

@@ -162,7 +162,7 @@ impl Peer {
             totals: Totals::default(),
             notices: Notices::default(),
             known: Known::default(),
-            dialer: Dialer::default(),
+            dialer: Dialer::new(limits),
             discovery: Discovery::new(),
             registries: config.bootstraps.iter().cloned().map(Registry::new).collect(),
             transfers: Table::new(),
@@ -301,7 +301,7 @@ impl Peer {
 
     /// What follows from an input: dials that have room now, the next line of a script, the end of one, a prompt.
     fn settle(&mut self, now: Instant) {
-        while let Some(conn) = self.dialer.next(self.room(), &self.config.limits) {
+        while let Some(conn) = self.dialer.next(self.room()) {
             match self.conns.get(conn.0) {
                 Some(Conn::Ask(_)) => self.ask_dial(now, conn),
                 Some(Conn::Fetch(transfer, _)) => self.fetch_dial(now, conn, *transfer),
@@ -316,7 +316,7 @@ impl Peer {
                 self.console.paused = false;
                 self.outputs.push_back(Output::Resume { conn: self.console.console });
             }
-            if self.jobs.len() == 0 && self.console.asking.is_none() {
+            if !self.in_foreground() && self.console.asking.is_none() {
                 self.console.prompt();
             }
         }
@@ -361,7 +361,6 @@ impl Peer {
 
     fn socket_closed(&mut self) {
         self.sockets -= 1;
-        self.dialer.room_made();
     }
 
     /// Downloads at once: their files must find room among those that may be open.

@@ -50,6 +50,13 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         self.queue.insert((due, key));
     }
 
+    /// Arms the timer of `key` unless it is armed already.
+    pub fn set_unless_armed(&mut self, key: K, due: Instant, reason: &'static str) {
+        if !self.armed.contains_key(&key) {
+            self.set(key, due, reason);
+        }
+    }
+
     /// Disarms the timer of `key`, if it is armed.
     pub fn cancel(&mut self, key: K) {
         if let Some(armed) = self.armed.remove(&key) {
@@ -128,6 +135,8 @@ mod tests {
         assert_eq!(timers.pop_due(at(25)), Some(('b', at(20))));
         assert_eq!(timers.pop_due(at(25)), None);
         timers.set('a', at(5), "earlier");
+        assert_eq!(timers.next_deadline(), Some(Deadline { at: at(5), reason: "earlier" }));
+        timers.set_unless_armed('a', at(7), "ignored");
         assert_eq!(timers.next_deadline(), Some(Deadline { at: at(5), reason: "earlier" }));
         timers.cancel('a');
         assert!(timers.is_empty() && timers.next_deadline().is_none());

@@ -138,6 +138,18 @@ pub enum CommandError {
     Control,
 }
 
+impl CommandError {
+    /// The command's word, where the line has one.
+    pub fn command(&self) -> &'static str {
+        match self {
+            CommandError::MissingArgument { command, .. } | CommandError::BadArgument { command, .. } => {
+                command
+            }
+            _ => "",
+        }
+    }
+}
+
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -188,14 +200,6 @@ pub fn parse(line: &str) -> Result<Line, CommandError> {
         return Err(entry.bad("it cannot run beside other commands".to_owned()));
     }
     Ok(Line { command, background })
-}
-
-/// What to ask for so that `line` becomes a command, if that is all it needs.
-pub fn missing(line: &str) -> Option<&'static str> {
-    match parse(line) {
-        Err(CommandError::MissingArgument { next, .. }) => Some(next),
-        _ => None,
-    }
 }
 
 /// The entry that the first words name, and how many of them that took.

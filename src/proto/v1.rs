@@ -5,8 +5,8 @@ mod answer;
 mod request;
 
 pub use answer::{
-    DownloadHead, ERROR_MAX, FOUND, Head, HeadEnd, NOT_FOUND, SearchAnswer, download_head,
-    parse_search_answer, whole_download,
+    ERROR_MAX, FOUND, Head, HeadEnd, NOT_FOUND, SearchAnswer, download_head, parse_search_answer,
+    whole_download,
 };
 pub use request::{encode_request, parse_request};
 

@@ -71,21 +71,29 @@ fn rename_free(
 }
 
 fn rename_once(temporary: Temporary<'_>, folder: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
-    let Temporary { dir, name: old, .. } = temporary;
-    match renameat_with(dir, old, folder, name, RenameFlags::NOREPLACE) {
+    match renameat_with(temporary.dir, temporary.name, folder, name, RenameFlags::NOREPLACE) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {}
         result => return result,
     }
-    // No such rename on this file system (or kernel): a hard link refuses a taken name as well.
+    // No such rename on this file system or kernel.
+    link_then_unlink(temporary, folder, name)
+}
+
+/// A hard link refuses a taken name as well.
+fn link_then_unlink(temporary: Temporary<'_>, folder: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
+    let Temporary { dir, name: old, .. } = temporary;
     match linkat(dir, old, folder, name, AtFlags::empty()) {
-        Ok(()) => return unlinkat(dir, old, AtFlags::empty()),
-        Err(Errno::EXIST) => return Err(Errno::EXIST),
-        Err(_) => {}
+        Ok(()) => unlinkat(dir, old, AtFlags::empty()),
+        Err(Errno::EXIST) => Err(Errno::EXIST),
+        Err(_) => look_then_rename(temporary, folder, name),
     }
-    // No links either: look, then rename. Only a program that makes this very name in between could lose by it.
+}
+
+/// Where there are no links either. Only a program that makes this very name in between could lose by it.
+fn look_then_rename(temporary: Temporary<'_>, folder: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
     match statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(_) => Err(Errno::EXIST),
-        Err(Errno::NOENT) => renameat(dir, old, folder, name),
+        Err(Errno::NOENT) => renameat(temporary.dir, temporary.name, folder, name),
         Err(errno) => Err(errno),
     }
 }
@@ -158,6 +166,27 @@ mod tests {
         }
         assert_eq!(fs::read(temp.path().join("file.txt")).expect("reads"), b"old");
         assert!(!temp.path().join("tmp").exists());
+    }
+
+    #[test]
+    fn file_systems_without_the_careful_rename_or_links_overwrite_nothing_either() {
+        // hostile: 171
+        for way in [link_then_unlink, look_then_rename] {
+            let temp = tempfile::tempdir().expect("a temporary folder");
+            let dir = folder(temp.path());
+            fs::write(temp.path().join("tmp"), b"new").expect("a file");
+            fs::write(temp.path().join("taken"), b"old").expect("a file");
+            symlink("nowhere", temp.path().join("link")).expect("a link");
+            let file = OwnedFd::from(fs::File::open(temp.path().join("tmp")).expect("opens"));
+            let temporary = Temporary { file: &file, dir: dir.as_fd(), name: "tmp" };
+            for taken in ["taken", "link"] {
+                assert_eq!(way(temporary, dir.as_fd(), taken), Err(Errno::EXIST));
+            }
+            assert_eq!(way(temporary, dir.as_fd(), "free"), Ok(()));
+            assert_eq!(fs::read(temp.path().join("free")).expect("reads"), b"new");
+            assert_eq!(fs::read(temp.path().join("taken")).expect("reads"), b"old");
+            assert!(!temp.path().join("tmp").exists());
+        }
     }
 
     #[test]

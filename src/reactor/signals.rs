@@ -31,7 +31,8 @@ impl Reactor {
     }
 
     pub(super) fn signals_turn(&mut self, machine: &mut dyn Machine) {
-        let Some(signals) = &mut self.signals else { return };
+        let Some(signals) = self.signals.as_mut().filter(|_| self.signalled) else { return };
+        self.signalled = false;
         let pending: Vec<i32> = signals.pending().collect();
         for number in pending {
             let signal = match number {

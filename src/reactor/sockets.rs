@@ -56,6 +56,9 @@ pub(super) struct Stream {
     /// The peer has finished sending: seen once, never told again by the kernel.
     pub(super) eof: bool,
     pub(super) half_close: HalfClose,
+    /// In the midst of a file: if this process ends now, the kernel resets the connection. A FIN would make what was
+    /// sent so far look like the whole.
+    pub(super) armed: bool,
     /// In one of the ready queues.
     pub(super) queued: bool,
     /// Its last turn moved much: it waits behind those whose did not.
@@ -75,18 +78,33 @@ impl Stream {
         Stream {
             io,
             connecting,
-            readable: false,
-            writable: false,
+            readable: !connecting,
+            writable: !connecting,
             paused: false,
             wake: false,
             eof: false,
             half_close: HalfClose::Open,
+            armed: false,
             queued: false,
             bulk: false,
             refeed: false,
             rest: Vec::new(),
             phase: 0,
             idle_turns: 0,
+        }
+    }
+
+    /// From here on an end of this process is a reset …
+    pub(super) fn arm(&mut self) {
+        if !std::mem::replace(&mut self.armed, true) {
+            let _ = SockRef::from(&self.io).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// … and from here on a FIN again.
+    fn disarm(&mut self) {
+        if std::mem::replace(&mut self.armed, false) {
+            let _ = SockRef::from(&self.io).set_linger(None);
         }
     }
 
@@ -223,6 +241,8 @@ impl Reactor {
         if self.streams.insert(conn.0, Stream::new(io, connecting)).is_some() {
             log::error!("internal error: the connection slot {:?} was given out twice", conn.0);
         }
+        // Its request is often there already: tried in this turn, without waiting for an event.
+        self.enqueue(conn);
     }
 
     /// An event of a connection: flags up, a place in the ready queue. Everything else happens in its turn.
@@ -232,7 +252,8 @@ impl Reactor {
         let ended = event.is_error() || event.is_read_closed() && event.is_write_closed();
         stream.readable |= event.is_readable() || event.is_read_closed() || ended;
         stream.writable |= event.is_writable() || event.is_write_closed() || ended;
-        if event.is_error() && !stream.connecting {
+        // Where no read is due that would bring what came before the error, and then the error.
+        if event.is_error() && !stream.connecting && (stream.paused || stream.eof) {
             if let Ok(Some(error)) = stream.io.take_error() {
                 self.failed.push((conn, Fault::of(&error)));
                 return;
@@ -285,7 +306,9 @@ impl Reactor {
         }
         let Some(mut stream) = self.streams.remove(conn.0) else { return };
         if reset {
-            let _ = SockRef::from(&stream.io).set_linger(Some(Duration::ZERO));
+            stream.arm();
+        } else {
+            stream.disarm();
         }
         let _ = self.poll.registry().deregister(&mut stream.io);
     }
@@ -332,6 +355,7 @@ impl Reactor {
         let Some(stream) = self.streams.get_mut(conn.0) else { return };
         if stream.half_close == HalfClose::Asked && !stream.wake {
             stream.half_close = HalfClose::Done;
+            stream.disarm();
             let _ = stream.io.shutdown(Shutdown::Write);
         }
     }

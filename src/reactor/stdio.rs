@@ -147,7 +147,10 @@ impl Reactor {
     pub(super) fn open_console(&mut self, console: ConnId, notes: ConnId) {
         let registry = self.poll.registry();
         let [input, output, errors] = self.stdio.take_streams();
-        if let Some(fd) = input.ok().filter(|_| !self.stdio.unread) {
+        let mut answers = Vec::new();
+        if self.stdio.unread {
+            drop(input);
+        } else if let Ok(fd) = input {
             let registered = register(registry, fd.as_fd(), token::STDIN, Interest::READABLE);
             self.stdio.inlet = Some(Inlet {
                 conn: console,
@@ -159,6 +162,8 @@ impl Reactor {
                 eof: false,
                 rest: Vec::new(),
             });
+        } else {
+            answers.push(Input::Eof { conn: console }); // closed from the start
         }
         let streams = [(console, output, token::STDOUT), (notes, errors, token::STDERR)];
         for (i, (conn, fd, token)) in streams.into_iter().enumerate() {
@@ -168,9 +173,13 @@ impl Reactor {
                     register(registry, outlet.fd(), token, Interest::WRITABLE);
                     self.stdio.outlets[i] = Some(Stream { conn, outlet, writable: true, wake: false });
                 }
-                Err(errno) => self.failed.push((conn, super::beneath::fault(errno))),
+                Err(errno) => {
+                    self.stdio.close(conn, registry);
+                    answers.push(Input::Closed { conn, fault: super::beneath::fault(errno) });
+                }
             }
         }
+        answers.into_iter().for_each(|input| self.answer(input));
     }
 
     /// A slice of input, and what the outputs take.
@@ -207,7 +216,10 @@ impl Reactor {
             }
             self.drain(machine);
             start += consumed;
-            if consumed == 0 || self.stdio.inlet.as_ref().is_none_or(|inlet| inlet.paused) {
+            let Some(inlet) = self.stdio.inlet.as_mut().filter(|inlet| inlet.conn == conn) else { return };
+            if consumed == 0 || inlet.paused {
+                // Paused and resumed within one call: the node wants to see the same bytes again.
+                inlet.refeed = received.pause && !inlet.paused;
                 break;
             }
         }

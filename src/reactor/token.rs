@@ -11,6 +11,7 @@ pub(super) const GENERATION_MASK: u32 = (1 << (32 - INDEX_BITS)) - 1;
 /// The highest 1024 indexes are not for connections.
 const FIXED: u32 = INDEX_MASK + 1 - 1024;
 const LISTENERS: u32 = FIXED;
+const LOOKUPS: u32 = FIXED + 512;
 pub(super) const DISCOVERY: Token = Token(FIXED as usize + 256);
 pub(super) const SIGNALS: Token = Token(FIXED as usize + 257);
 pub(super) const STDIN: Token = Token(FIXED as usize + 258);
@@ -21,6 +22,8 @@ pub(super) const STDERR: Token = Token(FIXED as usize + 260);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     Listener(ListenerId),
+    /// A look-up of a name, by its slot.
+    Lookup(u8),
     Discovery,
     Signals,
     Stdin,
@@ -44,6 +47,10 @@ pub(super) fn of_listener(listener: ListenerId) -> Token {
     Token((LISTENERS + u32::from(listener.0)) as usize)
 }
 
+pub(super) fn of_lookup(slot: u8) -> Token {
+    Token((LOOKUPS + u32::from(slot)) as usize)
+}
+
 pub(super) fn source(token: Token) -> Source {
     match token {
         DISCOVERY => return Source::Discovery,
@@ -58,8 +65,10 @@ pub(super) fn source(token: Token) -> Source {
     if index < FIXED {
         return Source::Conn(index, generation);
     }
-    match u8::try_from(index - LISTENERS) {
-        Ok(listener) if generation == 0 => Source::Listener(ListenerId(listener)),
+    let slot = u8::try_from((index - FIXED) % 256).unwrap_or(0);
+    match (index - FIXED) / 256 * 256 + FIXED {
+        LISTENERS if generation == 0 => Source::Listener(ListenerId(slot)),
+        LOOKUPS if generation == 0 => Source::Lookup(slot),
         _ => Source::Unknown,
     }
 }
@@ -81,6 +90,7 @@ mod tests {
             let listener = ListenerId(listener);
             assert_eq!(source(of_listener(listener)), Source::Listener(listener));
         }
+        assert_eq!(source(of_lookup(31)), Source::Lookup(31));
         assert_eq!(source(DISCOVERY), Source::Discovery);
         assert_eq!(source(STDERR), Source::Stderr);
         assert_eq!(source(Token(usize::MAX)), Source::Unknown);

@@ -1,12 +1,14 @@
 //! A connection's turn: receive, store, send, each within the turn's budget; and the order of the turns.
 
 use super::files::OpenFile;
+use super::outlet::ready;
 use super::sockets::HalfClose;
 use super::{Reactor, Span};
 use crate::config::CHUNK;
 use crate::machine::{Body, ConnId, Fault, FileId, Input, Machine, Transmit};
 use mio::net::TcpStream;
-use rustix::fd::BorrowedFd;
+use rustix::event::PollFlags;
+use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::sendfile;
 use rustix::io::{Errno, pread};
 use std::io::{self, Read, Write};
@@ -19,6 +21,8 @@ const IDLE_TURNS_MAX: u16 = 1000;
 /// What came of one attempt to send.
 enum Sent {
     Bytes(usize),
+    /// Of a file, and not all that was asked for.
+    Part(usize),
     Nothing,
     Blocked,
     Interrupted,
@@ -55,7 +59,10 @@ impl Reactor {
         }
         let both = self.streams.get(conn.0).is_some_and(|s| s.readable && !s.paused && s.wake);
         let share = if both { 2 } else { 1 };
-        let budget = (self.limits.turn_bytes / share, self.limits.turn_ops.div_ceil(share));
+        // Nobody else is ready: nobody waits for a shorter turn.
+        let alone = self.small.is_empty() && self.bulk.is_empty();
+        let bytes = if alone { self.limits.lone_bytes } else { self.limits.turn_bytes };
+        let budget = (bytes / share, self.limits.turn_ops.div_ceil(share));
         let mut moved = self.receive(machine, conn, budget);
         moved += self.transmit(machine, conn, budget);
         self.finish_half_close(conn);
@@ -82,14 +89,14 @@ impl Reactor {
             let have = stream.rest.len();
             let phase = if have == 0 { stream.phase } else { 0 };
             let area = self.buffer.at_phase(phase);
-            if have >= area.len() {
-                log::error!("internal error: a connection consumes nothing of {have} bytes");
-                self.fail(machine, conn, Fault::Os(0));
-                break;
-            }
             let fresh = if std::mem::take(&mut stream.refeed) {
                 0
             } else if stream.readable && !stream.eof {
+                if have >= area.len() {
+                    log::error!("internal error: a connection consumes nothing of {have} bytes");
+                    self.fail(machine, conn, Fault::Os(0));
+                    break;
+                }
                 let want = (have + (bytes - moved).max(CHUNK)).min(area.len());
                 match stream.io.read(&mut area[have..want]) {
                     Ok(0) => {
@@ -141,8 +148,10 @@ impl Reactor {
                 None => self.drain(machine),
             }
             span.start += consumed;
-            let Some(stream) = self.streams.get(conn.0) else { return };
+            let Some(stream) = self.streams.get_mut(conn.0) else { return };
             if consumed == 0 || stream.paused {
+                // Paused and resumed within one call: the node wants to see the same bytes again.
+                stream.refeed = received.pause && !stream.paused;
                 break;
             }
         }
@@ -178,7 +187,8 @@ impl Reactor {
             if !stream.writable || !stream.wake || moved >= bytes {
                 break;
             }
-            let run = (bytes - moved).min(self.limits.run_chunks * CHUNK);
+            let run = (bytes - moved).min(self.limits.send_chunks * CHUNK);
+            let mut rest = 0;
             let sent = match machine.poll_transmit(conn) {
                 None | Some(Transmit::Bytes([]) | Transmit::File { len: 0, .. }) => Sent::Nothing,
                 Some(Transmit::Bytes(bytes)) => match stream.io.write(bytes) {
@@ -186,6 +196,7 @@ impl Reactor {
                     Err(error) => of_error(&error),
                 },
                 Some(Transmit::File { file, offset, len }) => {
+                    rest = len;
                     let len = usize::try_from(len).unwrap_or(usize::MAX).min(run);
                     match self.files.get(file.0).and_then(OpenFile::reading) {
                         Some(fd) => send_file(&mut stream.io, fd, offset, len, self.buffer.whole(), file),
@@ -194,9 +205,17 @@ impl Reactor {
                 }
             };
             match sent {
-                Sent::Bytes(n) => {
+                Sent::Bytes(n) | Sent::Part(n) => {
                     moved += n;
+                    // Full, most likely. A poll finds out cheaper than another call, has the kernel tell when there is
+                    // room, and waits for a good part of it where that call would fill a few bytes.
+                    if matches!(sent, Sent::Part(_)) && !ready(stream.io.as_fd(), PollFlags::OUT) {
+                        stream.writable = false;
+                    }
                     self.stats.bytes_sent += n as u64;
+                    if rest > n as u64 {
+                        stream.arm();
+                    }
                     machine.handle_sent(self.clock.now(), conn, n);
                     self.drain(machine);
                 }
@@ -236,9 +255,11 @@ fn send_file(
     file: FileId,
 ) -> Sent {
     let mut at = offset;
+    let in_memory = len.min(buffer.len());
     let errno = match sendfile(&*io, fd, Some(&mut at), len) {
         // hostile: 63
         Ok(0) => return Sent::File(file, Fault::Shrunk, false),
+        Ok(n) if n < len => return Sent::Part(n),
         Ok(n) => return Sent::Bytes(n),
         Err(errno) => errno,
     };
@@ -246,7 +267,7 @@ fn send_file(
         // hostile: 64
         Errno::IO => Sent::File(file, Fault::of(&errno.into()), false),
         // A file system that cannot give pages away.
-        Errno::INVAL | Errno::NOSYS => match pread(fd, &mut buffer[..len], offset) {
+        Errno::INVAL | Errno::NOSYS => match pread(fd, &mut buffer[..in_memory], offset) {
             Ok(0) => Sent::File(file, Fault::Shrunk, false),
             Ok(n) => match io.write(&buffer[..n]) {
                 Ok(n) => Sent::Bytes(n),

@@ -3,9 +3,9 @@
 use super::dialer::Class;
 use super::fetch::TransferId;
 use super::jobs::JobId;
+use super::known::Via;
 use super::report::{Code, Failure};
 use super::{Conn, Peer, Timer};
-use crate::config::V1_DEFAULT_SECRET;
 use crate::machine::{ConnId, Fault, Output, Received, Transmit};
 use crate::node::outgoing::Outgoing;
 use crate::proto::address::{Learned, admit};
@@ -185,6 +185,10 @@ impl Peer {
         let Some(ask) = self.drop_ask(now, conn) else { return };
         let Ask { addr, purpose, .. } = ask;
         if matches!(answer, Answer::Alive | Answer::Found | Answer::NotFound) {
+            if matches!(purpose, Purpose::Before(..)) {
+                // Only now: a mistyped address would stay on the list of nodes.
+                self.known.learn(addr, Via::Operator, now, &self.own, &self.config.limits);
+            }
             self.known.prove(addr, now);
         }
         match purpose {
@@ -219,14 +223,6 @@ impl Peer {
             return Some(Class::Near);
         }
         (!self.dialer.is_tired_of(addr, now)).then_some(Class::Far)
-    }
-
-    /// A secret of the operator's own would be lost to whoever gets others to name him: it goes to our own networks and
-    /// to nodes the operator named. The public one goes to all.
-    pub(super) fn may_see_secret(&self, addr: SocketAddr) -> bool {
-        self.config.v1_secret.matches(V1_DEFAULT_SECRET)
-            || crate::proto::address::is_local_net(addr.ip(), &self.here())
-            || self.known.get(addr).is_some_and(|node| node.typed)
     }
 
     /// An address the operator typed, checked.
@@ -270,7 +266,9 @@ impl Answer {
         let (code, text) = match self {
             Answer::Refused(text) => (Code::Refused, format!("{who} refused: {}", for_terminal(text))),
             Answer::NotFound => (Code::NotFound, format!("{who} does not have it")),
-            Answer::Failed(Fault::Refused) => (Code::Network, format!("{who} refused the connection")),
+            Answer::Failed(Fault::Refused) => {
+                (Code::Network, format!("{who} refused the connection: is a node running there?"))
+            }
             Answer::Failed(fault) => (Code::Network, format!("{who}: {fault}")),
             Answer::TimedOut => (Code::Timeout, format!("{who} did not answer in time")),
             Answer::Alive | Answer::Found | Answer::Nodes(_) | Answer::Garbage => {

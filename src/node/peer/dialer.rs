@@ -2,9 +2,10 @@
 
 use crate::config::Limits;
 use crate::machine::ConnId;
+use crate::node::slots::Slots;
 use crate::time::{Duration, Instant};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// After so many failed dials in an hour a stranger's address is left alone.
 const FAILURES_MAX: u32 = 3;
@@ -28,19 +29,33 @@ struct Failures {
 }
 
 /// Dials that wait and dials in flight.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Dialer {
     near: VecDeque<ConnId>,
     far: VecDeque<(ConnId, SocketAddr)>,
     near_in_flight: usize,
-    far_in_flight: usize,
-    per_net: BTreeMap<IpAddr, usize>,
+    /// Most of those.
+    near_max: usize,
+    /// Dials in flight to strangers.
+    strangers: Slots,
     failures: BTreeMap<SocketAddr, Failures>,
     /// Something changed since nothing more could be dialled.
     dirty: bool,
 }
 
 impl Dialer {
+    pub(super) fn new(limits: &Limits) -> Dialer {
+        Dialer {
+            near: VecDeque::new(),
+            far: VecDeque::new(),
+            near_in_flight: 0,
+            near_max: limits.dials,
+            strangers: Slots::new(limits.dials_unproven, limits.dials_per_net),
+            failures: BTreeMap::new(),
+            dirty: false,
+        }
+    }
+
     /// Whether a stranger's address has failed too often lately.
     pub(super) fn is_tired_of(&self, addr: SocketAddr, now: Instant) -> bool {
         self.failures.get(&addr).is_some_and(|failed| {
@@ -60,25 +75,20 @@ impl Dialer {
     }
 
     /// The next connection that may be dialled now. `room`: sockets that may still be opened.
-    pub(super) fn next(&mut self, room: usize, limits: &Limits) -> Option<ConnId> {
-        if !self.dirty {
+    pub(super) fn next(&mut self, room: usize) -> Option<ConnId> {
+        if !self.dirty || room == 0 {
             return None;
         }
-        if room > 0 && self.near_in_flight < limits.dials {
+        if self.near_in_flight < self.near_max {
             if let Some(conn) = self.near.pop_front() {
                 self.near_in_flight += 1;
                 return Some(conn);
             }
         }
-        if room > 0 && self.far_in_flight < limits.dials_unproven {
-            let free = |addr: &SocketAddr| {
-                self.per_net.get(&net(addr.ip())).copied().unwrap_or(0) < limits.dials_per_net
-            };
-            if let Some(at) = self.far.iter().position(|(_, addr)| free(addr)) {
-                let (conn, addr) = self.far.remove(at)?;
-                self.far_in_flight += 1;
-                *self.per_net.entry(net(addr.ip())).or_default() += 1;
-                return Some(conn);
+        if !self.strangers.is_full() {
+            let strangers = &mut self.strangers;
+            if let Some(at) = self.far.iter().position(|(_, addr)| strangers.enter(addr.ip())) {
+                return self.far.remove(at).map(|(conn, _)| conn);
             }
         }
         self.dirty = false;
@@ -97,22 +107,10 @@ impl Dialer {
         match class {
             Class::Near => self.near_in_flight -= 1,
             Class::Far => {
-                self.far_in_flight -= 1;
-                let net = net(addr.ip());
-                if let Some(n) = self.per_net.get_mut(&net) {
-                    *n -= 1;
-                    if *n == 0 {
-                        self.per_net.remove(&net);
-                    }
-                }
+                self.strangers.leave(addr.ip());
                 self.note(addr, connected, now);
             }
         }
-    }
-
-    /// A socket was closed elsewhere: there may be room again.
-    pub(super) fn room_made(&mut self) {
-        self.dirty = true;
     }
 
     fn note(&mut self, addr: SocketAddr, connected: bool, now: Instant) {
@@ -135,17 +133,6 @@ impl Dialer {
     }
 }
 
-/// The network an address counts for: /24, or /48 of IPv6.
-fn net(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(ip) => IpAddr::from([ip.octets()[0], ip.octets()[1], ip.octets()[2], 0]),
-        IpAddr::V6(ip) => {
-            let s = ip.segments();
-            IpAddr::from([s[0], s[1], s[2], 0, 0, 0, 0, 0])
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,40 +148,41 @@ mod tests {
 
     #[test]
     fn strangers_are_dialled_a_few_per_network_and_a_bounded_number_in_all() {
-        let (mut dialer, limits) = (Dialer::default(), Limits::desktop());
+        let limits = Limits::desktop();
+        let mut dialer = Dialer::new(&limits);
         for i in 0..20 {
             dialer.enqueue(conn(i), far(i), Class::Far);
         }
-        let flying: Vec<_> = std::iter::from_fn(|| dialer.next(100, &limits)).collect();
+        let flying: Vec<_> = std::iter::from_fn(|| dialer.next(100)).collect();
         assert_eq!(flying, (0..4).map(conn).collect::<Vec<_>>());
         for i in 0..200 {
             dialer.enqueue(conn(100 + i), far(256 * (i + 1)), Class::Far);
         }
-        assert_eq!(std::iter::from_fn(|| dialer.next(100, &limits)).count(), limits.dials_unproven - 4);
+        assert_eq!(std::iter::from_fn(|| dialer.next(100)).count(), limits.dials_unproven - 4);
         dialer.landed(far(0), Class::Far, true, Instant::ZERO);
-        assert_eq!(dialer.next(100, &limits), Some(conn(4)));
+        assert_eq!(dialer.next(100), Some(conn(4)));
     }
 
     #[test]
     fn near_ones_go_all_at_once_up_to_the_bound_and_the_room() {
-        let (mut dialer, limits) = (Dialer::default(), Limits::desktop());
+        let limits = Limits::desktop();
+        let mut dialer = Dialer::new(&limits);
         for i in 0..1000 {
             dialer.enqueue(conn(i), far(i), Class::Near);
         }
-        assert_eq!(dialer.next(0, &limits), None);
-        dialer.room_made();
-        assert_eq!(std::iter::from_fn(|| dialer.next(1, &limits)).count(), limits.dials);
+        assert_eq!(dialer.next(0), None);
+        assert_eq!(std::iter::from_fn(|| dialer.next(1)).count(), limits.dials);
         dialer.withdraw(conn(256));
         dialer.landed(far(0), Class::Near, false, Instant::ZERO);
-        assert_eq!(dialer.next(1, &limits), Some(conn(257)));
+        assert_eq!(dialer.next(1), Some(conn(257)));
     }
 
     #[test]
     fn a_strangers_address_that_keeps_failing_is_left_alone() {
-        let mut dialer = Dialer::default();
+        let mut dialer = Dialer::new(&Limits::desktop());
         let at = |s| Instant::ZERO + Duration::from_secs(s);
         let fail = |dialer: &mut Dialer, now| {
-            dialer.far_in_flight += 1;
+            assert!(dialer.strangers.enter(far(0).ip()));
             dialer.landed(far(0), Class::Far, false, now);
         };
         fail(&mut dialer, at(0));

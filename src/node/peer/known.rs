@@ -19,12 +19,12 @@ pub(super) enum Via {
 /// A node of the lists.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    /// Named by the operator, who may trust it with more than what is public.
-    pub(super) typed: bool,
     /// Named by a registry.
     pub(super) registry: bool,
     /// Source of its last HELLO, and when that came; none once it said GOODBYE or fell silent.
     multicast: Option<(IpAddr, Instant)>,
+    /// The operator typed its address.
+    pub(super) typed: bool,
     /// It gave a valid answer once. Proven nodes are dialled freely and evicted last.
     pub(super) proven: bool,
     /// Last sign of it.
@@ -77,7 +77,7 @@ impl Known {
         }
         let old = self.take(addr);
         let mut node =
-            old.unwrap_or(Node { typed: false, registry: false, multicast: None, proven: false, seen: now });
+            old.unwrap_or(Node { registry: false, multicast: None, typed: false, proven: false, seen: now });
         node.seen = now;
         match via {
             Via::Operator => node.typed = true,

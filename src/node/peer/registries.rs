@@ -12,7 +12,7 @@ use crate::proto::address::{Learned, admit};
 use crate::proto::escape::for_log;
 use crate::proto::registry;
 use crate::time::{Duration, Instant};
-use log::{debug, info, warn};
+use log::{debug, warn};
 use std::net::{IpAddr, SocketAddr};
 
 /// First and longest pause after a registration that failed.
@@ -57,7 +57,8 @@ impl Registry {
             Health::Registered { nodes } => {
                 format!("{}: registered, {}", self.target, plural(*nodes, "other node", "other nodes"))
             }
-            Health::Failed(text) => text.clone(),
+            // Its text begins with the word that `status` has in front of it anyway.
+            Health::Failed(text) => text.strip_prefix("bootstrap ").unwrap_or(text).to_owned(),
         }
     }
 }
@@ -178,11 +179,10 @@ impl Peer {
         registry.failures = 0;
         let target = registry.target.to_string();
         let job = registry.job.take();
-        if first {
-            info!("registered at {}; it names {others} other nodes", for_log(&target));
+        if first || job.is_some() {
+            self.tell(&Event::Registered { bootstrap: target, nodes: others, asked: job.is_some() });
         }
         if let Some(job) = job {
-            self.tell(&Event::Registered { bootstrap: target, nodes: others });
             self.finish(now, job, Ok(()));
         }
     }

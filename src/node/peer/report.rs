@@ -25,8 +25,13 @@ pub(super) enum Event<'a> {
     Downloaded { name: &'a str, path: &'a str, bytes: u64, verified: bool },
     /// A file is shared now.
     Shared { name: &'a str, bytes: u64 },
-    /// A registry knows us and told us of so many others.
-    Registered { bootstrap: String, nodes: usize },
+    /// A registry knows us and told us of so many others. `asked`: a command asked for it.
+    Registered {
+        bootstrap: String,
+        nodes: usize,
+        #[serde(skip)]
+        asked: bool,
+    },
     /// Multicast discovery was switched.
     Multicast { on: bool, interfaces: usize },
     /// The state of the node.
@@ -77,8 +82,9 @@ impl Event<'_> {
                 "{:<21}  {:<5}  {}\n",
                 SocketAddr::new(*ip, *port).to_string(),
                 if *alive { "alive" } else { "down" },
-                lists.join(", ")
-            ),
+                lists.iter().filter(|list| **list != "all").copied().collect::<Vec<_>>().join(", ")
+            )
+            .replace("  \n", "\n"),
             Event::File { name, size } => format!("{:>9}  {}\n", bytes(*size), for_terminal(name)),
             Event::Found { ip, port, name } => {
                 format!("found {} at {}\n", for_terminal(name), SocketAddr::new(*ip, *port))
@@ -94,7 +100,7 @@ impl Event<'_> {
                 )
             }
             Event::Shared { name, bytes: n } => format!("shared as {} ({})\n", for_terminal(name), bytes(*n)),
-            Event::Registered { bootstrap, nodes } => {
+            Event::Registered { bootstrap, nodes, .. } => {
                 let others = plural(*nodes, "other node", "other nodes");
                 format!("registered at bootstrap {}; it names {others}\n", for_terminal(bootstrap))
             }

@@ -105,49 +105,6 @@ fn agrees(start: &[u8], pattern: &[u8]) -> bool {
     start.starts_with(pattern) || pattern.starts_with(start)
 }
 
-/// [`download_head`] with a memory, for a caller that cannot leave undecided bytes where they are.
-#[derive(Clone, Debug)]
-pub struct DownloadHead {
-    found_before: bool,
-    held: Vec<u8>,
-    decided: bool,
-}
-
-impl DownloadHead {
-    /// At the start of a stream. `found_before`: a search just before said [`FOUND`].
-    pub fn new(found_before: bool) -> DownloadHead {
-        DownloadHead { found_before, held: Vec::new(), decided: false }
-    }
-
-    /// Looks at the next bytes. While it answers [`Head::Undecided`] they are held here. Once it answers
-    /// [`Head::Content`], [`held`](DownloadHead::held) is the file's start and the bytes just given follow it: they
-    /// are not taken.
-    pub fn push(&mut self, bytes: &[u8]) -> Head {
-        if self.decided {
-            return Head::Content;
-        }
-        let before = self.held.len();
-        // One byte more than an error can have decides; a run of a megabyte is not copied for that.
-        self.held.extend_from_slice(&bytes[..bytes.len().min(ERROR_MAX + 1 - before)]);
-        if download_head(&self.held, self.found_before) == Head::Content {
-            self.held.truncate(before);
-            self.decided = true;
-            return Head::Content;
-        }
-        Head::Undecided
-    }
-
-    /// The bytes taken so far, at most [`ERROR_MAX`].
-    pub fn held(&self) -> &[u8] {
-        &self.held
-    }
-
-    /// The stream ended. After [`Head::Content`] this gives what was held then, and the caller's own bytes follow it.
-    pub fn finish(self) -> HeadEnd {
-        if self.decided { HeadEnd::Content(self.held) } else { whole_download(self.held, self.found_before) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,10 +112,9 @@ mod tests {
 
     /// The verdict on a stream that comes in one piece, without held bytes.
     fn verdict(stream: &[u8], found_before: bool) -> HeadEnd {
-        let mut head = DownloadHead::new(found_before);
-        match head.push(stream) {
+        match download_head(stream, found_before) {
             Head::Content => HeadEnd::Content(stream.to_vec()),
-            Head::Undecided => head.finish(),
+            Head::Undecided => whole_download(stream.to_vec(), found_before),
         }
     }
 
@@ -250,7 +206,6 @@ mod tests {
     fn nothing_is_nothing() {
         // hostile: 74
         for found in [false, true] {
-            assert_eq!(DownloadHead::new(found).finish(), HeadEnd::Empty);
             assert_eq!(verdict(b"", found), HeadEnd::Empty);
         }
     }
@@ -268,23 +223,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn segments_make_no_difference(stream in stream(), found: bool, cuts in prop::collection::vec(1usize..40, 0..20)) {
-            let mut head = DownloadHead::new(found);
-            let mut stored = Vec::new();
-            let mut rest = &stream[..];
-            for cut in cuts.into_iter().chain([usize::MAX]) {
-                let (part, after) = rest.split_at(cut.min(rest.len()));
-                rest = after;
-                if head.push(part) == Head::Content {
-                    stored = [head.held(), part, rest].concat();
-                    break;
-                }
-            }
-            let end = if stored.is_empty() { head.finish() } else { HeadEnd::Content(stored) };
+        fn segments_make_no_difference(stream in stream(), found: bool) {
+            let end = whole_download(stream.clone(), found);
             prop_assert_eq!(&end, &verdict(&stream, found));
-            prop_assert_eq!(&end, &whole_download(stream.clone(), found));
-            if let HeadEnd::Content(bytes) = end {
-                prop_assert_eq!(bytes, stream);
+            // Once the start says content, more of the stream and its end say the same.
+            for n in 0..=stream.len() {
+                if download_head(&stream[..n], found) == Head::Content {
+                    prop_assert_eq!(&end, &HeadEnd::Content(stream.clone()));
+                }
             }
         }
     }

@@ -12,7 +12,7 @@ use distrishare::config::{
 use distrishare::machine::Dir;
 use distrishare::node::bootstrap::Bootstrap;
 use distrishare::node::peer::Peer;
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -282,7 +282,7 @@ impl Healthy {
 }
 
 thread_local! {
-    static LOG: RefCell<Option<String>> = const { RefCell::new(None) };
+    static LOG: Cell<Option<String>> = const { Cell::new(None) };
 }
 
 /// Keeps the log lines of this thread; other tests run beside it.
@@ -290,15 +290,17 @@ struct Keeper;
 
 impl log::Log for Keeper {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
-        LOG.with_borrow(Option::is_some)
+        let kept = LOG.take();
+        let keeps = kept.is_some();
+        LOG.set(kept);
+        keeps
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        LOG.with_borrow_mut(|kept| {
-            if let Some(kept) = kept {
-                kept.push_str(&format!("{} {}\n", record.level(), record.args()));
-            }
-        });
+        if let Some(mut kept) = LOG.take() {
+            kept.push_str(&format!("{} {}\n", record.level(), record.args()));
+            LOG.set(Some(kept));
+        }
     }
 
     fn flush(&self) {}

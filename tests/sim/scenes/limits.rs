@@ -184,6 +184,10 @@ fn deadlines_of_what_we_ask() {
         let off = world.host(&[lan]);
         world.power_off(off);
         let dead = world.ip(off);
+        world.type_line(node, "multicast on");
+        world.run_for(S);
+        world.inject(lan, world.addr(off, 31_000), b"HELLO:127.0.0.1:9000");
+        world.run_for(MS * 10);
         world.env.truth.tainted.insert("x".to_owned());
         about(takes(world, node, &format!("get {dead} {PORT} x")).0, MS * 3100);
         about(takes(world, node, "search x").0, MS * 1400);

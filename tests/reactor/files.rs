@@ -1,0 +1,277 @@
+//! Open, create, commit, discard, import, list, state: one script each.
+
+use crate::toys::{Answer, Home, Script, answers, file, names_in, noise, run};
+use distrishare::config::{Folders, Limits};
+use distrishare::machine::{Dir, Entry, Fault, Input, ListEnd, Output, RequestId, Slot};
+use distrishare::reactor::Reactor;
+use rustix::fs::{CWD, Mode};
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+
+const PART: &str = "v1-0123456789abcdef";
+
+fn open(name: &str) -> Output {
+    Output::OpenFile { file: file(1), dir: Dir::Shared, name: name.into() }
+}
+
+fn import(home: &Home, source: &str, name: &str) -> Output {
+    Output::ImportFile { file: file(1), source: home.at(source), name: name.into() }
+}
+
+fn one(home: &Home, output: Output) -> Answer {
+    answers(home.reactor(&Limits::desktop()), vec![output], 1).remove(0)
+}
+
+#[test]
+fn what_is_not_a_regular_file_is_never_served() {
+    // hostile: 60, 61
+    let home = Home::new();
+    home.share("plain", b"12345");
+    let at = |name: &str| home.at("shared").join(name);
+    symlink("plain", at("link")).expect("a link");
+    symlink("/etc/passwd", at("outside")).expect("a link");
+    rustix::fs::mkfifoat(CWD, at("fifo"), Mode::from_raw_mode(0o600)).expect("a fifo");
+    fs::create_dir_all(at("a/b")).expect("folders");
+    fs::write(at("a/b/deep"), b"1").expect("a file");
+    assert_eq!(one(&home, open("plain")), Answer::Opened(5));
+    assert_eq!(one(&home, open("a/b/deep")), Answer::Opened(1));
+    for name in ["link", "outside", "fifo", "a"] {
+        assert_eq!(one(&home, open(name)), Answer::Failed(Fault::NotRegular, true), "{name}");
+    }
+    for name in ["nothing", "../shared/plain", "/etc/passwd", "a//b/deep", ""] {
+        assert_eq!(one(&home, open(name)), Answer::Failed(Fault::NotFound, true), "{name}");
+    }
+    let long = "x".repeat(300);
+    assert_eq!(one(&home, open(&long)), Answer::Failed(Fault::NameTooLong, true));
+}
+
+#[test]
+fn a_commit_numbers_taken_names_and_a_discard_leaves_nothing() {
+    // hostile: 163
+    let home = Home::new();
+    let cycle = |end: Output| {
+        let create = Output::CreateFile { file: file(1), name: PART.into() };
+        let mut seen = Vec::new();
+        run(home.reactor(&Limits::desktop()), vec![create], |script, input| match input {
+            Some(Input::FileCreated { room, .. }) => {
+                assert!(room > 0, "the disk has room");
+                script.push(end.clone());
+                if matches!(end, Output::DiscardFile { .. }) {
+                    script.exit();
+                }
+            }
+            Some(Input::FileCommitted { name, .. }) => {
+                seen.push(name);
+                script.exit();
+            }
+            Some(Input::FileFailed { fault, fatal, .. }) => {
+                assert!(fatal, "{fault}");
+                seen.push(fault.to_string());
+                script.exit();
+            }
+            _ => {}
+        });
+        seen
+    };
+    let commit = |name: &str| cycle(Output::CommitFile { file: file(1), name: name.into() });
+    assert_eq!(commit("a/b.txt"), ["a/b.txt"]);
+    assert_eq!(commit("a/b.txt"), ["a/b (2).txt"]);
+    assert_eq!(commit("a/b.txt"), ["a/b (3).txt"]);
+    let mode = fs::metadata(home.at("downloads/a/b.txt")).expect("there").permissions().mode();
+    assert_eq!(mode & 0o7177, 0o044 & mode, "readable, no more: {mode:o}");
+    assert_eq!(commit("../out"), [Fault::NotFound.to_string()]);
+    assert_eq!(commit(&"x".repeat(256)), [Fault::NameTooLong.to_string()]);
+    assert_eq!(cycle(Output::DiscardFile { file: file(1) }), [""; 0]);
+    assert_eq!(names_in(&home.at("downloads/.parts")), [""; 0]);
+    assert_eq!(names_in(&home.at("downloads")), [".parts", "a"]);
+}
+
+#[test]
+fn a_part_removed_by_the_user_is_noticed_and_a_taken_part_name_refused() {
+    // hostile: 168
+    let home = Home::new();
+    let create = |n| Output::CreateFile { file: file(n), name: PART.into() };
+    let mut seen = Vec::new();
+    run(home.reactor(&Limits::desktop()), vec![create(1), create(2)], |script, input| match input {
+        Some(Input::FileFailed { file: id, fault, .. }) => {
+            seen.push((id, fault));
+            if id == file(2) {
+                fs::remove_file(home.at("downloads/.parts").join(PART)).expect("removed");
+                script.push(Output::CommitFile { file: file(1), name: "x".into() });
+            } else {
+                script.exit();
+            }
+        }
+        Some(Input::FileCommitted { .. }) => panic!("there was nothing to commit"),
+        _ => {}
+    });
+    assert_eq!(seen, [(file(2), Fault::Exists), (file(1), Fault::NotFound)]);
+}
+
+#[test]
+fn an_import_copies_whole_files_and_refuses_the_rest() {
+    // hostile: 153
+    let home = Home::new();
+    fs::create_dir(home.at("own")).expect("a folder");
+    let content = noise((9 << 20) + 5);
+    fs::write(home.at("own/file"), &content).expect("a file");
+    symlink(home.at("own/file"), home.at("own/link")).expect("a link");
+    fs::write(home.at("own/empty"), b"").expect("a file");
+    let sparse = fs::File::create(home.at("own/sparse")).expect("a file");
+    sparse.set_len(8 << 30).expect("sparse");
+    rustix::fs::mkfifoat(CWD, home.at("own/fifo"), Mode::from_raw_mode(0o600)).expect("a fifo");
+
+    let size = content.len() as u64;
+    assert_eq!(one(&home, import(&home, "own/file", "copy")), Answer::Committed("copy".into(), size));
+    assert!(fs::read(home.at("shared/copy")).expect("reads") == content);
+    assert_eq!(one(&home, import(&home, "own/link", "by-link")), Answer::Committed("by-link".into(), size));
+    assert_eq!(one(&home, import(&home, "own/empty", "e")), Answer::Committed("e".into(), 0));
+    assert_eq!(one(&home, import(&home, "own/sparse", "s")), Answer::Committed("s".into(), 8 << 30));
+
+    let failed = |fault| Answer::Failed(fault, true);
+    assert_eq!(one(&home, import(&home, "own/file", "copy")), failed(Fault::Exists));
+    assert_eq!(one(&home, import(&home, "shared/copy", "again")), failed(Fault::AlreadyShared));
+    symlink(home.at("shared/copy"), home.at("own/into")).expect("a link");
+    assert_eq!(one(&home, import(&home, "own/into", "again")), failed(Fault::AlreadyShared));
+    assert_eq!(one(&home, import(&home, "own/nothing", "n")), failed(Fault::NotFound));
+    let special = ["own", "own/fifo", "/dev/zero", "/proc/kcore", "/proc/self/status", "/sys/kernel/mm"];
+    for source in special.into_iter().filter(|source| home.at(source).exists()) {
+        assert_eq!(one(&home, import(&home, source, "n")), failed(Fault::NotRegular), "{source}");
+    }
+    assert_eq!(names_in(&home.at("shared")), ["by-link", "copy", "e", "s"]);
+}
+
+#[test]
+fn an_import_broken_off_leaves_nothing() {
+    // hostile: 153
+    let home = Home::new();
+    fs::write(home.at("big"), noise(24 << 20)).expect("a file");
+    let mut reports = 0;
+    let outputs = vec![import(&home, "big", "copy"), Output::ListInterfaces];
+    run(home.reactor(&Limits::desktop()), outputs, |script, input| match input {
+        // The first answer comes when the copy has begun: no slice is as large as the file.
+        Some(Input::Interfaces(_)) => {
+            assert!(names_in(&home.at("shared")).iter().all(|name| name.starts_with(".share-")));
+            script.push(Output::DiscardFile { file: file(1) });
+            script.push(Output::ListFiles { request: RequestId(1), dir: Dir::Shared });
+        }
+        Some(Input::Listed { .. }) => script.exit(),
+        Some(Input::FileProgress { .. }) => reports += 1,
+        Some(Input::FileCommitted { .. }) => panic!("it was broken off"),
+        _ => {}
+    });
+    assert_eq!(names_in(&home.at("shared")), [""; 0]);
+    assert!(reports <= 4, "{reports}");
+}
+
+fn listing(home: &Home, limits: &Limits) -> (Vec<Entry>, ListEnd) {
+    let mut all = Vec::new();
+    let mut last = ListEnd::More;
+    let list = Output::ListFiles { request: RequestId(9), dir: Dir::Shared };
+    run(home.reactor(limits), vec![list], |script, input| {
+        if let Some(Input::Listed { request, entries, end }) = input {
+            assert_eq!(request, RequestId(9));
+            all.extend(entries);
+            if end != ListEnd::More {
+                script.exit();
+            }
+            last = end;
+        }
+    });
+    (all, last)
+}
+
+#[test]
+fn a_listing_names_regular_files_in_order() {
+    // hostile: 65
+    use std::os::unix::ffi::OsStrExt;
+    let home = Home::new();
+    home.share("b", b"22");
+    home.share("a.txt", b"1");
+    home.share("ñ", b"333");
+    home.share(".hidden", b"x");
+    let at = |name: &str| home.at("shared").join(name);
+    fs::create_dir_all(at("a/x")).expect("folders");
+    fs::create_dir_all(at(".git/objects")).expect("folders");
+    fs::write(at(".git/objects/o"), b"x").expect("a file");
+    fs::write(at("a/x/deep"), b"4444").expect("a file");
+    symlink("b", at("link")).expect("a link");
+    symlink("a", at("folder-link")).expect("a link");
+    rustix::fs::mkfifoat(CWD, at("fifo"), Mode::from_raw_mode(0o600)).expect("a fifo");
+    fs::write(home.at("shared").join(std::ffi::OsStr::from_bytes(b"bad\xff")), b"x").expect("a file");
+    let deep = "1/2/3/4/5/6/7";
+    fs::create_dir_all(at(deep).join("8")).expect("folders");
+    fs::write(at(deep).join("eight"), b"").expect("a file");
+    fs::write(at(deep).join("8/nine"), b"").expect("a file");
+
+    let (entries, end) = listing(&home, &Limits::desktop());
+    let names: Vec<_> = entries.iter().map(|entry| (entry.name.as_str(), entry.size)).collect();
+    let expected = [("1/2/3/4/5/6/7/eight", 0), ("a.txt", 1), ("a/x/deep", 4), ("b", 2), ("ñ", 3)];
+    assert_eq!(names, expected);
+    assert_eq!(end, ListEnd::Done { skipped: 1 });
+}
+
+#[test]
+fn a_listing_of_many_files_comes_in_parts_and_stops_at_the_limit() {
+    // hostile: 174
+    let home = Home::new();
+    for i in 0..1500 {
+        home.share(&format!("{i:04}"), b"");
+    }
+    let (entries, end) = listing(&home, &Limits::desktop());
+    assert_eq!((entries.len(), end), (1500, ListEnd::Done { skipped: 0 }));
+    assert!(entries.is_sorted());
+    for max in [0, 1, 700, 1499] {
+        let limits = Limits { listing_max: max, ..Limits::desktop() };
+        let (entries, end) = listing(&home, &limits);
+        assert_eq!((entries.len(), end), (max, ListEnd::Truncated));
+    }
+    let limits = Limits { listing_max: 1500, ..Limits::desktop() };
+    assert_eq!(listing(&home, &limits).1, ListEnd::Done { skipped: 0 });
+}
+
+#[test]
+fn the_state_is_saved_loaded_and_put_aside() {
+    // hostile: 176, 178
+    let home = Home::new();
+    let folders = Folders { files: None, state: home.at("state") };
+    let reactor = || Reactor::new(&folders, &Limits::desktop()).expect("a reactor");
+    let load = |slot| Output::LoadState { slot, max: 100 };
+    let save = |content: &[u8]| Output::SaveState { content: content.to_vec() };
+    let mut seen = Vec::new();
+    let outputs = vec![
+        load(Slot::Current),
+        save(b"one"),
+        save(b"two"),
+        load(Slot::Current),
+        load(Slot::Previous),
+        Output::QuarantineState { slot: Slot::Current },
+        load(Slot::Current),
+    ];
+    let mut record = |script: &mut Script, input: Option<Input<'_>>| {
+        match input {
+            Some(Input::StateLoaded { content, .. }) => seen.push(content.map(|c| c.map(|c| c.len()))),
+            Some(Input::StateSaved { result }) => seen.push(result.map(|()| None)),
+            _ => return,
+        }
+        if seen.len() == 6 {
+            script.exit();
+        }
+    };
+    run(reactor(), outputs, &mut record);
+    assert_eq!(seen, [Ok(None), Ok(None), Ok(None), Ok(Some(3)), Ok(Some(3)), Ok(None)]);
+    assert_eq!(names_in(&home.at("state")), ["registry.1", "registry.corrupt-1"]);
+    // Files of a peer fail on a registry, and nothing breaks.
+    assert_eq!(answers(reactor(), vec![open("x")], 1), [Answer::Failed(Fault::NotFound, true)]);
+}
+
+#[test]
+fn a_second_reactor_on_the_same_state_folder_is_refused() {
+    // hostile: 165
+    let home = Home::new();
+    let first = home.reactor(&Limits::desktop());
+    let text = Reactor::new(&home.folders(), &Limits::desktop()).err().expect("refused").to_string();
+    assert!(text.contains("another process") && text.contains("--state"), "{text}");
+    drop(first);
+    home.reactor(&Limits::desktop());
+}

@@ -1,0 +1,118 @@
+//! How fast the simulator is: events a second, with the nodes' own work in it. A target of `cargo bench` that lies here
+//! because it is made of the simulator's modules.
+#![allow(dead_code, unused_imports)] // It drives a few of the things that scenarios do, and runs no tests.
+#![allow(missing_docs)] // criterion's macros make functions without
+
+mod actor;
+mod bytes;
+mod chaos;
+mod content;
+mod disk;
+mod env;
+mod faults;
+mod harness;
+mod ids;
+mod multicast;
+mod net;
+mod node;
+mod queue;
+mod rng;
+mod topology;
+mod trace;
+mod world;
+
+use crate::ids::{HostId, NodeId};
+use crate::world::World;
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use distrishare::config::{
+    BootstrapConfig, ConsoleMode, FileFolders, HostPort, Limits, PeerConfig, Secret, V1_DEFAULT_SECRET,
+};
+use distrishare::node::bootstrap::Bootstrap;
+use distrishare::node::peer::Peer;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+fn peer(world: &mut World, host: HostId, registry: Ipv4Addr) -> NodeId {
+    world.node(host, move |seed| {
+        Box::new(Peer::new(PeerConfig {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9000)),
+            folders: FileFolders { shared: "shared".into(), downloads: "downloads".into() },
+            announce: None,
+            bootstraps: vec![HostPort { host: registry.to_string(), port: 8000 }],
+            join: true,
+            v1: true,
+            v1_secret: Secret::new(V1_DEFAULT_SECRET),
+            console: ConsoleMode::Terminal,
+            json: true,
+            progress_columns: None,
+            keep_going: true,
+            seed,
+            limits: Limits::desktop(),
+        }))
+    })
+}
+
+/// A registry and so many peers on one network, all of which join at once.
+fn network(world: &mut World, count: usize) -> Vec<NodeId> {
+    let lan = world.lan();
+    let host = world.host(&[lan]);
+    let registry = world.node(host, |seed| {
+        Box::new(Bootstrap::new(BootstrapConfig {
+            listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8000)),
+            lease: Duration::from_secs(600),
+            seed,
+            limits: Limits::desktop(),
+        }))
+    });
+    world.start(registry);
+    let ip = world.ip(host);
+    let peers: Vec<NodeId> = (0..count)
+        .map(|_| {
+            let host = world.host(&[lan]);
+            peer(world, host, ip)
+        })
+        .collect();
+    peers.iter().for_each(|&peer| world.start(peer));
+    peers
+}
+
+/// Nodes that find each other and stay: a minute of it.
+fn discovery(world: &mut World, count: usize) {
+    network(world, count);
+    world.run_for(Duration::from_secs(60));
+}
+
+/// The last node searches all the others and downloads a file from one.
+fn download(world: &mut World, count: usize, len: usize) {
+    let peers = network(world, count);
+    let (from, to) = (peers[0], peers[count - 1]);
+    world.share(from, "file.bin", vec![7; len]);
+    world.run_for(Duration::from_secs(10));
+    let ip = world.ip(world.nodes[from.0].host);
+    world.type_line(to, "search file.bin");
+    world.type_line(to, &format!("get {ip} 9000 file.bin"));
+    let done = world.run_until(Duration::from_secs(120), |world| world.has_download(to, "file.bin"));
+    assert!(done, "{}{}", world.stdout(to), world.stderr(to));
+}
+
+fn measure(c: &mut Criterion, name: &str, counts: &[usize], body: impl Fn(&mut World, usize)) {
+    let mut group = c.benchmark_group(name);
+    group.sampling_mode(SamplingMode::Flat).sample_size(10);
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(5));
+    for &count in counts {
+        let run = || harness::run("bench", 1, false, |world| body(world, count));
+        let (report, _) = run().unwrap_or_else(|failure| panic!("{failure}"));
+        group.throughput(Throughput::Elements(report.steps));
+        println!("{name}, {count} nodes: {} events in {:?} of the world", report.steps, report.time);
+        group.bench_function(BenchmarkId::from_parameter(count), |b| b.iter(run));
+    }
+    group.finish();
+}
+
+fn simulator(c: &mut Criterion) {
+    measure(c, "sim/discovery", &[5, 50, 200], discovery);
+    measure(c, "sim/download", &[2, 50], |world, count| download(world, count, 8 << 20));
+}
+
+criterion_group!(benches, simulator);
+criterion_main!(benches);
