@@ -145,19 +145,17 @@ impl Peer {
             let text = format!("no shared file can be named {}: {error}", for_terminal(words));
             return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
         }
-        let nodes: Vec<SocketAddr> = self
-            .known
-            .iter()
-            .filter(|(addr, node)| self.may_see_secret(*addr, node))
-            .map(|(addr, _)| addr)
-            .collect();
-        if nodes.is_empty() {
+        if self.known.len() == 0 {
             let text = "no other node is known yet: use `bootstrap HOST:PORT` or `multicast on`, or `get IP PORT NAME`";
             return self.conclude(now, name, Err(Failure::new(Code::Network, text)));
         }
+        let (trusted, strangers): (Vec<_>, Vec<_>) =
+            self.known.iter().partition(|(addr, node)| self.may_see_secret(*addr, node));
+        let (silent, withheld) = (trusted.len(), strangers.len());
+        let trusted = trusted.into_iter().map(|(addr, _)| addr);
         let asked: Vec<_> =
-            nodes.iter().filter_map(|addr| self.class_of(now, *addr).map(|class| (*addr, class))).collect();
-        let tally = Tally { silent: nodes.len() - asked.len(), ..Tally::default() };
+            trusted.filter_map(|addr| self.class_of(now, addr).map(|class| (addr, class))).collect();
+        let tally = Tally { silent: silent - asked.len(), withheld, ..Tally::default() };
         let work = Work::Search { words: words.to_owned(), waiting: asked.len(), tally };
         let job = self.begin(now, name, background, work);
         for (addr, class) in asked {
@@ -231,6 +229,10 @@ impl Peer {
                 return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
             }
         };
+        if !self.may_open() {
+            let text = "too many files are open already: share it again when some transfers have ended";
+            return self.conclude(now, name, Err(Failure::new(Code::Other, text)));
+        }
         // The file's owner is the job, whose id is known only when it stands.
         let file = FileId(self.files.insert(Owner::Nobody));
         let work = Work::Share { file, name: file_name.clone(), bytes: 0, size: 0 };

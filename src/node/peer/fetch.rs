@@ -90,7 +90,7 @@ impl Peer {
 
     /// Starts what waits, as far as the limit of running downloads allows.
     pub(super) fn start_queued(&mut self, now: Instant) {
-        while self.transfers.len() - self.queued.len() < self.config.limits.downloads {
+        while self.transfers.len() - self.queued.len() < self.downloads_max() {
             let Some(id) = self.queued.pop_front() else { return };
             let Some(transfer) = self.transfers.get_mut(id.0) else { continue };
             transfer.phase = Phase::Asking;

@@ -68,6 +68,8 @@ pub(super) struct Tally {
     pub(super) without: usize,
     pub(super) refused: usize,
     pub(super) silent: usize,
+    /// Not asked, because they are not to see the secret.
+    pub(super) withheld: usize,
 }
 
 impl Peer {
@@ -234,6 +236,12 @@ impl Peer {
         let more = [(tally.silent, "did not answer"), (tally.refused, "refused or spoke nonsense")];
         for (n, what) in more.into_iter().filter(|(n, _)| *n > 0) {
             text.push_str(&format!("; {n} {what}"));
+        }
+        if tally.withheld > 0 {
+            let nodes = plural(tally.withheld, "node was", "nodes were");
+            text.push_str(&format!(
+                "; {nodes} not asked: a secret of your own goes to your networks and to nodes you name (`get IP PORT NAME`)"
+            ));
         }
         let code = if tally.without > 0 {
             Code::NotFound

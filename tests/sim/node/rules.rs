@@ -123,7 +123,7 @@ impl Rules {
         let Some(dialled) = self.dialled.get_mut(&conn) else { return };
         self.proven.insert(dialled.addr);
         if dialled.got.len() > self.limits.registry_answer_max
-            || !dialled.got.first().or(bytes.first()).is_some_and(|&b| b == b'{')
+            || dialled.got.first().or(bytes.first()).is_none_or(|&b| b != b'{')
         {
             return;
         }
