@@ -6,7 +6,7 @@ use super::report::{Code, Event, Failure, plural};
 use super::{Peer, Timer};
 use crate::config::{GROUP, Limits};
 use crate::machine::{Fault, Interface, Output};
-use crate::proto::address::{Learned, admit};
+use crate::proto::address::{Learned, admit, is_here};
 use crate::proto::announce::{self, Announce, Sender};
 use crate::time::{Duration, Instant};
 use log::{debug, info, warn};
@@ -171,6 +171,13 @@ impl Peer {
         if self.interfaces != interfaces {
             self.interfaces = interfaces.to_vec();
             self.own = interfaces.iter().map(|interface| interface.addr).collect();
+            // Somebody may have named an address of ours while we did not have it.
+            for &ip in &self.own {
+                let addr = SocketAddr::new(IpAddr::V4(ip), self.listen.port());
+                if is_here(addr, &self.here()) {
+                    self.known.forget(addr);
+                }
+            }
         }
         if self.discovery.state != State::On {
             return;

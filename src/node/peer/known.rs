@@ -127,6 +127,11 @@ impl Known {
         self.heard.first().map(|&(heard, _)| heard)
     }
 
+    /// This is no node to be known.
+    pub(super) fn forget(&mut self, addr: SocketAddr) {
+        self.take(addr);
+    }
+
     /// Nobody is on the multicast list any more (multicast was switched off).
     pub(super) fn forget_multicast(&mut self) {
         self.drop_silent(Instant::from_micros(u64::MAX));

@@ -100,6 +100,8 @@ impl Peer {
     fn register_at(&mut self, now: Instant, number: usize, addr: SocketAddr) {
         match self.typed(addr) {
             Ok(addr) => {
+                // Without multicast nobody else asks for them, and the answer is judged by where we are.
+                self.outputs.push_back(Output::ListInterfaces);
                 self.ask(addr, Class::Near, Purpose::Register(number));
             }
             Err(failure) => self.register_failed(now, number, failure),

@@ -220,7 +220,7 @@ fn a_node_that_is_not_there() {
 
 #[test]
 fn downloads_never_overwrite_and_run_up_to_the_limit() {
-    scenario("downloads_never_overwrite", 3, |world| {
+    scenario("downloads_never_overwrite", 2, |world| {
         world.env.truth.forbid_short = true;
         let lan = world.lan();
         let limits = Limits { downloads: 3, ..Limits::desktop() };
@@ -251,7 +251,7 @@ fn downloads_never_overwrite_and_run_up_to_the_limit() {
 #[test]
 fn disks_that_fail_leave_nothing_and_say_what() {
     // hostile: 156, 159 (as a node sees them)
-    scenario("disks_that_fail", 6, |world| {
+    scenario("disks_that_fail", 2, |world| {
         let always = 1_000_000;
         let cases: [(DiskFaults, &[&str]); 4] = [
             (DiskFaults { write: always, ..DiskFaults::default() }, &["io"]),
@@ -327,7 +327,7 @@ fn a_download_is_killed_at_every_step_and_leaves_nothing() {
 
 #[test]
 fn the_source_dies_or_is_cut_off_in_the_middle() {
-    scenario("the_source_dies", 6, |world| {
+    scenario("the_source_dies", 3, |world| {
         for how in 0..4 {
             let lan = world.lan();
             let nodes = peers_on(world, lan, 2, |_| {});
