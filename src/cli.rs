@@ -19,52 +19,69 @@ use std::process::ExitCode;
 
 /// `ds-peer --help`.
 pub const PEER_HELP: &str = "\
-ds-peer: a DistriShare node. It shares a folder, finds other nodes, searches them and downloads from them.
+ds-peer: a DistriShare node. It shares a folder, finds other nodes, searches
+them and downloads from them.
 
 Usage: ds-peer [OPTIONS] [IP] PORT
 
   PORT                    listen on this TCP port (0: any free one)
-  IP                      listen on this address only and announce it; without it, or if it is not
-                          an address of this host (a router's public one), listen on all addresses
+  IP                      listen on this address only and announce it; without
+                          it, or if it is not an address of this host (a
+                          router's public one), listen on all addresses
 
 Folders:
-      --shared DIR        what is offered to others            [default: shared_files]
-      --downloads DIR     where finished downloads go          [default: downloads]
-      --state DIR         what is kept over restarts           [default: $XDG_STATE_HOME/distrishare/PORT]
+      --shared DIR        what is offered to others      [default: shared_files]
+      --downloads DIR     where finished downloads go       [default: downloads]
+      --state DIR         what is kept over restarts
+                                    [default: $XDG_STATE_HOME/distrishare/PORT]
 
 Finding other nodes:
-      --bootstrap HOST[:PORT]  a registry; may be given again  [default: 127.0.0.1:8000]
-      --join              register there and start multicast at once, without a command
+      --bootstrap HOST[:PORT]
+                          a registry; may be given again
+                                                     [default: 127.0.0.1:8000]
+      --join              register there and start multicast at once, without a
+                          command
 
 The old protocol (v1):
-      --v1 on|off         speak it                             [default: on]
-      --v1-secret-file FILE    its secret, the file's first line  [default: the public one]
+      --v1 on|off         speak it                                 [default: on]
+      --v1-secret-file FILE
+                          its secret, the file's first line
+                                                    [default: the public one]
 
 Talking to you:
       --daemon            read no commands; end at SIGTERM or SIGINT
       --json              results as one JSON object a line
       --keep-going        a script goes on after a command that failed
-      --log-level LEVEL   off, error, warn, info, debug or trace  [default: warn; info with --daemon]
+      --log-level LEVEL   off, error, warn, info, debug or trace
+                                          [default: warn; info with --daemon]
   -h, --help              show this
   -V, --version           show the version
 
-Commands are read from standard input: type `help`, or try: echo 'search welcome.txt' | ds-peer 9100 --join
-Exit status: 0 done, 1 other failure, 2 usage, 3 nothing found, 5 refused, 6 network or no peer,
-7 timeout, 9 no space, 12 input or output, 130 interrupted.
+Commands are read from standard input: type `help`, or try
+  echo 'search welcome.txt' | ds-peer 9100 --join
+
+Exit status: 0 done, 1 other failure, 2 usage, 3 nothing found, 5 refused,
+6 network or no peer, 7 timeout, 9 no space, 12 input or output,
+130 interrupted.
 ";
 
 /// `ds-bootstrap --help`.
 pub const BOOTSTRAP_HELP: &str = "\
-ds-bootstrap: the DistriShare registry. Nodes register here and learn of each other.
+ds-bootstrap: the DistriShare registry. Nodes register here and learn of each
+other.
 
 Usage: ds-bootstrap [OPTIONS] [IP] [PORT]
 
-  PORT                    listen on this TCP port (0: any free one)  [default: 8000]
-  IP                      listen on this address only                [default: all]
+  PORT                    listen on this TCP port (0: any free one)
+                                                               [default: 8000]
+  IP                      listen on this address only            [default: all]
 
-      --state DIR         what is kept over restarts  [default: $XDG_STATE_HOME/distrishare/bootstrap-PORT]
-      --lease SECONDS     how long a node counts without coming back or answering  [default: 600]
-      --log-level LEVEL   off, error, warn, info, debug or trace     [default: info]
+      --state DIR         what is kept over restarts
+                          [default: $XDG_STATE_HOME/distrishare/bootstrap-PORT]
+      --lease SECONDS     how long a node counts without coming back or
+                          answering                             [default: 600]
+      --log-level LEVEL   off, error, warn, info, debug or trace
+                                                               [default: info]
   -h, --help              show this
   -V, --version           show the version
 
@@ -109,7 +126,10 @@ impl std::error::Error for UsageError {}
 
 impl From<pico_args::Error> for UsageError {
     fn from(error: pico_args::Error) -> UsageError {
-        UsageError(error.to_string())
+        match error {
+            pico_args::Error::OptionWithoutAValue(option) => UsageError(format!("{option} needs a value")),
+            error => UsageError(error.to_string()),
+        }
     }
 }
 
@@ -266,7 +286,7 @@ fn rest(args: Arguments) -> Result<Vec<String>> {
     for word in args.finish() {
         let Ok(word) = word.into_string() else { return wrong("the command line is not valid UTF-8") };
         if word.starts_with('-') {
-            return wrong(format!("unknown option `{word}`: see --help"));
+            return wrong(format!("unknown option `{word}`"));
         }
         words.push(word);
     }
@@ -319,7 +339,8 @@ fn columns() -> Option<u16> {
         return None;
     }
     let size = rustix::termios::tcgetwinsize(stderr()).ok();
-    Some(size.map_or(80, |size| size.ws_col).max(20))
+    // 0: a terminal that nobody told its size.
+    Some(size.map(|size| size.ws_col).filter(|columns| *columns > 0).unwrap_or(80).max(20))
 }
 
 /// The limits for this machine's memory and descriptors.
@@ -440,6 +461,9 @@ mod tests {
                 PEER_HELP.contains(option) || BOOTSTRAP_HELP.contains(option),
                 "{option} is not in --help"
             );
+        }
+        for line in PEER_HELP.lines().chain(BOOTSTRAP_HELP.lines()) {
+            assert!(line.len() <= 80, "too wide for a terminal of 80 columns: {line}");
         }
     }
 

@@ -20,7 +20,8 @@
 //!   ranges in [`Transmit::File`] and [`Received::body`]; file bytes never pass through it.
 //! * **Progress counts only when the world confirms it**: `handle_sent`, `handle_written`, [`Input::FileCommitted`].
 //! * **The node allots every id.** A [`ConnId`] lives from `handle_accept`/[`Output::Connect`]/[`Output::OpenConsole`]
-//!   until exactly one of [`Output::Close`] (the node ends it) or [`Input::Closed`] (the world ended it).
+//!   until exactly one of [`Output::Close`] (the node ends it) or [`Input::Closed`] (the world ended it). Its slot is
+//!   given out again only when the driver knows of that: never by the call that ends it, if that is `handle_accept`.
 //!   A [`FileId`] lives from [`Output::OpenFile`], `CreateFile` or `ImportFile` until exactly one of
 //!   [`Output::CloseFile`], [`Output::DiscardFile`], [`Input::FileCommitted`] or [`Input::FileFailed`] with
 //!   `fatal = true`. A driver ignores outputs for ids it no longer knows; a node ignores inputs likewise.

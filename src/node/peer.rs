@@ -241,6 +241,9 @@ impl Peer {
             Some(Conn::Console) => {
                 self.console.closed(conn);
                 self.conns.remove(conn.0);
+                if conn == self.console.console && self.console.mode == ConsoleMode::Terminal {
+                    self.stop(now, self.status);
+                }
             }
             None => {}
         }
@@ -313,7 +316,7 @@ impl Peer {
                 self.console.paused = false;
                 self.outputs.push_back(Output::Resume { conn: self.console.console });
             }
-            if self.jobs.len() == 0 && self.console.asking.is_none() {
+            if !self.in_foreground() && self.console.asking.is_none() {
                 self.console.prompt();
             }
         }
@@ -358,6 +361,18 @@ impl Peer {
 
     fn socket_closed(&mut self) {
         self.sockets -= 1;
+    }
+
+    /// Downloads at once: their files must find room among those that may be open.
+    fn downloads_max(&self) -> usize {
+        self.config.limits.downloads.min(self.config.limits.open_files / 2).max(1)
+    }
+
+    /// Whether one more file may be open that is not a download's. Those have their places kept, or uploads could
+    /// take them all.
+    fn may_open(&self) -> bool {
+        let taken = self.files.iter().filter(|(_, owner)| !matches!(owner, Owner::Fetch(_))).count();
+        taken < self.config.limits.open_files.saturating_sub(self.downloads_max()).max(1)
     }
 
     /// Closes a file opened for reading.

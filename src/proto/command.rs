@@ -138,6 +138,18 @@ pub enum CommandError {
     Control,
 }
 
+impl CommandError {
+    /// The command's word, where the line has one.
+    pub fn command(&self) -> &'static str {
+        match self {
+            CommandError::MissingArgument { command, .. } | CommandError::BadArgument { command, .. } => {
+                command
+            }
+            _ => "",
+        }
+    }
+}
+
 impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -56,6 +56,9 @@ pub(super) struct Stream {
     /// The peer has finished sending: seen once, never told again by the kernel.
     pub(super) eof: bool,
     pub(super) half_close: HalfClose,
+    /// In the midst of a file: if this process ends now, the kernel resets the connection. A FIN would make what was
+    /// sent so far look like the whole.
+    pub(super) armed: bool,
     /// In one of the ready queues.
     pub(super) queued: bool,
     /// Its last turn moved much: it waits behind those whose did not.
@@ -81,12 +84,27 @@ impl Stream {
             wake: false,
             eof: false,
             half_close: HalfClose::Open,
+            armed: false,
             queued: false,
             bulk: false,
             refeed: false,
             rest: Vec::new(),
             phase: 0,
             idle_turns: 0,
+        }
+    }
+
+    /// From here on an end of this process is a reset …
+    pub(super) fn arm(&mut self) {
+        if !std::mem::replace(&mut self.armed, true) {
+            let _ = SockRef::from(&self.io).set_linger(Some(Duration::ZERO));
+        }
+    }
+
+    /// … and from here on a FIN again.
+    fn disarm(&mut self) {
+        if std::mem::replace(&mut self.armed, false) {
+            let _ = SockRef::from(&self.io).set_linger(None);
         }
     }
 
@@ -288,7 +306,9 @@ impl Reactor {
         }
         let Some(mut stream) = self.streams.remove(conn.0) else { return };
         if reset {
-            let _ = SockRef::from(&stream.io).set_linger(Some(Duration::ZERO));
+            stream.arm();
+        } else {
+            stream.disarm();
         }
         let _ = self.poll.registry().deregister(&mut stream.io);
     }
@@ -335,6 +355,7 @@ impl Reactor {
         let Some(stream) = self.streams.get_mut(conn.0) else { return };
         if stream.half_close == HalfClose::Asked && !stream.wake {
             stream.half_close = HalfClose::Done;
+            stream.disarm();
             let _ = stream.io.shutdown(Shutdown::Write);
         }
     }

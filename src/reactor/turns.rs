@@ -198,6 +198,7 @@ impl Reactor {
                 break;
             }
             let run = (bytes - moved).min(self.limits.send_chunks * CHUNK);
+            let mut rest = 0;
             let sent = match machine.poll_transmit(conn) {
                 None | Some(Transmit::Bytes([]) | Transmit::File { len: 0, .. }) => Sent::Nothing,
                 Some(Transmit::Bytes(bytes)) => match stream.io.write(bytes) {
@@ -205,6 +206,7 @@ impl Reactor {
                     Err(error) => of_error(&error),
                 },
                 Some(Transmit::File { file, offset, len }) => {
+                    rest = len;
                     let len = usize::try_from(len).unwrap_or(usize::MAX).min(run);
                     match self.files.get(file.0).and_then(OpenFile::reading) {
                         Some(fd) => send_file(&mut stream.io, fd, offset, len, self.buffer.whole(), file),
@@ -221,6 +223,9 @@ impl Reactor {
                         stream.writable = false;
                     }
                     self.stats.bytes_sent += n as u64;
+                    if rest > n as u64 {
+                        stream.arm();
+                    }
                     machine.handle_sent(self.clock.now(), conn, n);
                     self.drain(machine);
                 }

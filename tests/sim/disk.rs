@@ -21,6 +21,12 @@ pub(crate) struct Disk {
     used: u64,
     files: BTreeMap<Inode, Content>,
     folders: BTreeMap<(Dir, String), Inode>,
+    /// Names in the shared folder that are no regular files (links, pipes, folders), and what opening them gives.
+    pub(crate) odd: BTreeMap<String, Fault>,
+    /// Files with a bad sector from this byte on.
+    spoilt: BTreeMap<Inode, u64>,
+    /// How often a name was looked for.
+    pub(crate) opens: u64,
     /// Files that a node's operator can name in `share`.
     pub(crate) outside: BTreeMap<PathBuf, Content>,
     pub(crate) state: BTreeMap<Slot, Vec<u8>>,
@@ -39,6 +45,9 @@ impl Disk {
             used: 0,
             files: BTreeMap::new(),
             folders: BTreeMap::new(),
+            odd: BTreeMap::new(),
+            spoilt: BTreeMap::new(),
+            opens: 0,
             outside: BTreeMap::new(),
             state: BTreeMap::new(),
             quarantined: Vec::new(),
@@ -72,6 +81,21 @@ impl Disk {
         }
     }
 
+    /// The same file becomes longer while it may be open.
+    pub(crate) fn grow(&mut self, dir: Dir, name: &str, to: u64) {
+        let inode = self.folders.get(&(dir, name.to_owned()));
+        if let Some(Content::Generated { len, .. }) = inode.and_then(|inode| self.files.get_mut(inode)) {
+            *len = to;
+        }
+    }
+
+    /// From byte `from` on the file cannot be read any more.
+    pub(crate) fn spoil(&mut self, dir: Dir, name: &str, from: u64) {
+        if let Some(&inode) = self.folders.get(&(dir, name.to_owned())) {
+            self.spoilt.insert(inode, from);
+        }
+    }
+
     pub(crate) fn content(&self, dir: Dir, name: &str) -> Option<&Content> {
         self.folders.get(&(dir, name.to_owned())).and_then(|inode| self.files.get(inode))
     }
@@ -93,6 +117,10 @@ impl Disk {
     pub(crate) fn open(&mut self, dir: Dir, name: &str) -> Result<(Inode, u64), Fault> {
         self.may_fail("disk.open", self.faults.open, &[Fault::TooManyOpen, Fault::Denied, Fault::Os(5)])?;
         check_name(name);
+        self.opens += 1;
+        if let Some(&fault) = self.odd.get(name) {
+            return Err(fault);
+        }
         let inode = *self.folders.get(&(dir, name.to_owned())).ok_or(Fault::NotFound)?;
         Ok((inode, self.len(inode)))
     }
@@ -112,6 +140,11 @@ impl Disk {
 
     pub(crate) fn read(&mut self, inode: Inode, offset: u64, n: usize) -> Result<Vec<u8>, Fault> {
         self.may_fail("disk.read", self.faults.read, &[Fault::Os(5)])?;
+        let n = match self.spoilt.get(&inode) {
+            Some(&from) if offset >= from => return Err(Fault::Os(5)),
+            Some(&from) => n.min((from - offset) as usize),
+            None => n,
+        };
         let bytes = self.files.get(&inode).map(|c| c.read(offset, n)).unwrap_or_default();
         if bytes.is_empty() { Err(Fault::Shrunk) } else { Ok(bytes) }
     }

@@ -8,6 +8,7 @@
 //! net       TCP;  multicast: groups;  topology: hosts, interfaces, partitions;  disk, content: files
 //! actor     processes that are no machines: scripted adversaries;  original: models of the original's programs
 //! trace     the running hash and the last lines;  queue, rng, ids, bytes, env: the small parts
+//! scenes    the nodes themselves, in worlds that are kind to them and in others
 //! toys, selftests  machines and tests that show that the simulator works and can fail
 //! ```
 #![allow(dead_code)] // The scenarios of the nodes, which grow with them, use what the simulator's own tests do not.
@@ -27,6 +28,7 @@ mod node;
 mod original;
 mod queue;
 mod rng;
+mod scenes;
 mod selftests;
 mod topology;
 mod toys;

@@ -1,9 +1,11 @@
 //! The driver of one node: feeds its machine, carries out what it asks, and watches that it keeps the contract.
-//! `outputs` carries out, `turn` moves bytes, `files` answers for the disk, `checks` watches.
+//! `outputs` carries out, `turn` moves bytes, `files` answers for the disk, `checks` watches the contract, `rules` what
+//! a peer owes to strangers.
 
 mod checks;
 mod files;
 mod outputs;
+pub(crate) mod rules;
 mod turn;
 
 use crate::disk::Disk;
@@ -15,6 +17,7 @@ use crate::rng::Rng;
 use distrishare::machine::{ConnId, Fault, FileId, Input, ListenerId, Machine, Signal};
 use distrishare::time::{Instant, WallTime};
 use files::{Deed, OpenFile};
+use rules::Rules;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -125,6 +128,8 @@ pub(crate) struct Node {
     state_clock: u64,
     exit_wanted: Option<u8>,
     files_touched: bool,
+    /// What a peer is held to beyond the contract.
+    pub(crate) rules: Option<Rules>,
 }
 
 impl Node {
@@ -165,6 +170,7 @@ impl Node {
             state_clock: 0,
             exit_wanted: None,
             files_touched: false,
+            rules: None,
         }
     }
 
@@ -223,6 +229,7 @@ impl Node {
         self.same_instant = (0, 0);
         self.exit_wanted = None;
         self.dies_after = None;
+        self.rules.iter_mut().for_each(Rules::forget);
     }
 
     /// Lets a process that stood still go on: everything that happened meanwhile happens now.
@@ -359,6 +366,9 @@ impl Node {
 
     fn input(&mut self, env: &mut Env, input: Input<'_>) {
         env.trace.input(env.now, self.who(), &input);
+        if let Some(rules) = self.rules.as_mut() {
+            rules.told(env, self.host, &input);
+        }
         let now = self.local(env);
         if let Some(machine) = self.machine.as_mut().filter(|_| self.dies_after != Some(0)) {
             machine.handle_input(now, input);

@@ -164,6 +164,7 @@ impl World {
 
     pub(crate) fn type_bytes(&mut self, node: NodeId, bytes: &[u8]) {
         self.nodes[node.0].console.stdin.extend(bytes);
+        self.nodes[node.0].rules.iter_mut().for_each(|rules| rules.typed(bytes));
         self.with(node, Node::touch_console);
     }
 

@@ -86,16 +86,18 @@ impl Bootstrap {
             self.notice(now, "connection refused by a limit", peer.ip());
             return None;
         }
-        if let Some(&(_, _, oldest)) = self.by_claim.first().filter(|_| full) {
-            self.notice(now, "connection closed to make room", peer.ip());
-            self.end(now, oldest, End::Evicted);
-        }
+        let oldest = self.by_claim.first().filter(|_| full).map(|&(_, _, oldest)| oldest);
         let request = ObjectScanner::new(self.config.limits.request_max);
         let stage = Stage::Asking { request, begun: false };
         let client = Client { peer, since: now, valid: false, ended: false, stage };
         let conn = ConnId(self.conns.insert(Conn::Client(client)));
         self.by_claim.insert((false, now, conn));
         self.timers.set(Timer::Conn(conn), now + self.config.limits.request_deadline, "request");
+        // Only now: the slot of one that left just before would be given out again before the driver heard of it.
+        if let Some(oldest) = oldest {
+            self.notice(now, "connection closed to make room", peer.ip());
+            self.end(now, oldest, End::Evicted);
+        }
         Some(conn)
     }
 

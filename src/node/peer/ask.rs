@@ -3,6 +3,7 @@
 use super::dialer::Class;
 use super::fetch::TransferId;
 use super::jobs::JobId;
+use super::known::Via;
 use super::report::{Code, Failure};
 use super::{Conn, Peer, Timer};
 use crate::machine::{ConnId, Fault, Output, Received, Transmit};
@@ -184,6 +185,10 @@ impl Peer {
         let Some(ask) = self.drop_ask(now, conn) else { return };
         let Ask { addr, purpose, .. } = ask;
         if matches!(answer, Answer::Alive | Answer::Found | Answer::NotFound) {
+            if matches!(purpose, Purpose::Before(..)) {
+                // Only now: a mistyped address would stay on the list of nodes.
+                self.known.learn(addr, Via::Operator, now, &self.own, &self.config.limits);
+            }
             self.known.prove(addr, now);
         }
         match purpose {
@@ -261,7 +266,9 @@ impl Answer {
         let (code, text) = match self {
             Answer::Refused(text) => (Code::Refused, format!("{who} refused: {}", for_terminal(text))),
             Answer::NotFound => (Code::NotFound, format!("{who} does not have it")),
-            Answer::Failed(Fault::Refused) => (Code::Network, format!("{who} refused the connection")),
+            Answer::Failed(Fault::Refused) => {
+                (Code::Network, format!("{who} refused the connection: is a node running there?"))
+            }
             Answer::Failed(fault) => (Code::Network, format!("{who}: {fault}")),
             Answer::TimedOut => (Code::Timeout, format!("{who} did not answer in time")),
             Answer::Alive | Answer::Found | Answer::Nodes(_) | Answer::Garbage => {

@@ -3,7 +3,7 @@
 use super::ask::Purpose;
 use super::console::LineIn;
 use super::jobs::{JobId, Tally, Work, list_files};
-use super::known::{Node, Via};
+use super::known::Node;
 use super::report::{Code, Event, Failure, Status};
 use super::{Owner, Peer, Resolving, Timer};
 use crate::config::{ConsoleMode, HostPort, V1_DEFAULT_SECRET};
@@ -43,7 +43,10 @@ impl Peer {
             Err(CommandError::MissingArgument { next, .. }) if self.console.mode == ConsoleMode::Terminal => {
                 self.console.ask(text, next);
             }
-            Err(error) => self.conclude(now, "", Err(Failure::new(Code::Usage, error.to_string()))),
+            Err(error) => {
+                let failure = Failure::new(Code::Usage, error.to_string());
+                self.conclude(now, error.command(), Err(failure));
+            }
         }
     }
 
@@ -90,8 +93,8 @@ impl Peer {
                 Err(error) => self.conclude(now, name, Err(Failure::new(Code::Usage, error.to_string()))),
             },
             Command::Quit => {
-                self.tell(&Event::Done { command: name });
                 self.stop(now, self.status);
+                self.tell(&Event::Done { command: name });
             }
             Command::Empty => {}
         }
@@ -142,19 +145,17 @@ impl Peer {
             let text = format!("no shared file can be named {}: {error}", for_terminal(words));
             return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
         }
-        let nodes: Vec<SocketAddr> = self
-            .known
-            .iter()
-            .filter(|(addr, node)| self.may_see_secret(*addr, node))
-            .map(|(addr, _)| addr)
-            .collect();
-        if nodes.is_empty() {
+        if self.known.len() == 0 {
             let text = "no other node is known yet: use `bootstrap HOST:PORT` or `multicast on`, or `get IP PORT NAME`";
             return self.conclude(now, name, Err(Failure::new(Code::Network, text)));
         }
+        let (trusted, strangers): (Vec<_>, Vec<_>) =
+            self.known.iter().partition(|(addr, node)| self.may_see_secret(*addr, node));
+        let (silent, withheld) = (trusted.len(), strangers.len());
+        let trusted = trusted.into_iter().map(|(addr, _)| addr);
         let asked: Vec<_> =
-            nodes.iter().filter_map(|addr| self.class_of(now, *addr).map(|class| (*addr, class))).collect();
-        let tally = Tally { silent: nodes.len() - asked.len(), ..Tally::default() };
+            trusted.filter_map(|addr| self.class_of(now, addr).map(|class| (addr, class))).collect();
+        let tally = Tally { silent: silent - asked.len(), withheld, ..Tally::default() };
         let work = Work::Search { words: words.to_owned(), waiting: asked.len(), tally };
         let job = self.begin(now, name, background, work);
         for (addr, class) in asked {
@@ -206,7 +207,6 @@ impl Peer {
     fn get_from(&mut self, now: Instant, job: JobId, addr: SocketAddr, file: String) {
         match self.typed(addr) {
             Ok(addr) => {
-                self.known.learn(addr, Via::Operator, now, &self.own, &self.config.limits);
                 let transfer = self.fetch(now, job, addr, file);
                 if let Some(job) = self.jobs.get_mut(job.0) {
                     job.work = Work::Get { transfer: Some(transfer) };
@@ -218,6 +218,10 @@ impl Peer {
 
     fn run_share(&mut self, now: Instant, name: &'static str, background: bool, path: &str) {
         let source = PathBuf::from(path);
+        if source.file_name().is_none() {
+            let text = format!("{} is a folder: only files can be shared", for_terminal(path));
+            return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
+        }
         let file_name = match file_name_of_source(&source) {
             Ok(file_name) => file_name,
             Err(error) => {
@@ -225,6 +229,10 @@ impl Peer {
                 return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
             }
         };
+        if !self.may_open() {
+            let text = "too many files are open already: share it again when some transfers have ended";
+            return self.conclude(now, name, Err(Failure::new(Code::Other, text)));
+        }
         // The file's owner is the job, whose id is known only when it stands.
         let file = FileId(self.files.insert(Owner::Nobody));
         let work = Work::Share { file, name: file_name.clone(), bytes: 0, size: 0 };
@@ -270,7 +278,35 @@ impl Peer {
             uploaded_bytes: self.totals.uploaded,
             downloads: self.transfers.len(),
             downloaded_bytes: self.totals.downloaded,
+            running: self.running(),
             connections: self.sockets,
+        }
+    }
+}
+
+/// The command that downloads `name` from the node at `at`, quoted only where it must be.
+pub(super) fn get_line(at: SocketAddr, name: &str) -> String {
+    let plain = format!("get {} {} {name}", at.ip(), at.port());
+    match command::parse(&plain) {
+        Ok(Line { command: Command::Get { name: read, .. }, background: false }) if read == name => plain,
+        _ => command::append_argument(&format!("get {} {}", at.ip(), at.port()), name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_line_that_downloads_is_read_as_it_is_meant() {
+        let at: SocketAddr = "10.0.0.5:9000".parse().unwrap();
+        for (name, line) in [
+            ("my file.txt", "get 10.0.0.5 9000 my file.txt"),
+            ("a &", "get 10.0.0.5 9000 'a &'"),
+            ("'a' b", "get 10.0.0.5 9000 \"'a' b\""),
+            ("a\\b", "get 10.0.0.5 9000 'a\\b'"),
+        ] {
+            assert_eq!(get_line(at, name), line);
         }
     }
 }

@@ -4,6 +4,7 @@
 use crate::config::{ConsoleMode, Limits};
 use crate::machine::{ConnId, Transmit};
 use crate::node::outgoing::Outgoing;
+use std::collections::VecDeque;
 
 /// What is shown before a line is typed, on a terminal.
 const PROMPT: &str = "distrishare> ";
@@ -22,13 +23,15 @@ struct Stream {
 }
 
 impl Stream {
-    fn push(&mut self, text: &str, max: usize) {
+    /// Returns how many bytes more there are to send.
+    fn push(&mut self, text: &str, max: usize) -> usize {
+        let before = self.out.buffered();
         if self.closed || text.is_empty() {
-            return;
+            return 0;
         }
-        if self.out.buffered() + text.len() > max {
+        if before + text.len() > max {
             self.dropped += 1;
-            return;
+            return 0;
         }
         if self.dropped > 0 {
             let note = format!("… {} lines dropped\n", self.dropped);
@@ -37,7 +40,15 @@ impl Stream {
         }
         self.out.push(text.as_bytes());
         self.wake = true;
+        self.out.buffered() - before
     }
+}
+
+/// Results or everything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum To {
+    Out,
+    Err,
 }
 
 /// A line of the operator's, or what was there instead.
@@ -72,6 +83,9 @@ pub(super) struct Console {
     overlong: bool,
     /// What the terminal's last line shows, if it is ours to redraw.
     shown: Shown,
+    /// On a terminal, where both streams meet: whose turn it is, and for how many bytes. What was said first is shown
+    /// first, or results would stand on the line of a prompt.
+    order: VecDeque<(To, usize)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +118,19 @@ impl Console {
             line: Vec::new(),
             overlong: false,
             shown: Shown::Nothing,
+            order: VecDeque::new(),
+        }
+    }
+
+    fn push(&mut self, to: To, text: &str) {
+        let max = self.max;
+        let pushed = self.stream(to).push(text, max);
+        if self.columns.is_none() || pushed == 0 {
+            return;
+        }
+        match self.order.back_mut() {
+            Some((last, n)) if *last == to => *n += pushed,
+            _ => self.order.push_back((to, pushed)),
         }
     }
 
@@ -146,13 +173,13 @@ impl Console {
     /// A result, for standard output. `text` ends with a newline.
     pub(super) fn print(&mut self, text: &str) {
         self.clear();
-        self.out.push(text, self.max);
+        self.push(To::Out, text);
     }
 
     /// Anything else, for standard error. `text` ends with a newline.
     pub(super) fn note(&mut self, text: &str) {
         self.clear();
-        self.err.push(text, self.max);
+        self.push(To::Err, text);
     }
 
     /// Draws the progress line anew; only on a terminal.
@@ -163,7 +190,7 @@ impl Console {
             return;
         }
         let fitting: String = text.chars().take(usize::from(columns).saturating_sub(1)).collect();
-        self.err.push(&format!("{CLEAR_LINE}{fitting}"), self.max);
+        self.push(To::Err, &format!("{CLEAR_LINE}{fitting}"));
         self.shown = Shown::Progress;
     }
 
@@ -173,7 +200,7 @@ impl Console {
             return;
         }
         self.clear();
-        self.err.push(PROMPT, self.max);
+        self.push(To::Err, PROMPT);
         self.shown = Shown::Prompt;
     }
 
@@ -181,16 +208,25 @@ impl Console {
     pub(super) fn ask(&mut self, line: String, question: &str) {
         self.clear();
         self.asking = Some(line);
-        self.err.push(&format!("{question}: "), self.max);
+        self.push(To::Err, &format!("{question}: "));
         self.shown = Shown::Prompt;
     }
 
     /// Removes the progress line or the prompt from the terminal before something else is said.
     fn clear(&mut self) {
         if self.columns.is_some() && self.shown != Shown::Nothing {
-            self.err.push(CLEAR_LINE, self.max);
+            self.push(To::Err, CLEAR_LINE);
         }
         self.shown = Shown::Nothing;
+    }
+
+    /// The last of us on this terminal: what comes next starts on a line of its own.
+    pub(super) fn leave(&mut self) {
+        if self.shown == Shown::Prompt {
+            self.push(To::Err, "\n");
+            self.shown = Shown::Nothing;
+        }
+        self.clear();
     }
 
     pub(super) fn has_columns(&self) -> bool {
@@ -206,17 +242,55 @@ impl Console {
     }
 
     pub(super) fn transmit(&self, conn: ConnId) -> Option<Transmit<'_>> {
-        if conn == self.console { self.out.out.transmit() } else { self.err.out.transmit() }
+        let to = self.to(conn);
+        let stream = if to == To::Out { &self.out } else { &self.err };
+        let turn = match self.order.front() {
+            Some((first, n)) if *first == to => *n,
+            Some(_) => return None,
+            None => usize::MAX,
+        };
+        match stream.out.transmit() {
+            Some(Transmit::Bytes(bytes)) => Some(Transmit::Bytes(&bytes[..bytes.len().min(turn)])),
+            other => other,
+        }
     }
 
     pub(super) fn sent(&mut self, conn: ConnId, n: usize) {
-        if conn == self.console { self.out.out.sent(n) } else { self.err.out.sent(n) }
+        let to = self.to(conn);
+        self.stream(to).out.sent(n);
+        if let Some((first, left)) = self.order.front_mut().filter(|(first, _)| *first == to) {
+            debug_assert!(n <= *left, "{first:?} sent more than its turn");
+            *left = left.saturating_sub(n);
+            if *left == 0 {
+                self.order.pop_front();
+                self.wake_next();
+            }
+        }
+    }
+
+    fn wake_next(&mut self) {
+        if let Some(&(next, _)) = self.order.front() {
+            self.stream(next).wake = true;
+        }
+    }
+
+    fn to(&self, conn: ConnId) -> To {
+        if conn == self.console { To::Out } else { To::Err }
+    }
+
+    fn stream(&mut self, to: To) -> &mut Stream {
+        match to {
+            To::Out => &mut self.out,
+            To::Err => &mut self.err,
+        }
     }
 
     /// Nobody reads this stream any more; what is said there is lost without a word.
     pub(super) fn closed(&mut self, conn: ConnId) {
-        let stream = if conn == self.console { &mut self.out } else { &mut self.err };
-        *stream = Stream { closed: true, ..Stream::default() };
+        let to = self.to(conn);
+        *self.stream(to) = Stream { closed: true, ..Stream::default() };
+        self.order.retain(|(whose, _)| *whose != to);
+        self.wake_next();
         if conn == self.console {
             self.ended = true;
         }
@@ -242,6 +316,23 @@ mod tests {
         let text = String::from_utf8(bytes.to_vec()).unwrap();
         stream.out.sent(text.len());
         text
+    }
+
+    /// What is seen where both streams are one terminal, whichever of them is asked first, byte by byte.
+    fn terminal(console: &mut Console) -> String {
+        let mut seen = Vec::new();
+        loop {
+            let before = seen.len();
+            for conn in [console.console, console.notes] {
+                if let Some(Transmit::Bytes([first, ..])) = console.transmit(conn) {
+                    seen.push(*first);
+                    console.sent(conn, 1);
+                }
+            }
+            if seen.len() == before {
+                return String::from_utf8(seen).unwrap();
+            }
+        }
     }
 
     #[test]
@@ -282,15 +373,24 @@ mod tests {
     fn a_result_takes_the_place_of_the_progress_line() {
         let mut console = console(ConsoleMode::Terminal, Some(10));
         console.progress("0123456789abc");
-        assert_eq!(take(&mut console.err), "\r\x1b[K012345678");
         console.print("done\n");
-        assert_eq!(
-            (take(&mut console.err).as_str(), take(&mut console.out).as_str()),
-            ("\r\x1b[K", "done\n")
-        );
         console.prompt();
         console.prompt();
-        assert_eq!(take(&mut console.err), PROMPT);
+        console.note("more\n");
+        console.prompt();
+        console.leave();
+        let expected = "\r\x1b[K012345678\r\x1b[Kdone\ndistrishare> \r\x1b[Kmore\ndistrishare> \n";
+        assert_eq!(terminal(&mut console), expected);
+    }
+
+    #[test]
+    fn a_stream_that_is_gone_holds_nothing_up() {
+        let mut console = console(ConsoleMode::Terminal, Some(80));
+        console.print("one\n");
+        console.note("two\n");
+        console.closed(console.console);
+        assert_eq!(console.take_wakes().collect::<Vec<_>>(), [console.notes]);
+        assert_eq!(terminal(&mut console), "two\n");
     }
 
     #[test]

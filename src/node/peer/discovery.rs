@@ -19,6 +19,8 @@ const BURST_PAUSE: Duration = Duration::from_millis(250);
 /// A newcomer is greeted after a pause drawn up to this, and not within `GREET_LEAST` of our last HELLO.
 const GREET_PAUSE: Duration = Duration::from_millis(200);
 const GREET_LEAST: Duration = Duration::from_millis(500);
+/// So many of our own HELLOs did not come back: we do not hear the group there.
+const DEAF: u32 = 3;
 /// After this the discovery sockets are tried again.
 const REOPEN: Duration = Duration::from_secs(30);
 /// Sources whose datagrams are counted.
@@ -41,6 +43,8 @@ pub(super) struct Discovery {
     job: Option<JobId>,
     /// Interfaces joined, with the address we join, send and announce there.
     joined: BTreeMap<u32, Ipv4Addr>,
+    /// HELLOs sent on each since our own came back from there.
+    unheard: BTreeMap<u32, u32>,
     /// Interfaces whose join failed: said once.
     failed: BTreeSet<u32>,
     /// HELLO goes out as soon as the interfaces are known.
@@ -57,6 +61,7 @@ impl Discovery {
             state: State::Off,
             job: None,
             joined: BTreeMap::new(),
+            unheard: BTreeMap::new(),
             failed: BTreeSet::new(),
             hello_due: false,
             burst: 0,
@@ -212,11 +217,26 @@ impl Peer {
             self.outputs.push_back(Output::LeaveGroup { interface, addr });
         }
         self.discovery.failed.retain(|index| wanted.contains_key(index));
+        self.leave_deaf();
         for (interface, addr) in wanted {
             if self.discovery.joined.insert(interface, addr).is_none() {
                 debug!("multicast: joining on interface {interface} ({addr})");
+                self.discovery.unheard.insert(interface, 0);
                 self.outputs.push_back(Output::JoinGroup { interface, addr });
             }
+        }
+    }
+
+    /// An address that was away for a moment takes the membership with it, and nobody tells us: where our own HELLOs
+    /// no longer come back, the group is left, to be joined anew.
+    fn leave_deaf(&mut self) {
+        let Discovery { joined, unheard, .. } = &mut self.discovery;
+        let deaf = |index: &u32| unheard.get(index).is_some_and(|hellos| *hellos >= DEAF);
+        let deaf: Vec<(u32, Ipv4Addr)> =
+            joined.iter().filter(|(index, _)| deaf(index)).map(|(index, addr)| (*index, *addr)).collect();
+        for (interface, addr) in deaf {
+            joined.remove(&interface);
+            self.outputs.push_back(Output::LeaveGroup { interface, addr });
         }
     }
 
@@ -237,6 +257,7 @@ impl Peer {
             let sender = Sender { ip: fixed.unwrap_or(IpAddr::V4(addr)), port: self.listen.port() };
             let bytes =
                 announce::encode(&if goodbye { Announce::Goodbye(sender) } else { Announce::Hello(sender) });
+            *self.discovery.unheard.entry(interface).or_default() += 1;
             self.outputs.push_back(Output::SendDatagram { interface, addr, bytes });
         }
     }
@@ -251,6 +272,10 @@ impl Peer {
         let Some(announcement) = announce::parse(bytes) else { return };
         let (Announce::Hello(sender) | Announce::Goodbye(sender)) = announcement;
         let said = SocketAddr::new(sender.ip, sender.port);
+        if said.port() == self.listen.port() {
+            let Discovery { joined, unheard, .. } = &mut self.discovery;
+            unheard.retain(|index, _| joined.get(index).is_none_or(|addr| source != IpAddr::V4(*addr)));
+        }
         let addr = match admit(said, Learned::Multicast { source }, &self.here()) {
             Ok(addr) => addr,
             Err(refused) => return debug!("{source} announces {said}: {refused}"),

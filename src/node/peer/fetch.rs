@@ -4,7 +4,8 @@
 use super::ask::{Answer, Purpose};
 use super::dialer::Class;
 use super::jobs::JobId;
-use super::report::{Code, Failure, bytes as sized};
+use super::known::Via;
+use super::report::{Code, Failure, Running, bytes as sized};
 use super::{Conn, Owner, Peer, Timer};
 use crate::config::PART_PREFIX;
 use crate::machine::{Body, ConnId, Fault, FileId, Id, Output, Received};
@@ -89,7 +90,7 @@ impl Peer {
 
     /// Starts what waits, as far as the limit of running downloads allows.
     pub(super) fn start_queued(&mut self, now: Instant) {
-        while self.transfers.len() - self.queued.len() < self.config.limits.downloads {
+        while self.transfers.len() - self.queued.len() < self.downloads_max() {
             let Some(id) = self.queued.pop_front() else { return };
             let Some(transfer) = self.transfers.get_mut(id.0) else { continue };
             transfer.phase = Phase::Asking;
@@ -235,7 +236,7 @@ impl Peer {
                 HeadEnd::Empty if found => self.create_part(now, conn, id),
                 HeadEnd::Empty => {
                     let text = format!(
-                        "{who} answered nothing: {name} is empty or that node failed (the old protocol cannot tell)"
+                        "{who} answered nothing: {name} is empty, that node failed, or it does not speak the old protocol"
                     );
                     self.fetch_failed(now, id, Failure::new(Code::Network, text));
                 }
@@ -263,6 +264,7 @@ impl Peer {
     /// The disk has it, under this name.
     pub(super) fn fetch_committed(&mut self, now: Instant, id: TransferId, name: &str, size: u64) {
         let Some(transfer) = self.transfers.remove(id.0) else { return };
+        self.known.learn(transfer.from, Via::Operator, now, &self.own, &self.config.limits);
         self.known.prove(transfer.from, now);
         self.downloaded(now, transfer.job, &transfer.name, name, size);
         self.start_queued(now);
@@ -291,7 +293,7 @@ impl Peer {
         let text = match transfer.phase {
             Phase::Dialing => {
                 self.dialer.landed(transfer.from, Class::Near, false, now);
-                format!("{who}: {fault}")
+                return self.fetch_failed(now, id, Answer::Failed(fault).failure(&who));
             }
             _ => format!("{who}: {fault} after {} of {name}; nothing is kept", sized(transfer.pace.moved())),
         };
@@ -360,6 +362,22 @@ impl Peer {
         }
         self.conns.remove(conn.0);
         self.timers.cancel(Timer::Conn(conn));
+    }
+
+    /// The name a download asks for.
+    pub(super) fn fetch_name(&self, id: TransferId) -> Option<&str> {
+        self.transfers.get(id.0).map(|transfer| transfer.name.as_str())
+    }
+
+    /// Downloads under way or waiting their turn, for `status`.
+    pub(super) fn running(&self) -> Vec<Running> {
+        let row = |transfer: &Transfer| Running {
+            name: transfer.name.clone(),
+            ip: transfer.from.ip(),
+            port: transfer.from.port(),
+            bytes: transfer.pace.moved(),
+        };
+        self.transfers.iter().map(|(_, transfer)| row(transfer)).collect()
     }
 
     /// Downloads under way, for the progress line.

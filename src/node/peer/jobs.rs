@@ -62,10 +62,14 @@ pub(super) enum Work {
 /// What the nodes asked by a search said.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Tally {
+    /// One of those that have it.
+    pub(super) at: Option<SocketAddr>,
     pub(super) found: usize,
     pub(super) without: usize,
     pub(super) refused: usize,
     pub(super) silent: usize,
+    /// Not asked, because they are not to see the secret.
+    pub(super) withheld: usize,
 }
 
 impl Peer {
@@ -191,7 +195,10 @@ impl Peer {
         };
         *waiting -= 1;
         match answer {
-            Answer::Found => tally.found += 1,
+            Answer::Found => {
+                tally.found += 1;
+                tally.at = tally.at.or(Some(addr));
+            }
             Answer::NotFound => tally.without += 1,
             Answer::Refused(_) | Answer::Garbage => tally.refused += 1,
             _ => tally.silent += 1,
@@ -211,10 +218,17 @@ impl Peer {
             return;
         };
         let tally = *tally;
-        if tally.found > 0 {
+        let asked = tally.found + tally.without + tally.refused + tally.silent;
+        if let Some(at) = tally.at {
+            let get = for_terminal(&super::commands::get_line(at, words));
+            let has = match (tally.found, asked) {
+                (1, 1) => String::new(),
+                (1, _) => format!("1 of {asked} nodes has it; "),
+                (found, _) => format!("{found} of {asked} nodes have it; "),
+            };
+            self.say(&format!("{has}to download it: {get}\n"));
             return self.finish(now, job, Ok(()));
         }
-        let asked = tally.without + tally.refused + tally.silent;
         let mut text = format!("{} is on none of the {asked} nodes asked", for_terminal(words));
         if asked == 1 {
             text = format!("{} is not on the one node asked", for_terminal(words));
@@ -222,6 +236,12 @@ impl Peer {
         let more = [(tally.silent, "did not answer"), (tally.refused, "refused or spoke nonsense")];
         for (n, what) in more.into_iter().filter(|(n, _)| *n > 0) {
             text.push_str(&format!("; {n} {what}"));
+        }
+        if tally.withheld > 0 {
+            let nodes = plural(tally.withheld, "node was", "nodes were");
+            text.push_str(&format!(
+                "; {nodes} not asked: a secret of your own goes to your networks and to nodes you name (`get IP PORT NAME`)"
+            ));
         }
         let code = if tally.without > 0 {
             Code::NotFound
@@ -318,19 +338,31 @@ impl Peer {
         self.finish(now, job, Ok(()));
     }
 
-    /// Drops all commands and what they hold, without a word.
+    /// Drops all commands and what they hold, because the node ends.
     pub(super) fn drop_jobs(&mut self, now: Instant) {
         let jobs: Vec<Id> = self.jobs.iter().map(|(id, _)| id).collect();
         for id in jobs {
             let Some(job) = self.jobs.remove(id) else { continue };
             self.timers.cancel(Timer::Job(JobId(id)));
-            match job.work {
+            let command = job.command;
+            let lost = match job.work {
+                Work::Join => continue,
+                Work::Wait | Work::WaitAll => None,
                 Work::Get { transfer: Some(transfer) } => {
+                    let name = self.fetch_name(transfer).map(for_terminal).unwrap_or_default();
                     self.fetch_dropped(now, transfer);
+                    Some(format!("gave up the download of {name}; nothing is kept"))
                 }
-                Work::Share { file, .. } => self.discard_file(file),
-                _ => {}
+                Work::Share { file, name, .. } => {
+                    self.discard_file(file);
+                    Some(format!("gave up sharing {}; nothing is kept", for_terminal(&name)))
+                }
+                _ => Some(format!("gave up {command}")),
+            };
+            if let Some(message) = lost {
+                self.tell(&Event::Error { command, code: Code::Interrupted.name(), message: &message });
             }
+            self.tell(&Event::Done { command });
         }
     }
 
@@ -354,8 +386,10 @@ impl Peer {
             for (name, bytes, size, _) in &rows {
                 self.tell(&Event::Progress { name, bytes: *bytes, size: *size });
             }
-        } else if let Some(line) = progress_line(&rows).or_else(|| self.patience_line(now)) {
-            self.console.progress(&line);
+        } else if self.in_foreground() {
+            if let Some(line) = progress_line(&rows).or_else(|| self.patience_line(now)) {
+                self.console.progress(&line);
+            }
         }
     }
 

@@ -148,17 +148,14 @@ impl Known {
     /// A node that listens on all addresses of this very host says HELLO from the loopback and from each interface:
     /// it stays under the address it was first known by.
     fn alias(&self, addr: SocketAddr, own: &[Ipv4Addr]) -> Option<SocketAddr> {
-        let other = |ip: Ipv4Addr| {
-            Some(SocketAddr::new(IpAddr::V4(ip), addr.port())).filter(|a| self.nodes.contains_key(a))
-        };
+        let is_own = |ip: Ipv4Addr| ip == Ipv4Addr::LOCALHOST || own.contains(&ip);
         let IpAddr::V4(ip) = addr.ip() else { return None };
-        if ip == Ipv4Addr::LOCALHOST {
-            own.iter().filter(|ip| !ip.is_loopback()).find_map(|ip| other(*ip))
-        } else if !ip.is_loopback() && own.contains(&ip) {
-            other(Ipv4Addr::LOCALHOST)
-        } else {
-            None
+        if !is_own(ip) || self.nodes.contains_key(&addr) {
+            return None;
         }
+        let ours = own.iter().copied().chain([Ipv4Addr::LOCALHOST]);
+        let mut known = ours.map(|ip| SocketAddr::new(IpAddr::V4(ip), addr.port()));
+        known.find(|addr| self.nodes.contains_key(addr))
     }
 
     /// Makes room: the longest unseen of the unproven goes. False if all are proven.
@@ -268,12 +265,12 @@ mod tests {
     #[test]
     fn a_node_of_this_host_is_listed_once() {
         let (mut known, limits) = (Known::default(), Limits::desktop());
-        let own = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(10, 0, 0, 1)];
-        for text in ["127.0.0.1:9100", "10.0.0.1:9100", "127.0.0.2:9100"] {
+        let own = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 1, 0, 1)];
+        for text in ["127.0.0.1:9100", "10.0.0.1:9100", "127.0.0.2:9100", "10.1.0.1:9200", "10.0.0.1:9200"] {
             let a = addr(text);
             known.learn(a, Via::Multicast(a.ip()), at(0), &own, &limits);
         }
-        assert_eq!(multicast(&known), ["127.0.0.1:9100", "127.0.0.2:9100"]);
+        assert_eq!(multicast(&known), ["10.1.0.1:9200", "127.0.0.1:9100", "127.0.0.2:9100"]);
         assert!(known.goodbye(addr("10.0.0.1:9100"), &own));
     }
 }

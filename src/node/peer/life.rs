@@ -6,8 +6,9 @@ use super::report::{Code, Event};
 use super::{LISTENER, Peer, Timer};
 use crate::config::{ConsoleMode, V1_DEFAULT_SECRET};
 use crate::machine::{Fault, Output, Received, Signal};
+use crate::proto::escape::for_terminal;
 use crate::time::{Duration, Instant};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// With `--join`, a script's first command waits this long for somebody to be heard.
 const JOIN_PATIENCE: Duration = Duration::from_secs(1);
@@ -18,10 +19,11 @@ impl Peer {
         self.listen = addr;
         self.tell(&Event::Ready { ip: addr.ip(), port: addr.port(), id: None });
         if self.config.v1 && self.config.v1_secret.matches(V1_DEFAULT_SECRET) {
-            self.console.note("open node: whoever reaches it can search and read what is shared (old protocol, public secret)\n");
+            self.console
+                .note("open node: whoever reaches it can read what it shares (the secret is public)\n");
         }
         if self.console.mode == ConsoleMode::Terminal {
-            self.console.note("type `help` for the commands, `quit` to end\n");
+            self.welcome();
         }
         if !self.config.join {
             self.ready = true;
@@ -33,6 +35,27 @@ impl Peer {
             self.register(now, number, None, true);
         }
         self.multicast_on(now, None);
+    }
+
+    /// What a person may want to know before the first command.
+    fn welcome(&mut self) {
+        let port = self.listen.port();
+        let others = self.own.iter().filter(|ip| !ip.is_loopback()).map(|ip| IpAddr::V4(*ip));
+        let reach: Vec<String> = match self.config.announce {
+            Some(ip) => vec![SocketAddr::new(ip, port).to_string()],
+            None if self.listen.ip().is_unspecified() => {
+                others.take(4).map(|ip| SocketAddr::new(ip, port).to_string()).collect()
+            }
+            None => Vec::new(),
+        };
+        if !reach.is_empty() {
+            self.console.note(&format!("other computers reach it at {}\n", reach.join(" or ")));
+        }
+        let folders = &self.config.folders;
+        let [shared, downloads] =
+            [&folders.shared, &folders.downloads].map(|path| for_terminal(&path.to_string_lossy()));
+        self.console.note(&format!("it shares the folder {shared}; downloads go to {downloads}\n"));
+        self.console.note("type `help` for the commands, `quit` to end\n");
     }
 
     pub(super) fn listen_failed(&mut self, now: Instant, fault: Fault) {
@@ -81,6 +104,7 @@ impl Peer {
             return;
         }
         self.drop_jobs(now);
+        self.console.leave();
         self.multicast_off(now);
         self.outputs.push_back(Output::CloseListener { listener: LISTENER });
         self.outputs.push_back(Output::Exit { status });

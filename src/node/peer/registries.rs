@@ -57,7 +57,8 @@ impl Registry {
             Health::Registered { nodes } => {
                 format!("{}: registered, {}", self.target, plural(*nodes, "other node", "other nodes"))
             }
-            Health::Failed(text) => text.clone(),
+            // Its text begins with the word that `status` has in front of it anyway.
+            Health::Failed(text) => text.strip_prefix("bootstrap ").unwrap_or(text).to_owned(),
         }
     }
 }

@@ -61,6 +61,7 @@ pub(super) struct Status {
     pub(super) uploaded_bytes: u64,
     pub(super) downloads: usize,
     pub(super) downloaded_bytes: u64,
+    pub(super) running: Vec<Running>,
     pub(super) connections: usize,
 }
 
@@ -82,15 +83,15 @@ impl Event<'_> {
                 "{:<21}  {:<5}  {}\n",
                 SocketAddr::new(*ip, *port).to_string(),
                 if *alive { "alive" } else { "down" },
-                lists.join(", ")
-            ),
+                lists.iter().filter(|list| **list != "all").copied().collect::<Vec<_>>().join(", ")
+            )
+            .replace("  \n", "\n"),
             Event::File { name, size } => format!("{:>9}  {}\n", bytes(*size), for_terminal(name)),
             Event::Found { ip, port, name } => {
                 format!("found {} at {}\n", for_terminal(name), SocketAddr::new(*ip, *port))
             }
             Event::Downloaded { name, path, bytes: n, verified } => {
-                let check =
-                    if *verified { "verified" } else { "not verified: the old protocol has no checksum" };
+                let check = if *verified { "verified" } else { "unverified: old protocol" };
                 format!(
                     "downloaded {} ({}, {check}) to {}\n",
                     for_terminal(name),
@@ -136,9 +137,22 @@ impl Status {
         row("old protocol", &if self.v1 { "on" } else { "off" });
         row("uploads", &format!("{} running, {} in all", self.uploads, bytes(self.uploaded_bytes)));
         row("downloads", &format!("{} running, {} in all", self.downloads, bytes(self.downloaded_bytes)));
+        for Running { name, ip, port, bytes: n } in &self.running {
+            let from = SocketAddr::new(*ip, *port);
+            row("", &format!("{} from {from}, {} so far", for_terminal(name), bytes(*n)));
+        }
         row("connections", &self.connections);
         text
     }
+}
+
+/// A download under way, in `status`.
+#[derive(Debug, Serialize)]
+pub(super) struct Running {
+    pub(super) name: String,
+    pub(super) ip: IpAddr,
+    pub(super) port: u16,
+    pub(super) bytes: u64,
 }
 
 /// A failed command: what scripts decide by, and the sentence a person reads.

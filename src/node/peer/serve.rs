@@ -81,14 +81,13 @@ impl Peer {
         if self.stopping {
             return None;
         }
-        if self.room() == 0 {
-            self.evict_oldest_silent(now);
-        }
-        let busy = self.room() == 0;
-        let room = if busy {
-            (self.config.limits.conns + BUSY_RESERVE).saturating_sub(self.sockets)
-        } else {
-            self.room()
+        let full = self.room() == 0;
+        let oldest = if full { self.oldest_silent() } else { None };
+        let busy = full && oldest.is_none();
+        let room = match (full, busy) {
+            (_, true) => (self.config.limits.conns + BUSY_RESERVE).saturating_sub(self.sockets),
+            (true, false) => 1,
+            (false, false) => self.room(),
         };
         if !self.gate.enter(peer.ip(), room, &self.config.limits, &mut self.rng) {
             return None;
@@ -106,6 +105,10 @@ impl Peer {
         };
         let conn = ConnId(self.conns.insert(Conn::Serve(serve)));
         self.sockets += 1;
+        // Only now: the slot of one that left just before would be given out again before the driver heard of it.
+        if let Some(oldest) = oldest {
+            self.leave(now, oldest, Leave::Evicted);
+        }
         if busy {
             self.answer(now, conn, Refusal::Busy.text());
         } else {
@@ -114,15 +117,13 @@ impl Peer {
         Some(conn)
     }
 
-    /// No room: the longest waiting connection without a request goes.
-    fn evict_oldest_silent(&mut self, now: Instant) {
+    /// Who makes room: of the connections without a request, the one that waits longest.
+    fn oldest_silent(&self) -> Option<ConnId> {
         let silent = self.conns.iter().filter_map(|(id, conn)| match conn {
-            Conn::Serve(Serve { state: State::Reading(_), accepted, .. }) => Some((*accepted, id)),
+            Conn::Serve(Serve { state: State::Reading(_), accepted, .. }) => Some((*accepted, ConnId(id))),
             _ => None,
         });
-        if let Some((_, id)) = silent.min() {
-            self.leave(now, ConnId(id), Leave::Evicted);
-        }
+        silent.min().map(|(_, conn)| conn)
     }
 
     pub(super) fn serve_recv(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) -> Received {
@@ -179,7 +180,7 @@ impl Peer {
         let limits = &self.config.limits;
         let theirs = self.uploads.get(&ip).copied().unwrap_or(0);
         let crowded = download && !ip.is_loopback() && theirs >= limits.uploads_per_ip;
-        if crowded || self.files.len() >= limits.open_files {
+        if crowded || !self.may_open() {
             return self.answer(now, conn, Refusal::Busy.text());
         }
         if download {

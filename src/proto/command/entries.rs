@@ -170,8 +170,9 @@ pub(super) const ENTRIES: &[Entry] = &[
         choice: None,
         arguments: "[HOST:PORT]",
         summary: "register at a registry and take its nodes",
-        details: "Without an argument: the registry given at start (--bootstrap), else 127.0.0.1:8000. The port may be\n\
-                  left out when it is 8000. The registration is renewed until the program ends.",
+        details: "Without an argument: the registry given at start (--bootstrap), else\n\
+                  127.0.0.1:8000. The port may be left out when it is 8000. The registration\n\
+                  is renewed until the program ends.",
         build: bootstrap,
     },
     Entry {
@@ -181,7 +182,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         choice: Some(Choice { word: "on", question: ON_OFF }),
         arguments: "",
         summary: "find nodes on this network, and be found",
-        details: "Announces this node on every interface to the group 224.1.1.1:10000 and hears who else does.",
+        details: "Announces this node on every interface to the group 224.1.1.1:10000 and hears\n\
+                  who else does.",
         build: |_| Ok(Command::MulticastOn),
     },
     Entry {
@@ -201,7 +203,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         choice: Some(Choice { word: "all", question: LISTS }),
         arguments: "",
         summary: "list all known nodes, and which of them answer",
-        details: "Every node is tried at once; one that takes no connection within a second is shown as down.",
+        details: "Every node is tried at once; one that takes no connection within a second is\n\
+                  shown as down.",
         build: |_| Ok(Command::Nodes(List::All)),
     },
     Entry {
@@ -221,7 +224,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         choice: Some(Choice { word: "multicast", question: LISTS }),
         arguments: "",
         summary: "the same for nodes heard on this network",
-        details: "A node that says goodbye, or says nothing for three periods, leaves this list.",
+        details: "A node that says goodbye, or says nothing for 15 seconds, leaves this list.",
         build: |_| Ok(Command::Nodes(List::Multicast)),
     },
     Entry {
@@ -231,8 +234,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         choice: None,
         arguments: "PATH",
         summary: "copy a file into the shared folder",
-        details: "From then on every node can find and fetch it under its own name. A file of that name that is\n\
-                  shared already is not replaced.",
+        details: "From then on every node can find and fetch it under its own name. A file of\n\
+                  that name that is shared already is not replaced.",
         build: |args| Ok(Command::Share { path: args.rest("path")? }),
     },
     Entry {
@@ -242,7 +245,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         choice: None,
         arguments: "",
         summary: "list what this node shares",
-        details: "Files in folders beneath the shared folder have the folder in their name (music/a.ogg).",
+        details: "Files in folders beneath the shared folder have the folder in their name\n\
+                  (music/a.ogg).",
         build: |_| Ok(Command::Files),
     },
     Entry {
@@ -252,8 +256,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         choice: None,
         arguments: "WORDS",
         summary: "ask all known nodes for a file",
-        details: "Nodes of the original know a file by its whole name only, so give it as it is there. A name with\n\
-                  blanks needs no quotes.",
+        details: "Nodes of the original know a file by its whole name only, so give it as it is\n\
+                  there. A name with blanks needs no quotes.",
         build: |args| Ok(Command::Search { words: args.rest("file name")? }),
     },
     Entry {
@@ -263,8 +267,9 @@ pub(super) const ENTRIES: &[Entry] = &[
         choice: None,
         arguments: "IP PORT NAME",
         summary: "download a file from a node",
-        details: "The node may also be written HOST:PORT. A name with blanks needs no quotes. The file appears in the\n\
-                  downloads folder when it is whole, under another name if that one is taken.",
+        details: "The node may also be written HOST:PORT. A name with blanks needs no quotes.\n\
+                  The file appears in the downloads folder when it is whole, under another name\n\
+                  if that one is taken.",
         build: get,
     },
     Entry {
@@ -284,7 +289,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         choice: None,
         arguments: "",
         summary: "show addresses, discovery and transfers",
-        details: "",
+        details: "And which registries know this node, since when it runs, how much moved.",
         build: |_| Ok(Command::Status),
     },
     Entry {
@@ -293,7 +298,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         alias: None,
         choice: None,
         arguments: "[SECONDS]",
-        summary: "wait for a time, or for all commands that run with &",
+        summary: "let time pass, or wait for all `&` commands",
         details: "SECONDS is a decimal number from 0 to 86400.",
         build: wait,
     },

@@ -4,8 +4,9 @@ use super::entries::{ENTRIES, Entry};
 use super::{CommandError, unknown};
 
 const GRAMMAR: &str = "\
-The numbers are those of the old menu and may be typed in place of the words. Quote with \"…\" or '…' what must stay
-one word. A & at the end of a line runs the command beside the next ones. A line that begins with # is a comment.
+The numbers are those of the old menu and may be typed in place of the words.
+Quote with \"…\" or '…' what must stay one word. A & at the end of a line runs the
+command beside the next ones. A line that begins with # is a comment.
 ";
 
 /// The help on one command, by its word, its number or both its words; without a topic a table of all of them.

@@ -235,7 +235,7 @@ fn help_covers_every_command() {
             );
         }
     }
-    assert!(overview.lines().all(|line| line.chars().count() <= 120), "{overview}");
+    assert!(overview.lines().all(|line| line.chars().count() <= 80), "{overview}");
     assert!(overview.contains("  3.4  get IP PORT NAME       download a file from a node\n"), "{overview}");
     assert_eq!(help(Some("nodes")).expect("three").matches("\n\n").count(), 2);
     assert_eq!(help(Some("nodes  ALL")), help(Some("2.1")));

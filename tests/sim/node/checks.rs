@@ -15,8 +15,12 @@ impl Node {
     pub(super) fn check(&mut self, env: &Env) {
         let Some(machine) = self.machine.as_mut() else { return };
         let node = self.id.0;
+        let census = machine.census();
+        if let Some(rules) = self.rules.as_ref() {
+            rules.census(node, census);
+        }
         let Census { conns, files, files_created, files_committed, files_discarded, files_growing, .. } =
-            machine.census();
+            census;
         let drivers = self.conns.len();
         assert_eq!(conns, drivers, "node {node} counts {conns} connections, its driver {drivers}");
         let drivers = self.files.len();

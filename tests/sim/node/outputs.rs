@@ -67,12 +67,16 @@ impl Node {
 
     fn connect(&mut self, env: &mut Env, conn: ConnId, addr: SocketAddr) {
         *env.dials.entry(addr).or_default() += 1;
+        if let Some(rules) = self.rules.as_mut() {
+            rules.dials(env, self.host, conn, addr);
+        }
         let sock = env.net.connect(env.now, &mut env.queue, self.host, self.owner(), addr);
         self.new_conn(conn, Kind::Tcp(sock), false);
     }
 
     fn close(&mut self, env: &mut Env, id: ConnId, reset: bool) {
         self.known_conn(id, "Close");
+        self.rules.iter_mut().for_each(|rules| rules.ended(id));
         self.ready.remove(&id);
         if let Some(Conn { kind: Kind::Tcp(sock), .. }) = self.conns.remove(&id) {
             self.socks.remove(&sock);
@@ -212,11 +216,15 @@ impl Node {
     }
 }
 
-/// Everything that leaves for the group must be harmless to the original's nodes, which one byte can end.
+/// Everything that leaves for the group must be harmless to the original's nodes, which one byte can end, and mean
+/// something to them: three fields, an address and a port.
 fn check_announcement(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     assert!(bytes.is_ascii(), "not ASCII, for the group: {text:?}");
-    let plain = bytes.starts_with(b"HELLO") || bytes.starts_with(b"GOODBYE");
-    let max = if plain { 64 } else { 512 };
-    assert!(bytes.len() <= max, "{} bytes for the group: {text:?}", bytes.len());
+    assert!(bytes.len() <= 64, "{} bytes for the group: {text:?}", bytes.len());
+    let fields: Vec<&str> = text.split(':').collect();
+    let [word, ip, port] = fields[..] else { panic!("{} fields for the group: {text:?}", fields.len()) };
+    let port = port.parse::<u16>().is_ok_and(|port| port != 0);
+    let ip = ip.parse::<std::net::Ipv4Addr>().is_ok_and(|ip| !ip.is_unspecified());
+    assert!(matches!(word, "HELLO" | "GOODBYE") && ip && port, "for the group: {text:?}");
 }

@@ -90,6 +90,9 @@ impl Node {
         bytes.extend_from_slice(fresh);
         env.trace.words(env.now, self.id.0 as i64, "recv", id.0.index.into(), bytes.len() as u64);
         env.trace.bytes(&bytes);
+        if let Some(rules) = self.rules.as_mut() {
+            rules.received(id, fresh);
+        }
         // The machine may scribble on what it is given; what it did not consume must stay as it came.
         let mut lent = bytes.clone();
         let received = machine.handle_recv(now, id, &mut lent);
@@ -219,6 +222,9 @@ impl Node {
             Ok(n) => {
                 env.trace.words(env.now, self.who(), "sent", id.0.index.into(), n as u64);
                 env.trace.bytes(&bytes[..n]);
+                if let Some(rules) = self.rules.as_mut() {
+                    rules.sends(env, self.host, id, &bytes[..n]);
+                }
                 let now = self.local(env);
                 if let Some(machine) = self.machine.as_mut() {
                     machine.handle_sent(now, id, n);

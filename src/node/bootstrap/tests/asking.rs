@@ -315,6 +315,7 @@ fn a_full_house_asks_the_oldest_silent_one_to_go() {
     assert!(!world.open.contains_key(&silent[0]) && world.open.contains_key(&answered));
     assert_eq!(world.open.len(), 12);
     for i in 21..40 {
+        world.advance(Duration::from_millis(1));
         world.accept(peer(&ip(i))).expect("in");
     }
     assert!(!world.open.contains_key(&next) && world.open.contains_key(&answered));

@@ -1,0 +1,14 @@
+//! Real processes on the loopback, for what only they can show: streams, signals, terminals, kills, many at once.
+
+// Tests live in the world: they have clocks, threads and an environment.
+#![allow(clippy::disallowed_methods)]
+
+mod folders;
+mod idle;
+mod place;
+mod signals;
+mod streams;
+#[path = "../support/mod.rs"]
+mod support;
+mod terminal;
+mod transfers;

@@ -1,0 +1,223 @@
+//! What a peer owes to others beyond the contract (HOSTILE.md 6.3: 5, 6, 8), judged by what it was told and by nothing
+//! else: a second, plainer statement of the address rule than the one in `src/proto/address.rs`.
+//!
+//! Of "at most 100 bytes to an unproven address" this is what applies to v1: nothing at all is sent before the TCP
+//! handshake, which no forged address completes; then one request of at most 4,096 bytes, which the original's format
+//! fixes, and never two on one connection.
+
+use crate::env::Env;
+use crate::ids::HostId;
+use distrishare::config::{Limits, PeerConfig, V1_DEFAULT_SECRET};
+use distrishare::machine::{Census, ConnId, Fault, Input};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+const HOUR: u64 = 3_600_000_000;
+/// Sockets a peer keeps for telling callers that there is no room.
+const BUSY_RESERVE: usize = 16;
+
+/// The knowledge of one life of a peer, and what it must not do with it.
+pub(crate) struct Rules {
+    limits: Limits,
+    port: u16,
+    secret: String,
+    /// The command line; later also everything the operator typed.
+    at_start: String,
+    words: String,
+    resolved: BTreeSet<SocketAddr>,
+    /// Where datagrams came from, and what those from this host said.
+    sources: BTreeSet<IpAddr>,
+    said_here: BTreeSet<SocketAddr>,
+    /// Named by an answer that came over a connection we made; with that connection's address.
+    named: BTreeMap<SocketAddr, BTreeSet<IpAddr>>,
+    /// Sent something over a connection we made.
+    proven: BTreeSet<SocketAddr>,
+    dialled: BTreeMap<ConnId, Dialled>,
+    /// When a stranger's address failed.
+    failed: BTreeMap<SocketAddr, Vec<u64>>,
+}
+
+#[derive(Debug)]
+struct Dialled {
+    addr: SocketAddr,
+    stranger: bool,
+    connected: bool,
+    sent: Vec<u8>,
+    got: Vec<u8>,
+}
+
+impl Rules {
+    pub(crate) fn new(config: &PeerConfig) -> Rules {
+        let at_start: String = config.bootstraps.iter().map(|target| format!("{target} ")).collect();
+        Rules {
+            limits: config.limits.clone(),
+            port: config.listen.port(),
+            secret: config.v1_secret.reveal().to_owned(),
+            words: at_start.clone(),
+            at_start,
+            resolved: BTreeSet::new(),
+            sources: BTreeSet::new(),
+            said_here: BTreeSet::new(),
+            named: BTreeMap::new(),
+            proven: BTreeSet::new(),
+            dialled: BTreeMap::new(),
+            failed: BTreeMap::new(),
+        }
+    }
+
+    /// The process is gone, and with it what it knew.
+    pub(crate) fn forget(&mut self) {
+        self.words.clone_from(&self.at_start);
+        self.resolved.clear();
+        self.sources.clear();
+        self.said_here.clear();
+        self.named.clear();
+        self.proven.clear();
+        self.dialled.clear();
+        self.failed.clear();
+    }
+
+    pub(crate) fn typed(&mut self, bytes: &[u8]) {
+        if self.words.len() < 1 << 16 {
+            self.words.push_str(&String::from_utf8_lossy(&bytes[..bytes.len().min(4096)]));
+        }
+    }
+
+    pub(crate) fn told(&mut self, env: &Env, host: HostId, input: &Input<'_>) {
+        match input {
+            Input::Datagram { from, bytes } => {
+                self.sources.insert(from.ip());
+                let text = String::from_utf8_lossy(bytes);
+                let mut fields = text.split([':', ' ']).skip(1);
+                let said = (fields.next().and_then(|f| f.parse().ok()), fields.next().map(str::parse));
+                if let (Some(ip), Some(Ok(port)), true) = (said.0, said.1, is_own(env, host, from.ip())) {
+                    self.said_here.insert(SocketAddr::new(IpAddr::V4(ip), port));
+                }
+            }
+            Input::Resolved { result: Ok(addr), .. } => {
+                self.resolved.insert(*addr);
+            }
+            Input::Connected { conn, .. } => {
+                if let Some(dialled) = self.dialled.get_mut(conn) {
+                    dialled.connected = true;
+                }
+            }
+            Input::Closed { conn, fault } => {
+                let failed = self.dialled.remove(conn).filter(|dialled| !dialled.connected);
+                if let Some(Dialled { addr, stranger: true, .. }) =
+                    failed.filter(|_| *fault != Fault::TooManyOpen)
+                {
+                    self.failed.entry(addr).or_default().push(env.now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// We end it.
+    pub(crate) fn ended(&mut self, conn: ConnId) {
+        self.dialled.remove(&conn);
+    }
+
+    pub(crate) fn received(&mut self, conn: ConnId, bytes: &[u8]) {
+        let Some(dialled) = self.dialled.get_mut(&conn) else { return };
+        self.proven.insert(dialled.addr);
+        if dialled.got.len() > self.limits.registry_answer_max
+            || dialled.got.first().or(bytes.first()).is_none_or(|&b| b != b'{')
+        {
+            return;
+        }
+        dialled.got.extend_from_slice(bytes);
+        let at = dialled.addr.ip();
+        // Every pair of brackets that holds an address and a port.
+        for pair in String::from_utf8_lossy(&dialled.got).split('[') {
+            let inside = pair.split(']').next().unwrap_or("");
+            let mut parts = inside.split(',').map(|part| part.trim().trim_matches('"'));
+            if let (Some(Ok(ip)), Some(Ok(port))) =
+                (parts.next().map(str::parse), parts.next().map(str::parse))
+            {
+                self.named.entry(SocketAddr::new(ip, port)).or_default().insert(at);
+            }
+        }
+    }
+
+    /// Invariant 6: every dialled address passes the address rule with the knowledge at that time.
+    pub(crate) fn dials(&mut self, env: &Env, host: HostId, conn: ConnId, addr: SocketAddr) {
+        let IpAddr::V4(ip) = addr.ip() else { panic!("no IPv6 in this world: {addr}") };
+        let never = addr.port() == 0 || ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast();
+        assert!(!never, "dials {addr}");
+        assert!(addr.port() != self.port || !is_own(env, host, addr.ip()), "dials itself: {addr}");
+        let typed = self.words.contains(&ip.to_string()) || self.resolved.contains(&addr);
+        let near = env.net.topology.interfaces(host).iter().any(|interface| interface.contains(addr.ip()));
+        if !typed {
+            assert!(addr.port() >= 1024, "dials the low port of {addr}, which nobody typed");
+            let heard = self.sources.contains(&addr.ip()) || self.said_here.contains(&addr);
+            let named = self.named.get(&addr);
+            assert!(heard || named.is_some(), "dials {addr}, of which nobody told");
+            let here = self.said_here.contains(&addr)
+                || self.sources.contains(&addr.ip())
+                || named.is_some_and(|by| by.iter().any(IpAddr::is_loopback));
+            assert!(!ip.is_loopback() || here, "dials {addr}, which another host named");
+        }
+        let stranger = !typed && !near && !self.proven.contains(&addr);
+        if stranger {
+            let failed = self.failed.entry(addr).or_default();
+            failed.retain(|at| env.now - at < HOUR);
+            assert!(failed.len() < 3, "dials {addr} again, which failed {} times in an hour", failed.len());
+        }
+        let dialled = Dialled { addr, stranger, connected: false, sent: Vec::new(), got: Vec::new() };
+        self.dialled.insert(conn, dialled);
+        let flying: Vec<_> = self.dialled.values().filter(|dialled| !dialled.connected).collect();
+        let strangers = flying.iter().filter(|dialled| dialled.stranger);
+        assert!(flying.len() <= self.limits.dials + self.limits.dials_unproven, "{} dials", flying.len());
+        assert!(strangers.clone().count() <= self.limits.dials_unproven, "dials to too many strangers");
+        let net = |addr: SocketAddr| match addr.ip() {
+            IpAddr::V4(ip) => u32::from(ip) >> 8,
+            IpAddr::V6(_) => 0,
+        };
+        let beside = strangers.filter(|dialled| net(dialled.addr) == net(addr)).count();
+        assert!(!stranger || beside <= self.limits.dials_per_net, "{beside} dials into the /24 of {addr}");
+    }
+
+    /// Invariant 5: the secret goes into requests and nowhere else; one that is not public, to few.
+    pub(crate) fn sends(&mut self, env: &Env, host: HostId, conn: ConnId, bytes: &[u8]) {
+        let secret = self.secret.as_bytes();
+        let contains =
+            |text: &[u8]| text.len() >= secret.len() && text.windows(secret.len()).any(|w| w == secret);
+        let Some(dialled) = self.dialled.get_mut(&conn) else {
+            // An answer or the console; a file may hold anything.
+            let short = &bytes[..bytes.len().min(512)];
+            return assert!(!contains(short), "{conn:?}: the secret in {:?}", String::from_utf8_lossy(short));
+        };
+        dialled.sent.extend_from_slice(bytes);
+        assert!(dialled.sent.len() <= 4096, "{} bytes of requests to {}", dialled.sent.len(), dialled.addr);
+        let addr = dialled.addr;
+        let near = env.net.topology.interfaces(host).iter().any(|interface| interface.contains(addr.ip()));
+        let typed = self.words.contains(&addr.ip().to_string()) || self.resolved.contains(&addr);
+        let allowed = self.secret == V1_DEFAULT_SECRET || near || typed;
+        assert!(allowed || !contains(&dialled.sent), "the secret goes to {addr}, a stranger");
+    }
+
+    /// Invariant 8: what is counted stays within its limit.
+    pub(crate) fn census(&self, node: usize, census: Census) {
+        let limits = &self.limits;
+        let Census { conns, files, timers, nodes, buffered, .. } = census;
+        let most = limits.conns + BUSY_RESERVE + 2;
+        assert!(conns <= most, "node {node}: {conns} connections, at most {most}");
+        assert!(files <= limits.open_files, "node {node}: {files} files, at most {}", limits.open_files);
+        assert!(nodes <= limits.known_nodes, "node {node}: {nodes} nodes, at most {}", limits.known_nodes);
+        let most = 2 * limits.console_out_max + limits.line_max;
+        assert!(buffered <= most, "node {node}: {buffered} bytes for the console, at most {most}");
+        assert!(timers <= conns + 64, "node {node}: {timers} timers for {conns} connections");
+    }
+}
+
+fn is_own(env: &Env, host: HostId, ip: IpAddr) -> bool {
+    let interfaces = env.net.topology.interfaces(host);
+    ip.is_loopback() || interfaces.iter().any(|interface| IpAddr::V4(interface.addr) == ip)
+}
+
+/// A source of datagrams as a scenario writes it.
+pub(crate) fn source(ip: [u8; 4]) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::from(ip)), 31_000)
+}

@@ -1,0 +1,229 @@
+//! Registries that lie, stall or are away, as a peer meets them; and ours before callers of any kind.
+
+use super::common::{
+    MS, PORT, REGISTRY, S, alive, at_registry, bootstrap, command, crowd, dialler, heard, listener, peer,
+    peers_on, plain, request, send,
+};
+use crate::actor::Step;
+use crate::harness::scenario;
+use crate::ids::NodeId;
+use crate::world::World;
+use distrishare::config::Limits;
+use std::fmt::Write as _;
+
+/// A peer asks a registry that answers `answer`; what the command says.
+fn told(world: &mut World, answer: Vec<Step>) -> (NodeId, Vec<serde_json::Value>) {
+    let lan = world.lan();
+    let (host, there) = (world.host(&[lan]), world.host(&[lan]));
+    let node = plain(world, host);
+    let mut steps = vec![Step::Hear];
+    steps.extend(answer);
+    listener(world, there, REGISTRY, steps);
+    let line = format!("bootstrap {}", world.addr(there, REGISTRY));
+    let said = command(world, node, &line);
+    (node, said)
+}
+
+#[test]
+fn answers_of_any_shape() {
+    // hostile: 81
+    scenario("answers_of_any_shape", 3, |world| {
+        let whole = |text: &str| vec![send(text), Step::Close];
+        let mut many = String::from("{\"nodes\": [");
+        for i in 0..100_000u32 {
+            let [_, b, c, d] = i.to_be_bytes();
+            let _ = write!(many, "[\"10.{b}.{c}.{d}\", 9000], ");
+        }
+        let (_, said) = told(world, vec![send(&many), Step::Close]);
+        assert_eq!(said[0]["event"], "registered", "{said:?}");
+        let known = said[0]["nodes"].as_u64().unwrap_or(0);
+        let most = Limits::desktop().registry_answer_max as u64;
+        assert!((1000..=most / 20).contains(&known), "64 KiB of them: {known}");
+
+        let mixed = r#"{"nodes": [["10.9.0.1", 9000], 7, ["10.9.0.2"], ["x", 9000], ["10.9.0.3", 0], null,
+            ["10.9.0.4", "9000"], {"a": []}, ["10.9.0.5", 9001], ["10.9.0.6", 80], ["127.0.0.1", 9000],
+            ["224.0.0.1", 9000], ["0.0.0.0", 9000], ["255.255.255.255", 9000], ["10.9.0.7", 6379]]}"#;
+        let (_, said) = told(world, whole(mixed));
+        assert_eq!(said[0]["event"], "registered", "{said:?}");
+        assert!(said[0]["nodes"].as_u64().is_some_and(|n| (2..=3).contains(&n)), "{said:?}");
+
+        let cut = &many[..4096];
+        let (_, said) = told(world, vec![send(cut), Step::Close]);
+        assert!(said[0]["nodes"].as_u64().is_some_and(|n| n > 100), "what is whole is used: {said:?}");
+
+        for text in
+            ["", "nonsense", "[]", "{}", "{\"nodes\": 7}", &format!("{{\"nodes\": {}", "[".repeat(4000))]
+        {
+            let (_, said) = told(world, whole(text));
+            assert_eq!((&said[0]["event"], &said[0]["code"]), (&"error".into(), &"network".into()), "{text}");
+        }
+        let (_, said) = told(world, whole(r#"{"error": "no \u001b[31m", "nodes": []}"#));
+        assert_eq!(said[0]["code"], "refused", "{said:?}");
+    });
+}
+
+#[test]
+fn registries_that_stall_or_are_away() {
+    scenario("registries_that_stall", 3, |world| {
+        let start = world.now();
+        let (_, said) = told(world, vec![]);
+        assert_eq!(said[0]["code"], "timeout", "{said:?}");
+        assert!((S * 5..S * 6).contains(&(world.now() - start)), "the register deadline");
+        let (_, said) = told(world, vec![Step::Reset]);
+        assert_eq!(said[0]["code"], "network", "{said:?}");
+
+        // Away at start: tried again until it is there.
+        let lan = world.lan();
+        let (there, host) = (world.host(&[lan]), world.host(&[lan]));
+        let target = at_registry(world, there);
+        let node = peer(world, host, move |config| {
+            config.bootstraps = vec![target.clone()];
+            config.join = true;
+        });
+        world.run_for(S * 60);
+        bootstrap(world, there, |_| {});
+        world.run_for(S * 125);
+        let said = command(world, node, "status");
+        assert!(
+            said[0]["bootstraps"][0].as_str().is_some_and(|text| text.contains("registered")),
+            "{said:?}"
+        );
+        let refused = format!("bootstrap {}", world.addr(host, 8001));
+        let said = command(world, node, &refused);
+        let text = said[0]["message"].as_str().unwrap_or("");
+        assert!(text.contains("refused the connection: is ds-bootstrap running there?"), "{text}");
+    });
+}
+
+#[test]
+fn a_lying_registry_makes_nobody_dial_a_third_party_much() {
+    // 6.3: 6, dials per victim, over all nodes together
+    scenario("a_lying_registry", 2, |world| {
+        world.env.net.topology.routed = true;
+        let (near, far) = (world.lan(), world.lan());
+        let (there, victim) = (world.host(&[near]), world.host(&[far]));
+        world.power_off(victim);
+        let mut list = String::from("{\"nodes\": [");
+        for port in 9000..9200 {
+            let _ = write!(list, "[\"{}\", {port}], ", world.ip(victim));
+        }
+        list.push_str("[\"10.0.0.1\", 9999]]}");
+        listener(world, there, REGISTRY, vec![Step::Hear, send(&list), Step::Close]);
+        let target = at_registry(world, there);
+        let nodes = peers_on(world, near, 3, move |config| config.bootstraps = vec![target.clone()]);
+        for &node in &nodes {
+            command(world, node, "bootstrap");
+            for _ in 0..6 {
+                world.type_line(node, "search x");
+                world.run_for(S * 20);
+            }
+        }
+        // Each node tries an address at most three times an hour, and four at once into one network.
+        let most =
+            world.env.dials.iter().filter(|(addr, _)| addr.ip() == world.ip(victim)).map(|(_, n)| *n).max();
+        assert!(most.is_some_and(|n| (1..=9).contains(&n)), "{most:?}");
+    });
+}
+
+#[test]
+fn ours_before_callers_of_any_kind() {
+    // hostile: 1-6, 8, 14, 18, 20, 21, 25-29 (over a simulated network; each rule has its own test beside its code)
+    scenario("ours_before_callers", 3, |world| {
+        let lan = world.lan();
+        let there = world.host(&[lan]);
+        let node = bootstrap(world, there, |_| {});
+        let to = world.addr(there, REGISTRY);
+        world.run_for(MS * 10);
+        let register =
+            |ip: &str, port: u16| format!(r#"{{"type": "register", "ip": "{ip}", "port": {port}}}"#);
+        let nodes = r#""nodes": ["#;
+        let padded =
+            format!("{}{}", " ".repeat(4096 - register("1.2.3.4", 9000).len()), register("1.2.3.4", 9000));
+        let cases: Vec<(Vec<Step>, &str)> = vec![
+            (vec![Step::Fin], ""),
+            (vec![send(register("127.0.0.1", 9000))], nodes),
+            (vec![send(register("1.2.3.4", 9000)), Step::Fin], nodes),
+            (vec![Step::Trickle { bytes: register("1.2.3.4", 9000).into_bytes(), every: MS }], nodes),
+            (vec![send(&padded)], nodes),
+            (vec![send(format!("{padded}x{}", "y".repeat(200_000)))], nodes),
+            (vec![send(format!(" {padded}{}", "y".repeat(60_000)))], "larger than 4096 bytes"),
+            (vec![send(r#"["register","1.2.3.4",1]"#)], "must be a JSON object"),
+            (vec![send(register("224.0.0.1", 9000))], "`ip`"),
+            (vec![send(register("1.2.3.4", 25))], "`port`"),
+            (vec![send(register("1.2.3.4", 9000).repeat(2))], "more than one object"),
+            (vec![send("POST / HTTP/1.1\r\n\r\n{}")], ""),
+            (vec![send([0x16, 3, 1, 0])], ""),
+            (vec![send("{\"type\""), Step::Fin], "ends before its object does"),
+        ];
+        let actors: Vec<_> = cases
+            .into_iter()
+            .map(|(steps, text)| {
+                let host = world.host(&[lan]);
+                (dialler(world, host, to, steps.clone()), text, format!("{steps:?}"))
+            })
+            .collect();
+        let host = world.host(&[lan]);
+        let rude = [
+            dialler(world, host, to, vec![send(register("1.2.3.4", 9000)), Step::Reset]),
+            dialler(world, host, to, vec![Step::NeverRead, send(register("1.2.3.4", 9000))]),
+            dialler(world, host, to, vec![Step::Trickle { bytes: vec![b' '; 9], every: MS * 4900 }]),
+            dialler(world, host, to, vec![]),
+        ];
+        world.run_for(S * 12);
+        for (actor, text, said) in actors {
+            let said: String = said.chars().take(150).collect();
+            let got = heard(world, actor);
+            // What comes with the object makes it two, what comes later is nobody's; both answers have the list.
+            assert!(got.contains(text), "{said}: {got}");
+            assert!(!text.is_empty() || got.is_empty(), "{said}: {got}");
+            assert!(got.len() <= Limits::desktop().registry_reply_max, "{said}");
+            assert!(!world.log(actor).ended.is_empty(), "{said}: not closed");
+        }
+        assert!(rude.iter().skip(2).all(|&actor| !world.log(actor).ended.is_empty()));
+        assert_eq!(world.env.net.count(crate::ids::Owner::Node(node)), 0, "all are gone");
+        assert!(world.running(node));
+    });
+}
+
+#[test]
+fn a_flood_of_registrations_and_an_honest_node() {
+    // hostile: 22, 24
+    scenario("a_flood_of_registrations", 2, |world| {
+        let lan = world.lan();
+        let there = world.host(&[lan]);
+        let limits = Limits { registry_nodes: 50, ..Limits::desktop() };
+        let node = bootstrap(world, there, move |config| config.limits = limits.clone());
+        let target = at_registry(world, there);
+        let honest = peers_on(world, lan, 2, move |config| {
+            config.bootstraps = vec![target.clone()];
+            config.join = true;
+        });
+        world.run_for(S * 5);
+        let to = world.addr(there, REGISTRY);
+        for port in 0..300u32 {
+            let host = world.host(&[lan]);
+            let text = format!(r#"{{"type":"register","ip":"9.9.9.9","port":{}}}"#, 2000 + port);
+            world.later(MS * (20 * port), move |world| {
+                dialler(world, host, to, vec![send(text)]);
+            });
+        }
+        world.run_for(S * 8);
+        let host = world.host(&[lan]);
+        let late = plain(world, host);
+        world.run_for(MS * 10);
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..4 {
+            command(world, late, &format!("bootstrap {to}"));
+            seen.extend(alive(world, late, "bootstrap"));
+        }
+        let wanted = super::common::others(world, &honest, late);
+        assert!(seen.is_superset(&wanted), "who lives stays listed: {seen:?}");
+        let one = world.host(&[lan]);
+        let text = |port: u32| format!(r#"{{"type":"register","ip":"9.9.9.9","port":{port}}}"#);
+        let crowd_of = crowd(world, one, to, 30, MS * 100, vec![send(text(3000))]);
+        world.run_for(S * 5);
+        assert!(heard(world, crowd_of).contains("nodes"));
+        assert!(world.running(node) && PORT == 9000);
+        assert!(!request("search", "x").is_empty());
+    });
+}

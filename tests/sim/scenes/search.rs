@@ -1,0 +1,122 @@
+//! Searches over many nodes, some of which lie, are silent or gone.
+
+use super::common::{
+    MS, PORT, S, addr_of, at_registry, bootstrap, command, listener, peer, peers_on, plain, request, send,
+};
+use crate::actor::Step;
+use crate::harness::scenario;
+use distrishare::config::{Limits, Secret};
+
+#[test]
+fn a_search_takes_as_long_as_the_slowest_answer() {
+    scenario("a_search_takes_as_long", 2, |world| {
+        let lan = world.lan();
+        let nodes = peers_on(world, lan, 40, |_| {});
+        nodes.iter().for_each(|&node| world.type_line(node, "multicast on"));
+        world.share(nodes[3], "needle", "x");
+        world.share(nodes[30], "needle", "x");
+        world.run_for(S * 2);
+        for &node in &nodes[10..20] {
+            let host = world.nodes[node.0].host;
+            world.power_off(host);
+        }
+        nodes[20..25].iter().for_each(|&node| world.suspend(node));
+        let before = world.now();
+        let found = command(world, nodes[0], "search needle");
+        assert_eq!(found.iter().filter(|event| event["event"] == "found").count(), 2, "{found:?}");
+        let took = world.now() - before;
+        assert!((S * 2..S * 3).contains(&took), "one deadline, not fifteen: {took:?}");
+        let said = command(world, nodes[0], "search nothing");
+        assert_eq!(said[0]["code"], "not_found");
+        let text = said[0]["message"].as_str().unwrap_or("");
+        assert!(text.contains("none of the 39 nodes asked; 15 did not answer"), "{text}");
+    });
+}
+
+#[test]
+fn searches_with_nobody_to_ask_or_for_what_cannot_be() {
+    scenario("searches_with_nobody", 2, |world| {
+        let lan = world.lan();
+        let host = world.host(&[lan]);
+        let node = plain(world, host);
+        for (line, code) in [("search x", "network"), ("search ../x", "usage"), ("search", "usage")] {
+            // At a terminal a missing argument is asked for; the answer is one that cannot be.
+            world.type_line(node, line);
+            if line == "search" {
+                world.type_line(node, "..");
+            }
+            world.run_for(S);
+            let last = world.events_named(node, "error").pop().expect("own state: an error");
+            assert_eq!(last["code"], code, "{line}");
+        }
+    });
+}
+
+#[test]
+fn a_secret_that_is_not_public_goes_to_neighbours_and_to_whom_the_operator_names() {
+    // hostile: 116 (its last clause, which concerns v1); 6.3: 5
+    scenario("a_secret_that_is_not_public", 2, |world| {
+        world.env.net.topology.routed = true;
+        let (near, far) = (world.lan(), world.lan());
+        let registry = world.host(&[far]);
+        bootstrap(world, registry, |_| {});
+        let target = at_registry(world, registry);
+        // A stranger on another network registers and waits for requests.
+        let there = world.host(&[far]);
+        let harvester = listener(world, there, PORT, vec![Step::Hear, send("FOUND"), Step::Close]);
+        let me = world.addr(registry, 8000);
+        let text = format!(r#"{{"type":"register","ip":"{}","port":{PORT}}}"#, world.ip(there));
+        super::common::dialler(world, there, me, vec![send(text)]);
+        world.run_for(S);
+        let private =
+            |config: &mut distrishare::config::PeerConfig| config.v1_secret = Secret::new("not public");
+        let host = world.host(&[near]);
+        let node = peer(world, host, move |config| {
+            private(config);
+            config.bootstraps = vec![target.clone()];
+        });
+        let friend_host = world.host(&[near]);
+        let friend = peer(world, friend_host, private);
+        world.share(friend, "file", "x");
+        world.type_line(friend, "multicast on");
+        command(world, node, "bootstrap");
+        command(world, node, "multicast on");
+        world.run_for(S * 2);
+        let found = command(world, node, "search file");
+        assert_eq!(found.iter().filter(|event| event["event"] == "found").count(), 1, "{found:?}");
+        assert_eq!(found[0]["ip"], addr_of(world, friend).ip().to_string());
+        let got = String::from_utf8_lossy(&world.log(harvester).all()).into_owned();
+        assert_eq!(got, "", "a registry's word is not enough");
+        // The operator's is.
+        let stranger = world.addr(there, PORT);
+        world.env.truth.tainted.insert("x".to_owned());
+        command(world, node, &format!("get {} {} x", stranger.ip(), stranger.port()));
+        let got = String::from_utf8_lossy(&world.log(harvester).all()).into_owned();
+        assert!(got.contains("not public"), "{got}");
+        let found = command(world, node, "search file");
+        assert_eq!(found.iter().filter(|event| event["event"] == "found").count(), 2, "{found:?}");
+    });
+}
+
+#[test]
+fn dials_are_as_many_as_the_limits_allow() {
+    scenario("dials_are_as_many", 2, |world| {
+        // Forty neighbours, eight at a time: the rules watch the bound, the time shows that it is used.
+        let lan = world.lan();
+        let limits = Limits { dials: 8, search_deadline: S, ..Limits::desktop() };
+        let host = world.host(&[lan]);
+        let node = peer(world, host, move |config| config.limits = limits.clone());
+        world.type_line(node, "multicast on");
+        world.run_for(S);
+        for i in 0..40u8 {
+            world.inject(lan, crate::node::rules::source([10, 0, 5, i]), b"HELLO:1.1.1.1:9000");
+        }
+        world.run_for(MS * 10);
+        let before = world.now();
+        let said = command(world, node, "search x");
+        assert_eq!(said[0]["code"], "network", "{said:?}");
+        let took = world.now() - before;
+        assert!((S * 5..S * 6).contains(&took), "{took:?}");
+        assert!(request("search", "x").len() < 100);
+    });
+}
