@@ -37,10 +37,11 @@ impl Reactor {
         for (conn, fault) in std::mem::take(&mut self.failed) {
             self.fail(machine, conn, fault);
         }
-        let mut moved = 0;
-        for _ in 0..self.small.len() {
-            let Some(conn) = self.small.pop_front() else { break };
-            moved += self.turn(machine, conn);
+        let mut moved = self.serve_small(machine);
+        if !self.answers.is_empty() {
+            // A question for which a file had to be opened is answered before bulk goes on, not after.
+            self.answers_turn(machine);
+            moved += self.serve_small(machine);
         }
         for _ in 0..self.bulk.len() {
             let Some(conn) = self.bulk.pop_front() else { break };
@@ -49,6 +50,15 @@ impl Reactor {
                 break;
             }
         }
+    }
+
+    fn serve_small(&mut self, machine: &mut dyn Machine) -> usize {
+        let mut moved = 0;
+        for _ in 0..self.small.len() {
+            let Some(conn) = self.small.pop_front() else { break };
+            moved += self.turn(machine, conn);
+        }
+        moved
     }
 
     fn turn(&mut self, machine: &mut dyn Machine, conn: ConnId) -> usize {
