@@ -23,7 +23,7 @@ use crate::node::gate::Gate;
 use crate::node::notices::Notices;
 use crate::node::outgoing::Outgoing;
 use crate::node::table::Table;
-use crate::node::timers::Timers;
+use crate::node::timers::{LATE, LATE_GRACE, Timers};
 use crate::proto::address::Here;
 use crate::time::{Duration, Instant};
 use ask::Ask;
@@ -40,10 +40,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The one listener of a peer.
 const LISTENER: ListenerId = ListenerId(0);
-/// A deadline that is noticed so late was not missed by the peer but by us (a stalled disk, a suspended machine) …
-const LATE: Duration = Duration::from_secs(1);
-/// … and is put off by this, so that what arrived meanwhile is seen first.
-const LATE_GRACE: Duration = Duration::from_millis(500);
 
 /// A peer node.
 #[derive(Debug)]

@@ -150,6 +150,10 @@ fn refuse_sharing(shared: &Path, state: &Path, home: Option<&Path>) -> Result<()
     if home.is_some_and(is) {
         return refuse("the home folder");
     }
+    let home = home.and_then(|home| fs::canonicalize(home).ok());
+    if home.is_some_and(|home| home.ancestors().skip(1).any(is)) {
+        return refuse("a folder above the home folder");
+    }
     let state = fs::canonicalize(state).map_err(failed)?;
     if is(&state) {
         return refuse("the state folder");
@@ -221,7 +225,7 @@ mod tests {
     impl Place {
         fn new() -> Place {
             let place = Place { temp: tempfile::tempdir().expect("a temporary folder") };
-            fs::create_dir_all(place.at("home/me/state")).expect("folders");
+            fs::create_dir_all(place.at("home/me/var/state")).expect("folders");
             place
         }
 
@@ -231,7 +235,7 @@ mod tests {
 
         fn open(&self, shared: &Path) -> Result<FolderHandles, StartError> {
             let folders = FileFolders { shared: shared.to_owned(), downloads: self.at("downloads") };
-            FolderHandles::open(&folders, &self.at("home/me/state"), Some(&self.at("home/me")))
+            FolderHandles::open(&folders, &self.at("home/me/var/state"), Some(&self.at("home/me")))
         }
     }
 
@@ -244,9 +248,10 @@ mod tests {
             (PathBuf::from("/"), "root"),
             (place.at("home/me"), "home folder"),
             (place.at("alias"), "home folder"),
-            (place.at("home/me/state"), "state folder"),
-            (place.at("home"), "above the state folder"),
-            (place.temp.path().to_owned(), "above the state folder"),
+            (place.at("home/me/var/state"), "state folder"),
+            (place.at("home"), "above the home folder"),
+            (place.at("home/me/var"), "above the state folder"),
+            (place.temp.path().to_owned(), "above the home folder"),
         ] {
             let error = place.open(&path).expect_err("refused").to_string();
             assert!(error.contains(why) && error.contains("will not share"), "{error}");
