@@ -1,5 +1,6 @@
 //! Who may come in: bounds on accepted connections, in all, per source, and before their first valid request
-//! (HOSTILE.md 3.0 and 5.1).
+//! (HOSTILE.md 3.0 and 5.1). Sources on this host are bounded by the room alone: no flood comes from there, and a flood
+//! from elsewhere is none of theirs.
 
 use crate::config::Limits;
 use fastrand::Rng;
@@ -31,16 +32,15 @@ impl Gate {
     /// Lets a connection from `ip` in, or not. `room`: sockets that may still be opened.
     pub(crate) fn enter(&mut self, ip: IpAddr, room: usize, limits: &Limits, rng: &mut Rng) -> bool {
         let here = self.by_source.get(&source(ip)).copied().unwrap_or_default();
-        let crowded =
-            !ip.is_loopback() && (here.all >= limits.conns_per_ip || here.unauth >= limits.unauth_per_ip);
-        if room == 0 || crowded || self.drop_early(limits, rng) {
+        let crowded = here.all >= limits.conns_per_ip || here.unauth >= limits.unauth_per_ip;
+        if room == 0 || (!ip.is_loopback() && (crowded || self.drop_early(limits, rng))) {
             return false;
         }
         let here = self.by_source.entry(source(ip)).or_default();
         here.all += 1;
         here.unauth += 1;
         self.total.all += 1;
-        self.total.unauth += 1;
+        self.total.unauth += usize::from(!ip.is_loopback());
         true
     }
 
@@ -60,7 +60,7 @@ impl Gate {
 
     /// The connection made a valid request.
     pub(crate) fn authenticated(&mut self, ip: IpAddr) {
-        self.total.unauth -= 1;
+        self.total.unauth -= usize::from(!ip.is_loopback());
         if let Some(here) = self.by_source.get_mut(&source(ip)) {
             here.unauth -= 1;
         }
@@ -69,7 +69,7 @@ impl Gate {
     /// The connection is gone; `unauth` if it never made a valid request.
     pub(crate) fn leave(&mut self, ip: IpAddr, unauth: bool) {
         self.total.all -= 1;
-        self.total.unauth -= usize::from(unauth);
+        self.total.unauth -= usize::from(unauth && !ip.is_loopback());
         if let Some(here) = self.by_source.get_mut(&source(ip)) {
             here.all -= 1;
             here.unauth -= usize::from(unauth);
@@ -135,6 +135,20 @@ mod tests {
         }
         assert!(entered <= limits.unauth.full);
         assert!(entered >= limits.unauth.start);
+    }
+
+    #[test]
+    fn sources_on_this_host_are_bounded_by_the_room_alone() {
+        let (mut gate, limits, mut rng) = (Gate::default(), Limits::desktop(), Rng::with_seed(4));
+        let local = IpAddr::from([127, 0, 0, 1]);
+        assert!((0..5000).all(|_| gate.enter(local, 1, &limits, &mut rng)));
+        assert!(!gate.enter(local, 0, &limits, &mut rng));
+        assert!(gate.enter(ip(1), 1, &limits, &mut rng), "they take nobody else's place");
+        gate.authenticated(local);
+        gate.leave(local, false);
+        (0..4999).for_each(|_| gate.leave(local, true));
+        gate.leave(ip(1), true);
+        assert_eq!((gate.len(), gate.total.unauth, gate.by_source.len()), (0, 0, 0));
     }
 
     #[test]
