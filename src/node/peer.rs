@@ -119,6 +119,8 @@ enum Resolving {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Timer {
     Conn(ConnId),
+    /// The longest wait for a dial.
+    Dials,
     Job(JobId),
     Refresh(usize),
     Hello,
@@ -195,12 +197,13 @@ impl Peer {
                     self.timers.set(timer, now + LATE_GRACE, "late");
                     log::debug!("{conn:?}: deadline noticed {:?} late: put off", now - due);
                 }
-                Timer::Conn(conn) => match self.conns.get(conn.0) {
-                    Some(Conn::Serve(_)) => self.serve_timeout(now, conn),
-                    Some(Conn::Ask(_)) => self.ask_timeout(now, conn),
-                    Some(Conn::Fetch(transfer, _)) => self.fetch_timeout(now, conn, *transfer),
-                    Some(Conn::Console) | None => {}
-                },
+                Timer::Conn(conn) => self.conn_timeout(now, conn),
+                Timer::Dials => {
+                    for _ in 0..self.config.limits.timers_per_turn {
+                        let Some(conn) = self.dialer.overdue(now) else { break };
+                        self.conn_timeout(now, conn);
+                    }
+                }
                 Timer::Job(job) => self.finish(now, job, Ok(())),
                 Timer::Refresh(number) => self.register(now, number, None, true),
                 Timer::Hello => self.hello(now),
@@ -214,6 +217,15 @@ impl Peer {
                     }
                 }
             }
+        }
+    }
+
+    fn conn_timeout(&mut self, now: Instant, conn: ConnId) {
+        match self.conns.get(conn.0) {
+            Some(Conn::Serve(_)) => self.serve_timeout(now, conn),
+            Some(Conn::Ask(_)) => self.ask_timeout(now, conn),
+            Some(Conn::Fetch(transfer, _)) => self.fetch_timeout(now, conn, *transfer),
+            Some(Conn::Console) | None => {}
         }
     }
 
@@ -307,6 +319,10 @@ impl Peer {
                 Some(Conn::Fetch(transfer, _)) => self.fetch_dial(now, conn, *transfer),
                 _ => debug_assert!(false, "only questions and downloads dial"),
             }
+        }
+        // Lazily, as all timers: it fires and is armed again while anything waits.
+        if let Some(due) = self.dialer.deadline() {
+            self.timers.set_unless_armed(Timer::Dials, due, "wait for a dial");
         }
         self.check_joined(now, false);
         if self.ready && !self.stopping {

@@ -94,7 +94,7 @@ impl Peer {
     fn register_at(&mut self, now: Instant, number: usize, addr: SocketAddr) {
         match self.typed(addr) {
             Ok(addr) => {
-                self.ask(addr, Class::Near, Purpose::Register(number));
+                self.ask(now, addr, Class::Near, Purpose::Register(number));
             }
             Err(failure) => self.register_failed(now, number, &failure),
         }
