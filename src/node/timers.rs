@@ -79,8 +79,8 @@ impl<K: Copy + Ord + Hash> Timers<K> {
                     self.queue.insert((armed.due, key));
                 }
                 _ => {
-                    self.armed.remove(&key);
-                    return Some((key, at));
+                    let due = self.armed.remove(&key).map_or(at, |armed| armed.due);
+                    return Some((key, due));
                 }
             }
         }
@@ -140,6 +140,14 @@ mod tests {
         assert_eq!(timers.next_deadline(), Some(Deadline { at: at(5), reason: "earlier" }));
         timers.cancel('a');
         assert!(timers.is_empty() && timers.next_deadline().is_none());
+    }
+
+    #[test]
+    fn a_moved_deadline_is_as_late_as_it_is() {
+        let mut timers = Timers::new();
+        timers.set('a', at(10), "first");
+        timers.set('a', at(40), "later");
+        assert_eq!(timers.pop_due(at(41)), Some(('a', at(40))));
     }
 
     #[test]
