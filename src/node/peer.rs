@@ -34,6 +34,7 @@ use fetch::{Transfer, TransferId};
 use jobs::{Job, JobId};
 use known::Known;
 use registries::Registry;
+use report::Event;
 use serve::Serve;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -148,6 +149,8 @@ impl Peer {
         let console = ConnId(conns.insert(Conn::Console));
         let notes = ConnId(conns.insert(Conn::Console));
         let limits = &config.limits;
+        let said_dropped =
+            if config.json { |lines| Event::Dropped { lines }.json() } else { console::lines_dropped };
         let mut peer = Peer {
             rng: fastrand::Rng::with_seed(config.seed),
             started: Instant::ZERO,
@@ -169,7 +172,14 @@ impl Peer {
             registries: config.bootstraps.iter().cloned().map(Registry::new).collect(),
             transfers: Table::new(),
             queued: VecDeque::new(),
-            console: Console::new(console, notes, config.console, config.progress_columns, limits),
+            console: Console::new(
+                console,
+                notes,
+                config.console,
+                config.progress_columns,
+                said_dropped,
+                limits,
+            ),
             jobs: Table::new(),
             resolving: BTreeMap::new(),
             last_request: RequestId(0),

@@ -20,6 +20,7 @@ use std::path::PathBuf;
 impl Peer {
     /// The operator typed a line.
     pub(super) fn line(&mut self, now: Instant, line: LineIn) {
+        let asked = self.console.asking.take();
         let text = match line {
             LineIn::Text(text) => text,
             LineIn::TooLong => {
@@ -32,7 +33,7 @@ impl Peer {
                 return self.conclude(now, "", Err(Failure::new(Code::Usage, text)));
             }
         };
-        let text = match self.console.asking.take() {
+        let text = match asked {
             Some(_) if text.trim().is_empty() => return,
             Some(asked) => command::append_argument(&asked, text.trim()),
             None => text,

@@ -262,7 +262,7 @@ fn a_terminal_that_takes_nothing() {
         world.run_for(S);
         world.type_line(node, "status");
         world.run_for(S);
-        assert!(world.stdout(node).contains("lines dropped"));
+        assert!(world.events_named(node, "dropped").iter().any(|event| event["lines"] != 0));
         world.type_line(node, "quit");
         world.run_for(S);
         assert_eq!(world.exit_status(node), Some(0));
@@ -346,5 +346,19 @@ fn commands_that_wait_for_one_thing_all_end() {
         assert_eq!(world.exit_status(node), Some(0), "{}", world.stdout(node));
         assert_eq!((done(world, node, "multicast"), done(world, node, "bootstrap")), (2, 2));
         assert!(world.events_named(node, "multicast").iter().all(|event| event["interfaces"] != 0));
+    });
+}
+
+#[test]
+fn a_line_that_is_no_text_answers_no_question() {
+    scenario("a_line_that_is_no_text", 2, |world| {
+        let node = peers(world, 1)[0];
+        for bad in [&[b'x'; 5000][..], b"\xff"] {
+            world.type_line(node, "get");
+            world.type_bytes(node, &[bad, b"\n"].concat());
+            world.type_line(node, "status");
+            world.run_for(S);
+        }
+        assert_eq!(world.events_named(node, "status").len(), 2, "{}", world.stdout(node));
     });
 }
