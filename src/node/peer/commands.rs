@@ -2,12 +2,13 @@
 
 use super::ask::Purpose;
 use super::console::LineIn;
+use super::files::Owner;
 use super::jobs::{JobId, Tally, Work, list_files};
 use super::known::Node;
 use super::report::{Code, Event, Failure, Status};
-use super::{Owner, Peer, Resolving, Timer};
+use super::{Peer, Resolving, Timer};
 use crate::config::{ConsoleMode, HostPort, V1_DEFAULT_SECRET};
-use crate::machine::{Dir, Fault, FileId, Output, RequestId};
+use crate::machine::{Dir, Fault, Output, RequestId};
 use crate::proto::address::is_local_net;
 use crate::proto::command::{self, Command, CommandError, Line, List};
 use crate::proto::escape::for_terminal;
@@ -237,18 +238,13 @@ impl Peer {
                 return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
             }
         };
-        if !self.may_open() {
+        if !self.files.may_add() {
             let text = "too many files are open already: share it again when some transfers have ended";
             return self.conclude(now, name, Err(Failure::new(Code::Other, text)));
         }
-        // The file's owner is the job, whose id is known only when it stands.
-        let file = FileId(self.files.insert(Owner::Nobody));
+        let file = self.files.add(Owner::Share(JobId(self.jobs.next_id())));
         let work = Work::Share { file, name: file_name.clone(), bytes: 0, size: 0 };
-        let job = self.begin(now, name, background, work);
-        if let Some(owner) = self.files.get_mut(file.0) {
-            *owner = Owner::Share(job);
-        }
-        self.totals.files_created += 1;
+        self.begin(now, name, background, work);
         self.outputs.push_back(Output::ImportFile { file, source, name: file_name });
     }
 

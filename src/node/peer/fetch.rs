@@ -3,10 +3,11 @@
 
 use super::ask::{Answer, Purpose};
 use super::dialer::Class;
+use super::files::Owner;
 use super::jobs::JobId;
 use super::known::Via;
 use super::report::{Code, Failure, Running, bytes as sized};
-use super::{Conn, Owner, Peer, Timer};
+use super::{Conn, Peer, Timer};
 use crate::config::PART_PREFIX;
 use crate::machine::{Body, ConnId, Fault, FileId, Id, Output, Received};
 use crate::node::outgoing::Outgoing;
@@ -90,7 +91,7 @@ impl Peer {
 
     /// Starts what waits, as far as the limit of running downloads allows.
     pub(super) fn start_queued(&mut self, now: Instant) {
-        while self.transfers.len() - self.queued.len() < self.downloads_max() {
+        while self.transfers.len() - self.queued.len() < self.files.downloads_max {
             let Some(id) = self.queued.pop_front() else { return };
             let Some(transfer) = self.transfers.get_mut(id.0) else { continue };
             transfer.phase = Phase::Asking;
@@ -183,8 +184,7 @@ impl Peer {
 
     /// A stream of content: makes its temporary file. The bytes so far wait with the driver.
     fn create_part(&mut self, now: Instant, conn: ConnId, id: TransferId) {
-        let file = FileId(self.files.insert(Owner::Fetch(id)));
-        self.totals.files_created += 1;
+        let file = self.files.add(Owner::Fetch(id));
         let name = format!("{PART_PREFIX}{:016x}", self.rng.u64(..));
         self.outputs.push_back(Output::CreateFile { file, name });
         if let Some(transfer) = self.transfers.get_mut(id.0) {
