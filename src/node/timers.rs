@@ -151,6 +151,14 @@ mod tests {
     }
 
     #[test]
+    fn a_moved_deadline_is_as_late_as_it_is() {
+        let mut timers = Timers::new();
+        timers.set('a', at(10), "first");
+        timers.set('a', at(40), "later");
+        assert_eq!(timers.pop_due(at(41)), Some(('a', at(40))));
+    }
+
+    #[test]
     fn ten_thousand_timers_due_at_once_come_in_order() {
         // hostile: 191
         let mut timers = Timers::new();

@@ -25,7 +25,7 @@ pub(super) struct Node {
     multicast: Option<(IpAddr, Instant)>,
     /// The operator typed its address.
     pub(super) typed: bool,
-    /// It gave a valid answer once. Proven nodes are dialled freely and evicted last.
+    /// It answered a search or sent a file once. Proven nodes are dialled freely and evicted last.
     pub(super) proven: bool,
     /// Last sign of it.
     seen: Instant,

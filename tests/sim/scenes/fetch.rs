@@ -1,8 +1,8 @@
 //! A peer's downloads from those who lie, stall, cut and flood: what is said, and that nothing of it stays.
 
 use super::common::{
-    MS, PORT, S, addr_of, command, errors, get, get_at, has_copy, healthy, host_of, listener, nothing_left,
-    peer, peers_on, plain, send,
+    BUSY, MS, PORT, S, addr_of, command, errors, get, get_at, has_copy, healthy, host_of, listener,
+    nothing_left, peer, peers_on, plain, send,
 };
 use crate::actor::{Actor, Cx, Step, Told};
 use crate::content::Content;
@@ -150,6 +150,11 @@ fn servers_that_stall_trickle_or_never_end() {
     scenario("servers_that_stall", 3, |world| {
         refused(world, Liar::new("FOUND", "", Last::Silence), &["sent nothing within 5 s", "timeout"]);
         refused(world, Liar::new("FOUND", "abc", Last::Silence), &["too slowly", "timeout"]);
+        // An error text is one even if the connection stays open behind it, or is cut.
+        for last in [Last::Silence, Last::Reset] {
+            refused(world, Liar::new("FOUND", BUSY, last), &[BUSY, "refused"]);
+        }
+        refused(world, Liar::new("?", "ERR", Last::Silence), &["timeout"]);
         let start = world.now();
         refused(world, Liar::new("FOUND", "abc", Last::Trickle), &["too slowly", "timeout"]);
         let took = world.now() - start;
