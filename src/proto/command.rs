@@ -60,6 +60,8 @@ pub enum Command {
     },
     /// Show what was downloaded.
     Downloads,
+    /// Give up downloads and shares under way: those of this file, or all.
+    Cancel(Option<String>),
     /// Show what the node is and does.
     Status,
     /// Do nothing for so long, or until all background commands have ended.
@@ -84,6 +86,7 @@ impl Command {
             Command::Search { .. } => "search",
             Command::Get { .. } => "get",
             Command::Downloads => "downloads",
+            Command::Cancel(_) => "cancel",
             Command::Status => "status",
             Command::Wait(_) => "wait",
             Command::Help(_) => "help",

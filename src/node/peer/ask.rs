@@ -278,10 +278,14 @@ impl Answer {
             Answer::Failed(Fault::Refused) => {
                 (Code::Network, format!("{who} refused the connection: is a node running there?"))
             }
+            Answer::Failed(Fault::Unreachable) => {
+                let advice = "is the address right, and is this computer on that network?";
+                (Code::Network, format!("{who}: {}: {advice}", Fault::Unreachable))
+            }
             Answer::Failed(fault) => (Code::Network, format!("{who}: {fault}")),
             Answer::TimedOut => (Code::Timeout, format!("{who} did not answer in time")),
             Answer::Alive | Answer::Found | Answer::Nodes(_) | Answer::Garbage => {
-                (Code::Network, format!("{who} gave no proper answer"))
+                (Code::Network, format!("{who} gave no proper answer: is it DistriShare that listens there?"))
             }
         };
         Failure::new(code, text)

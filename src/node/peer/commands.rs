@@ -71,6 +71,7 @@ impl Peer {
             Command::Downloads => self.run_list(now, name, background, Dir::Downloads),
             Command::Search { words } => self.run_search(now, name, background, &words),
             Command::Get { node, name: file } => self.run_get(now, name, background, &node, file),
+            Command::Cancel(file) => self.run_cancel(now, name, file.as_deref()),
             Command::Status => {
                 let status = Event::Status(Box::new(self.status_now(now)));
                 self.tell(&status);
@@ -246,6 +247,18 @@ impl Peer {
         let work = Work::Share { file, name: file_name.clone(), bytes: 0, size: 0 };
         self.begin(now, name, background, work);
         self.outputs.push_back(Output::ImportFile { file, source, name: file_name });
+    }
+
+    fn run_cancel(&mut self, now: Instant, name: &'static str, file: Option<&str>) {
+        let given_up = self.give_up(now, file);
+        let result = match (given_up, file) {
+            (0, None) => Err("nothing is under way: `status` lists what is".to_owned()),
+            (0, Some(file)) => {
+                Err(format!("{} is not under way: `status` lists what is", for_terminal(file)))
+            }
+            _ => Ok(()),
+        };
+        self.conclude(now, name, result.map_err(|text| Failure::new(Code::NotFound, text)));
     }
 
     fn run_list(&mut self, now: Instant, name: &'static str, background: bool, dir: Dir) {

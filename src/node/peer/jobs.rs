@@ -96,6 +96,11 @@ impl Peer {
             return;
         }
         self.conclude(now, command, result);
+        self.end_waiter(now);
+    }
+
+    /// `wait` without a time ends with the last command in the background.
+    fn end_waiter(&mut self, now: Instant) {
         let in_background = self.jobs.iter().any(|(_, job)| job.background);
         let waiter =
             self.jobs.iter().find(|(_, job)| matches!(job.work, Work::WaitAll)).map(|(id, _)| JobId(id));
@@ -288,9 +293,7 @@ impl Peer {
                     self.console.note(&format!("{files} left out: the names are not valid UTF-8\n"));
                 }
             }
-            ListEnd::Truncated => {
-                self.console.note(&format!("too many files: these are the first {files}\n"));
-            }
+            ListEnd::Truncated => self.tell(&Event::Truncated { files }),
             ListEnd::Failed(fault) => {
                 let failure = Failure::new(Code::Io, format!("cannot read {folder}: {fault}"));
                 return self.finish(now, id, Err(failure));
@@ -325,6 +328,9 @@ impl Peer {
                 (Code::NoSpace, format!("cannot share {name}: {fault}; nothing is kept"))
             }
             Fault::NotFound => (Code::NotFound, format!("cannot share {name}: {fault}: is the path right?")),
+            Fault::NotRegular => {
+                (Code::Io, format!("cannot share {name}: {fault}: only files can be shared, one by one"))
+            }
             fault => (Code::Io, format!("cannot share {name}: {fault}")),
         };
         self.finish(now, job, Err(Failure::new(code, text)));
@@ -338,32 +344,56 @@ impl Peer {
         self.finish(now, job, Ok(()));
     }
 
-    /// Drops all commands and what they hold, because the node ends.
+    /// Drops all commands and what they hold, and says of each that could have come to something that it did not.
     pub(super) fn drop_jobs(&mut self, now: Instant) {
-        let jobs: Vec<Id> = self.jobs.iter().map(|(id, _)| id).collect();
-        for id in jobs {
-            let Some(job) = self.jobs.remove(id) else { continue };
-            self.timers.cancel(Timer::Job(JobId(id)));
-            let command = job.command;
-            let lost = match job.work {
-                Work::Join => continue,
-                Work::Wait | Work::WaitAll => None,
-                Work::Get { transfer: Some(transfer) } => {
-                    let name = self.fetch_name(transfer).map(for_terminal).unwrap_or_default();
-                    self.fetch_dropped(now, transfer);
-                    Some(format!("gave up the download of {name}; nothing is kept"))
-                }
-                Work::Share { file, name, .. } => {
-                    self.discard_file(file);
-                    Some(format!("gave up sharing {}; nothing is kept", for_terminal(&name)))
-                }
-                _ => Some(format!("gave up {command}")),
-            };
-            if let Some(message) = lost {
-                self.tell(&Event::Error { command, code: Code::Interrupted.name(), message: &message });
-            }
-            self.tell(&Event::Done { command });
+        let jobs: Vec<JobId> = self.jobs.iter().map(|(id, _)| JobId(id)).collect();
+        for job in jobs {
+            self.drop_job(now, job);
         }
+    }
+
+    /// Drops the downloads and shares of this file, or all of them; how many there were.
+    pub(super) fn give_up(&mut self, now: Instant, file: Option<&str>) -> usize {
+        let wanted = |name: Option<&str>| name.is_some() && file.is_none_or(|file| name == Some(file));
+        let jobs: Vec<JobId> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| match &job.work {
+                Work::Get { transfer: Some(transfer) } => wanted(self.fetch_name(*transfer)),
+                Work::Share { name, .. } => wanted(Some(name)),
+                _ => false,
+            })
+            .map(|(id, _)| JobId(id))
+            .collect();
+        for &job in &jobs {
+            self.drop_job(now, job);
+        }
+        self.start_queued(now);
+        self.end_waiter(now);
+        jobs.len()
+    }
+
+    fn drop_job(&mut self, now: Instant, job: JobId) {
+        let Some(Job { command, work, .. }) = self.jobs.remove(job.0) else { return };
+        self.timers.cancel(Timer::Job(job));
+        let lost = match work {
+            Work::Join => return,
+            Work::Wait | Work::WaitAll => None,
+            Work::Get { transfer: Some(transfer) } => {
+                let name = self.fetch_name(transfer).map(for_terminal).unwrap_or_default();
+                self.fetch_dropped(now, transfer);
+                Some(format!("gave up the download of {name}; nothing is kept"))
+            }
+            Work::Share { file, name, .. } => {
+                self.discard_file(file);
+                Some(format!("gave up sharing {}; nothing is kept", for_terminal(&name)))
+            }
+            _ => Some(format!("gave up {command}")),
+        };
+        if let Some(message) = lost {
+            self.tell(&Event::Error { command, code: Code::Interrupted.name(), message: &message });
+        }
+        self.tell(&Event::Done { command });
     }
 
     /// Time for progress: events for a program, a line for a person.

@@ -9,7 +9,7 @@ use super::{Peer, Resolving, Timer};
 use crate::config::HostPort;
 use crate::machine::{Fault, Output, RequestId};
 use crate::proto::address::{Learned, admit};
-use crate::proto::escape::for_log;
+use crate::proto::escape::{for_log, for_terminal};
 use crate::proto::registry;
 use crate::time::{Duration, Instant};
 use log::{debug, warn};
@@ -48,6 +48,11 @@ impl Registry {
     /// Neither answer nor failure is awaited.
     pub(super) fn is_settled(&self) -> bool {
         !self.busy
+    }
+
+    /// Its address as typed, fit for a terminal.
+    fn shown(&self) -> String {
+        for_terminal(&self.target.to_string())
     }
 
     /// A line for `status`.
@@ -113,7 +118,8 @@ impl Peer {
             Ok(addr) => self.register_at(now, number, addr),
             Err(fault) => {
                 let Some(registry) = self.registries.get(number) else { return };
-                let text = format!("bootstrap {}: {fault}: is the name spelt right?", registry.target);
+                let target = registry.shown();
+                let text = format!("bootstrap {target}: {fault}: is the name spelt right?");
                 self.register_failed(now, number, &Failure::new(Code::Network, text));
             }
         }
@@ -128,7 +134,7 @@ impl Peer {
     /// The registry answered, or did not.
     pub(super) fn registered(&mut self, now: Instant, number: usize, addr: SocketAddr, answer: Answer) {
         let Some(registry) = self.registries.get(number) else { return };
-        let target = registry.target.to_string();
+        let target = registry.shown();
         match answer {
             Answer::Nodes(nodes) => self.take_in(now, number, addr, &nodes),
             Answer::Failed(Fault::Refused) => {

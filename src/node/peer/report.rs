@@ -19,6 +19,8 @@ pub(super) enum Event<'a> {
     File { name: &'a str, size: u64 },
     /// A node has the file that was searched for.
     Found { ip: IpAddr, port: u16, name: &'a str },
+    /// A folder holds more files than are listed; these are the first so many.
+    Truncated { files: usize },
     /// A transfer goes on.
     Progress { name: &'a str, bytes: u64, size: Option<u64> },
     /// A download is complete and durable.
@@ -89,6 +91,7 @@ impl Event<'_> {
             )
             .replace("  \n", "\n"),
             Event::File { name, size } => format!("{:>9}  {}\n", bytes(*size), for_terminal(name)),
+            Event::Truncated { files } => format!("too many files: these are the first {files}\n"),
             Event::Found { ip, port, name } => {
                 format!("found {} at {}\n", for_terminal(name), SocketAddr::new(*ip, *port))
             }

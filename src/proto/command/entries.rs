@@ -146,6 +146,11 @@ fn get(args: &mut Args<'_>) -> Result<Command, CommandError> {
     Ok(Command::Get { node, name: args.rest("file name")? })
 }
 
+fn cancel(args: &mut Args<'_>) -> Result<Command, CommandError> {
+    let name = if args.words.is_empty() { None } else { Some(args.rest("file name")?) };
+    Ok(Command::Cancel(name))
+}
+
 fn wait(args: &mut Args<'_>) -> Result<Command, CommandError> {
     let Some(text) = args.next() else { return Ok(Command::Wait(None)) };
     // What a float's own reader takes besides (`1e3`, `inf`, `+1`) is no decimal number to an operator.
@@ -281,6 +286,16 @@ pub(super) const ENTRIES: &[Entry] = &[
         summary: "list what was downloaded",
         details: "Downloads that are still running are shown by `status`.",
         build: |_| Ok(Command::Downloads),
+    },
+    Entry {
+        number: None,
+        name: "cancel",
+        alias: None,
+        choice: None,
+        arguments: "[NAME]",
+        summary: "give up a download or share that is under way",
+        details: "Nothing of it is kept. Without a NAME all of them are given up.",
+        build: cancel,
     },
     Entry {
         number: None,
