@@ -142,7 +142,7 @@ impl Peer {
 
     fn run_search(&mut self, now: Instant, name: &'static str, background: bool, words: &str) {
         if let Err(error) = check_name(words) {
-            let text = format!("no shared file can be named {}: {error}", for_terminal(words));
+            let text = format!("no shared file can be named `{}`: {error}", for_terminal(words));
             return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
         }
         if self.known.len() == 0 {
@@ -174,7 +174,7 @@ impl Peer {
 
     fn run_get(&mut self, now: Instant, name: &'static str, background: bool, node: &HostPort, file: String) {
         if let Err(error) = check_name(&file) {
-            let text = format!("no shared file can be named {}: {error}", for_terminal(&file));
+            let text = format!("no shared file can be named `{}`: {error}", for_terminal(&file));
             return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
         }
         match node.literal() {
@@ -183,7 +183,8 @@ impl Peer {
                 self.get_from(now, job, addr, file);
             }
             None => {
-                let job = self.begin(now, name, background, Work::Resolve { name: file });
+                let job =
+                    self.begin(now, name, background, Work::Resolve { host: node.host.clone(), name: file });
                 let request = self.new_request(Resolving::Get(job));
                 self.outputs.push_back(Output::Resolve { request, host: node.host.clone(), port: node.port });
             }
@@ -194,12 +195,12 @@ impl Peer {
     pub(super) fn get_resolved(&mut self, now: Instant, job: JobId, result: Result<SocketAddr, Fault>) {
         let Some(waiting) = self.jobs.get_mut(job.0) else { return };
         let work = std::mem::replace(&mut waiting.work, Work::Get { transfer: None });
-        let Work::Resolve { name } = work else { return };
+        let Work::Resolve { host, name } = work else { return };
         match result {
             Ok(addr) => self.get_from(now, job, addr, name),
             Err(fault) => {
-                let failure = Failure::new(Code::Network, format!("{fault}: is the name spelt right?"));
-                self.finish(now, job, Err(failure));
+                let text = format!("{}: {fault}: is the name spelt right?", for_terminal(&host));
+                self.finish(now, job, Err(Failure::new(Code::Network, text)));
             }
         }
     }

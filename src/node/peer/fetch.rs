@@ -111,6 +111,11 @@ impl Peer {
             Answer::Found => transfer.found = true,
             // Not every node answers a search; whether it has the file will show.
             Answer::Garbage => {}
+            // Several downloads may run beside each other.
+            Answer::NotFound => {
+                let text = format!("{} does not have {}", transfer.who(), for_terminal(&transfer.name));
+                return self.fetch_failed(now, id, Failure::new(Code::NotFound, text));
+            }
             other => {
                 let failure = other.failure(&transfer.who());
                 return self.fetch_failed(now, id, failure);

@@ -46,7 +46,7 @@ pub(super) enum Work {
     /// An answer of each node asked.
     Search { words: String, waiting: usize, tally: Tally },
     /// An address of the host to download from.
-    Resolve { name: String },
+    Resolve { host: String, name: String },
     /// A download.
     Get { transfer: Option<TransferId> },
     /// A copy into the shared folder.
