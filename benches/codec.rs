@@ -86,7 +86,7 @@ fn announcements(c: &mut Criterion) {
 fn registries(c: &mut Criterion) {
     let node = |n: u32| SocketAddr::from((Ipv4Addr::from(0xc0a8_0000 + n), 9000));
     let nodes: Vec<SocketAddr> = (1..=1000).map(node).collect();
-    let reply = registry::encode_reply(&nodes, 64 << 10);
+    let (reply, _) = registry::encode_reply(&nodes, 64 << 10);
     let register = registry::encode_register(node(1).ip(), 9000);
     let mut group = c.benchmark_group("codec/registry");
     group.bench_function("register encode", |b| b.iter(|| registry::encode_register(node(1).ip(), 9000)));

@@ -49,7 +49,7 @@ fn start_nodes(count: usize) -> SocketAddr {
             let _ = answer(&mut stream, |_| {
                 if dialled == Ipv4Addr::LOCALHOST {
                     let nodes: Vec<SocketAddr> = (0..count).map(|n| (address(n), port).into()).collect();
-                    encode_reply(&nodes, 64 << 10)
+                    encode_reply(&nodes, 64 << 10).0
                 } else if dialled.octets()[3] % 10 == 1 {
                     b"FOUND".to_vec()
                 } else {

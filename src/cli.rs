@@ -18,6 +18,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+/// Bytes of a file that holds a secret.
+const SECRET_FILE_MAX: u64 = 4096;
+
 /// `ds-peer --help`.
 pub const PEER_HELP: &str = "\
 ds-peer: a DistriShare node. It shares a folder, finds other nodes, searches
@@ -351,11 +354,17 @@ fn is_here(ip: IpAddr) -> bool {
 }
 
 fn read_secret(file: &Path) -> Result<Secret> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| UsageError(format!("--v1-secret-file {}: {error}", file.display())))?;
+    let named =
+        |problem: &dyn fmt::Display| UsageError(format!("--v1-secret-file {}: {problem}", file.display()));
+    let meta = std::fs::metadata(file).map_err(|error| named(&error))?;
+    // Opening a FIFO would wait for somebody to write into it.
+    if !meta.is_file() || meta.len() > SECRET_FILE_MAX {
+        return Err(named(&format!("give a file of at most {SECRET_FILE_MAX} bytes")));
+    }
+    let text = std::fs::read_to_string(file).map_err(|error| named(&error))?;
     match text.lines().next().map(str::trim_end) {
         Some(line) if (1..=256).contains(&line.len()) => Ok(Secret::new(line)),
-        _ => wrong(format!("--v1-secret-file {}: its first line must have 1 to 256 bytes", file.display())),
+        _ => Err(named(&"its first line must have 1 to 256 bytes")),
     }
 }
 

@@ -260,6 +260,8 @@ pub struct Limits {
     pub probe_deadline: Duration,
     /// Register at a bootstrap: from dial to the whole answer.
     pub register_deadline: Duration,
+    /// Longest wait for a free dial: who is not dialled within it counts as silent.
+    pub dial_wait: Duration,
     /// Dials in flight to own networks and proven addresses.
     pub dials: usize,
     /// Dials in flight to addresses that are neither.
@@ -342,6 +344,7 @@ impl Limits {
             first_byte_deadline: s(5),
             probe_deadline: s(1),
             register_deadline: s(5),
+            dial_wait: s(30),
             dials: 256,
             dials_unproven: 64,
             dials_per_net: 4,

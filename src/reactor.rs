@@ -288,8 +288,8 @@ impl Reactor {
         if let Some(deadline) = machine.poll_timeout() {
             at = at.min(deadline.at);
         }
-        if let Some(retry) = self.accept_pause.until {
-            at = at.min(retry);
+        for due in [self.accept_pause.until, self.lookups_until()].into_iter().flatten() {
+            at = at.min(due);
         }
         clock::poll_timeout(now, at.max(now))
     }

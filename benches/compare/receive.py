@@ -96,7 +96,7 @@ def table(size, file, ours, theirs):
         cpu = statistics.median(r[name][1] / gigabytes for r in rounds.values())
         print(f"{name:<10} {rate:>8.0f} {cpu:>9.3f}")
     speed = [r[theirs][0] / r[ours][0] for r in rounds.values()]
-    # The clock of a process ticks every 10 ms: a file too small for one tick has no ratio.
+    # Where only ticks of 10 ms are counted, a file too small for one tick has no ratio.
     cpu = [r[ours][1] / r[theirs][1] for r in rounds.values() if r[theirs][1] > 0]
     for title, ratios in (("throughput", speed), ("sender CPU", cpu)):
         if ratios:

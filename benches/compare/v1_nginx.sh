@@ -76,31 +76,38 @@ show() { sed 's/^/  /' "$@" >&2 2>/dev/null || :; }
 receive wait "${port[0]}" || { show "$work/server.log"; die "the server did not start: ${server[*]}"; }
 receive wait "${port[1]}" || { show "$work/nginx.log" "$work/nginx/error.log"; die 'nginx did not start'; }
 
-# Ticks that a process and all its children spent so far, in user and system mode.
-ticks() {
-    local sum=0 pid stat fields
-    for pid in "$1" $(cat "/proc/$1/task/"*/children 2>/dev/null); do
-        stat=$(<"/proc/$pid/stat")
-        # The name may hold blanks; after its bracket utime and stime are the 12th and 13th word.
-        read -ra fields <<<"${stat##*) }"
-        sum=$((sum + fields[11] + fields[12]))
-    done
-    echo "$sum"
-}
+# CPU seconds that a process and all its children spent so far: from the scheduler where it tells (in nanoseconds), else
+# in ticks of the clock, of which a short round has too few.
 hertz=$(getconf CLK_TCK)
+spent() {
+    local sum=0 unit=1000000000 pid stat fields
+    for pid in "$1" $(cat "/proc/$1/task/"*/children 2>/dev/null); do
+        if [[ -r /proc/$pid/schedstat ]]; then
+            read -ra fields <"/proc/$pid/schedstat"
+            sum=$((sum + fields[0]))
+        else
+            unit=$hertz
+            stat=$(<"/proc/$pid/stat")
+            # The name may hold blanks; after its bracket utime and stime are the 12th and 13th word.
+            read -ra fields <<<"${stat##*) }"
+            sum=$((sum + fields[11] + fields[12]))
+        fi
+    done
+    echo "$sum / $unit"
+}
 
 # measure ROUND NAME KIND PORT PID
 measure() {
     local before after got seconds
-    before=$(ticks "$5")
+    before=$(spent "$5")
     read -r got seconds < <(receive "$3" "$4" file.bin "$work/target")
-    after=$(ticks "$5")
+    after=$(spent "$5")
     [[ ${got:-0} == $((mib << 20)) ]] || die "$2 sent ${got:-no} bytes of $((mib << 20))"
     if (($1 == 0)); then # not counted: it warms up, and it is compared
         cmp -s "$work/shared/file.bin" "$work/target" || die "$2 sent other bytes"
     else
         printf '%s %s %s %s\n' "$1" "$2" "$seconds" \
-            "$(python3 -c "print(($after - $before) / $hertz)")" >>"$work/rounds"
+            "$(python3 -c "print($after - $before)")" >>"$work/rounds"
     fi
 }
 ours() { measure "$1" "$name" v1 "${port[0]}" "${servers[0]}"; }

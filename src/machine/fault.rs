@@ -51,32 +51,29 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Sorts an error of the system. Numbers are those of Linux, the only system the drivers run on.
+    /// Sorts an error of the system: by its kind, since the numbers differ between processors, and by number where there
+    /// is no kind for it (the second one is that of MIPS, where it differs).
     pub fn of(error: &io::Error) -> Fault {
-        match error.raw_os_error() {
-            Some(111) => Fault::Refused,
-            Some(99 | 100 | 101 | 113) => Fault::Unreachable,
-            Some(110) => Fault::TimedOut,
-            Some(32 | 103 | 104) => Fault::Reset,
-            Some(98) => Fault::AddressInUse,
-            Some(1 | 13) => Fault::Denied,
-            Some(2 | 20) => Fault::NotFound,
-            Some(17) => Fault::Exists,
-            Some(18 | 21 | 40) => Fault::NotRegular,
-            Some(36) => Fault::NameTooLong,
-            Some(28) => Fault::NoSpace,
-            Some(122) => Fault::Quota,
-            Some(27) => Fault::TooLarge,
-            Some(30) => Fault::ReadOnly,
-            Some(23 | 24) => Fault::TooManyOpen,
-            Some(12 | 105) => Fault::NoMemory,
-            Some(n) => Fault::Os(n),
-            None => match error.kind() {
-                io::ErrorKind::NotFound => Fault::NotFound,
-                io::ErrorKind::TimedOut => Fault::TimedOut,
-                io::ErrorKind::WriteZero => Fault::NoSpace,
-                _ => Fault::Os(0),
-            },
+        use io::ErrorKind as Kind;
+        match (error.kind(), error.raw_os_error()) {
+            (Kind::ConnectionRefused, _) => Fault::Refused,
+            (Kind::HostUnreachable | Kind::NetworkUnreachable | Kind::NetworkDown, _) => Fault::Unreachable,
+            (Kind::AddrNotAvailable, _) => Fault::Unreachable,
+            (Kind::TimedOut, _) => Fault::TimedOut,
+            (Kind::ConnectionReset | Kind::ConnectionAborted | Kind::BrokenPipe, _) => Fault::Reset,
+            (Kind::AddrInUse, _) => Fault::AddressInUse,
+            (Kind::PermissionDenied, _) => Fault::Denied,
+            (Kind::NotFound | Kind::NotADirectory, _) => Fault::NotFound,
+            (Kind::AlreadyExists, _) => Fault::Exists,
+            (Kind::CrossesDevices | Kind::IsADirectory, _) | (_, Some(40 | 90)) => Fault::NotRegular,
+            (Kind::StorageFull | Kind::WriteZero, _) => Fault::NoSpace,
+            (Kind::QuotaExceeded, _) => Fault::Quota,
+            (Kind::FileTooLarge, _) => Fault::TooLarge,
+            (Kind::ReadOnlyFilesystem, _) => Fault::ReadOnly,
+            (_, Some(36 | 78)) => Fault::NameTooLong,
+            (_, Some(23 | 24)) => Fault::TooManyOpen,
+            (Kind::OutOfMemory, _) | (_, Some(105 | 132)) => Fault::NoMemory,
+            (_, number) => Fault::Os(number.unwrap_or(0)),
         }
     }
 }
@@ -122,7 +119,36 @@ mod tests {
             let text = Fault::of(&io::Error::from_raw_os_error(n)).to_string();
             assert!(!text.is_empty() && text.len() <= 200, "{n}: {text}");
         }
-        assert_eq!(Fault::of(&io::Error::from_raw_os_error(28)), Fault::NoSpace);
+        let sorted = |n| Fault::of(&io::Error::from_raw_os_error(n));
+        // Numbers of x86 and ARM.
+        let cases = [
+            (111, Fault::Refused),
+            (99, Fault::Unreachable),
+            (101, Fault::Unreachable),
+            (113, Fault::Unreachable),
+            (110, Fault::TimedOut),
+            (32, Fault::Reset),
+            (104, Fault::Reset),
+            (98, Fault::AddressInUse),
+            (1, Fault::Denied),
+            (13, Fault::Denied),
+            (20, Fault::NotFound),
+            (17, Fault::Exists),
+            (18, Fault::NotRegular),
+            (21, Fault::NotRegular),
+            (40, Fault::NotRegular),
+            (36, Fault::NameTooLong),
+            (28, Fault::NoSpace),
+            (122, Fault::Quota),
+            (27, Fault::TooLarge),
+            (30, Fault::ReadOnly),
+            (24, Fault::TooManyOpen),
+            (12, Fault::NoMemory),
+            (105, Fault::NoMemory),
+        ];
+        for (number, fault) in cases {
+            assert_eq!(sorted(number), fault, "{number}");
+        }
         assert_eq!(
             Fault::of(&io::Error::from_raw_os_error(5)).to_string(),
             "Input/output error (os error 5)"

@@ -7,6 +7,7 @@ mod console;
 mod dialer;
 mod discovery;
 mod fetch;
+mod files;
 mod jobs;
 mod known;
 mod life;
@@ -23,7 +24,7 @@ use crate::node::gate::Gate;
 use crate::node::notices::Notices;
 use crate::node::outgoing::Outgoing;
 use crate::node::table::Table;
-use crate::node::timers::Timers;
+use crate::node::timers::{LATE, LATE_GRACE, Timers};
 use crate::proto::address::Here;
 use crate::time::{Duration, Instant};
 use ask::Ask;
@@ -31,19 +32,17 @@ use console::Console;
 use dialer::Dialer;
 use discovery::Discovery;
 use fetch::{Transfer, TransferId};
+use files::{Files, Owner};
 use jobs::{Job, JobId};
 use known::Known;
 use registries::Registry;
+use report::Event;
 use serve::Serve;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The one listener of a peer.
 const LISTENER: ListenerId = ListenerId(0);
-/// A deadline that is noticed so late was not missed by the peer but by us (a stalled disk, a suspended machine) …
-const LATE: Duration = Duration::from_secs(1);
-/// … and is put off by this, so that what arrived meanwhile is seen first.
-const LATE_GRACE: Duration = Duration::from_millis(500);
 
 /// A peer node.
 #[derive(Debug)]
@@ -62,7 +61,7 @@ pub struct Peer {
     conns: Table<Conn>,
     /// TCP connections open or being opened.
     sockets: usize,
-    files: Table<Owner>,
+    files: Files,
     gate: Gate,
     /// Uploads running, by source.
     uploads: BTreeMap<IpAddr, usize>,
@@ -98,16 +97,6 @@ enum Conn {
     Console,
 }
 
-/// Whose a file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
-    Serve(ConnId),
-    Fetch(TransferId),
-    Share(JobId),
-    /// Only while its owner is being made.
-    Nobody,
-}
-
 /// What a name is looked up for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Resolving {
@@ -119,6 +108,8 @@ enum Resolving {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Timer {
     Conn(ConnId),
+    /// The longest wait for a dial.
+    Dials,
     Job(JobId),
     Refresh(usize),
     Hello,
@@ -129,14 +120,11 @@ enum Timer {
     Notices,
 }
 
-/// Counts since the start.
+/// Bytes moved since the start.
 #[derive(Clone, Copy, Debug, Default)]
 struct Totals {
     uploaded: u64,
     downloaded: u64,
-    files_created: u64,
-    files_committed: u64,
-    files_discarded: u64,
 }
 
 impl Peer {
@@ -146,6 +134,8 @@ impl Peer {
         let console = ConnId(conns.insert(Conn::Console));
         let notes = ConnId(conns.insert(Conn::Console));
         let limits = &config.limits;
+        let said_dropped =
+            if config.json { |lines| Event::Dropped { lines }.json() } else { console::lines_dropped };
         let mut peer = Peer {
             rng: fastrand::Rng::with_seed(config.seed),
             started: Instant::ZERO,
@@ -156,7 +146,7 @@ impl Peer {
             timers: Timers::new(),
             conns,
             sockets: 0,
-            files: Table::new(),
+            files: Files::new(limits),
             gate: Gate::default(),
             uploads: BTreeMap::new(),
             totals: Totals::default(),
@@ -167,7 +157,14 @@ impl Peer {
             registries: config.bootstraps.iter().cloned().map(Registry::new).collect(),
             transfers: Table::new(),
             queued: VecDeque::new(),
-            console: Console::new(console, notes, config.console, config.progress_columns, limits),
+            console: Console::new(
+                console,
+                notes,
+                config.console,
+                config.progress_columns,
+                said_dropped,
+                limits,
+            ),
             jobs: Table::new(),
             resolving: BTreeMap::new(),
             last_request: RequestId(0),
@@ -195,12 +192,13 @@ impl Peer {
                     self.timers.set(timer, now + LATE_GRACE, "late");
                     log::debug!("{conn:?}: deadline noticed {:?} late: put off", now - due);
                 }
-                Timer::Conn(conn) => match self.conns.get(conn.0) {
-                    Some(Conn::Serve(_)) => self.serve_timeout(now, conn),
-                    Some(Conn::Ask(_)) => self.ask_timeout(now, conn),
-                    Some(Conn::Fetch(transfer, _)) => self.fetch_timeout(now, conn, *transfer),
-                    Some(Conn::Console) | None => {}
-                },
+                Timer::Conn(conn) => self.conn_timeout(now, conn),
+                Timer::Dials => {
+                    for _ in 0..self.config.limits.timers_per_turn {
+                        let Some(conn) = self.dialer.overdue(now) else { break };
+                        self.conn_timeout(now, conn);
+                    }
+                }
                 Timer::Job(job) => self.finish(now, job, Ok(())),
                 Timer::Refresh(number) => self.register(now, number, None, true),
                 Timer::Hello => self.hello(now),
@@ -214,6 +212,15 @@ impl Peer {
                     }
                 }
             }
+        }
+    }
+
+    fn conn_timeout(&mut self, now: Instant, conn: ConnId) {
+        match self.conns.get(conn.0) {
+            Some(Conn::Serve(_)) => self.serve_timeout(now, conn),
+            Some(Conn::Ask(_)) => self.ask_timeout(now, conn),
+            Some(Conn::Fetch(transfer, _)) => self.fetch_timeout(now, conn, *transfer),
+            Some(Conn::Console) | None => {}
         }
     }
 
@@ -272,31 +279,27 @@ impl Peer {
     }
 
     fn file_opened(&mut self, now: Instant, file: FileId, size: u64) {
-        match self.files.get(file.0) {
-            Some(Owner::Serve(conn)) => self.serve_opened(now, *conn, size),
-            Some(Owner::Fetch(transfer)) => self.fetch_opened(now, *transfer, size),
+        match self.files.owner(file) {
+            Some(Owner::Serve(conn)) => self.serve_opened(now, conn, size),
+            Some(Owner::Fetch(transfer)) => self.fetch_opened(now, transfer, size),
             _ => {}
         }
     }
 
     fn file_failed(&mut self, now: Instant, file: FileId, fault: Fault, fatal: bool) {
-        let Some(owner) = self.files.get(file.0).copied() else { return };
+        let Some(owner) = self.files.owner(file) else { return };
         if fatal {
-            self.files.remove(file.0);
-            self.totals.files_discarded += u64::from(!matches!(owner, Owner::Serve(_)));
+            self.files.drop(file);
         }
         match owner {
             Owner::Serve(conn) => self.serve_file_failed(now, conn, fault, fatal),
             Owner::Fetch(transfer) => self.fetch_file_failed(now, transfer, fault, fatal),
             Owner::Share(job) => self.share_failed(now, job, fault),
-            Owner::Nobody => {}
         }
     }
 
     fn file_committed(&mut self, now: Instant, file: FileId, name: &str, size: u64) {
-        let owner = self.files.remove(file.0);
-        self.totals.files_committed += u64::from(owner.is_some());
-        match owner {
+        match self.files.committed(file) {
             Some(Owner::Fetch(transfer)) => self.fetch_committed(now, transfer, name, size),
             Some(Owner::Share(job)) => self.shared(now, job, name, size),
             _ => {}
@@ -311,6 +314,10 @@ impl Peer {
                 Some(Conn::Fetch(transfer, _)) => self.fetch_dial(now, conn, *transfer),
                 _ => debug_assert!(false, "only questions and downloads dial"),
             }
+        }
+        // Lazily, as all timers: it fires and is armed again while anything waits.
+        if let Some(due) = self.dialer.deadline() {
+            self.timers.set_unless_armed(Timer::Dials, due, "wait for a dial");
         }
         self.check_joined(now, false);
         if self.ready && !self.stopping {
@@ -367,29 +374,16 @@ impl Peer {
         self.sockets -= 1;
     }
 
-    /// Downloads at once: their files must find room among those that may be open.
-    fn downloads_max(&self) -> usize {
-        self.config.limits.downloads.min(self.config.limits.open_files / 2).max(1)
-    }
-
-    /// Whether one more file may be open that is not a download's. Those have their places kept, or uploads could
-    /// take them all.
-    fn may_open(&self) -> bool {
-        let taken = self.files.iter().filter(|(_, owner)| !matches!(owner, Owner::Fetch(_))).count();
-        taken < self.config.limits.open_files.saturating_sub(self.downloads_max()).max(1)
-    }
-
     /// Closes a file opened for reading.
     fn close_file(&mut self, file: FileId) {
-        if self.files.remove(file.0).is_some() {
+        if self.files.drop(file) {
             self.outputs.push_back(Output::CloseFile { file });
         }
     }
 
     /// Throws away a file that grows.
     fn discard_file(&mut self, file: FileId) {
-        if self.files.remove(file.0).is_some() {
-            self.totals.files_discarded += 1;
+        if self.files.drop(file) {
             self.outputs.push_back(Output::DiscardFile { file });
         }
     }
@@ -420,8 +414,8 @@ impl Machine for Peer {
             Input::FileCreated { file, room } => self.file_opened(now, file, room),
             Input::FileFailed { file, fault, fatal } => self.file_failed(now, file, fault, fatal),
             Input::FileProgress { file, bytes, size } => {
-                if let Some(Owner::Share(job)) = self.files.get(file.0) {
-                    self.share_progress(*job, bytes, size);
+                if let Some(Owner::Share(job)) = self.files.owner(file) {
+                    self.share_progress(job, bytes, size);
                 }
             }
             Input::FileCommitted { file, name, size } => self.file_committed(now, file, &name, size),
@@ -481,18 +475,13 @@ impl Machine for Peer {
     }
 
     fn census(&self) -> Census {
-        let growing = self.totals.files_created - self.totals.files_committed - self.totals.files_discarded;
         let streams = [self.console.console, self.console.notes];
         Census {
             conns: self.sockets + streams.iter().filter(|conn| self.conns.get(conn.0).is_some()).count(),
-            files: self.files.len(),
             timers: self.timers.len(),
             nodes: self.known.len(),
-            files_created: self.totals.files_created,
-            files_committed: self.totals.files_committed,
-            files_discarded: self.totals.files_discarded,
-            files_growing: growing,
             buffered: self.console.buffered(),
+            ..self.files.census()
         }
     }
 }

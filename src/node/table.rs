@@ -18,14 +18,19 @@ impl<T> Table<T> {
 
     /// Puts `value` into a free slot.
     pub(crate) fn insert(&mut self, value: T) -> Id {
-        let index = self.slots.vacant_key();
+        let id = self.next_id();
+        let index = self.slots.insert((id.generation, value));
         if index == self.generations.len() {
             self.generations.push(0);
-        } else {
-            self.generations[index] = self.generations[index].wrapping_add(1);
         }
-        let generation = self.generations[index];
-        self.slots.insert((generation, value));
+        self.generations[index] = id.generation;
+        id
+    }
+
+    /// The id that the next value will have.
+    pub(crate) fn next_id(&self) -> Id {
+        let index = self.slots.vacant_key();
+        let generation = self.generations.get(index).map_or(0, |last| last.wrapping_add(1));
         Id { index: u32::try_from(index).unwrap_or(u32::MAX), generation }
     }
 
@@ -71,7 +76,9 @@ mod tests {
         let mut table = Table::new();
         let a = table.insert("a");
         assert_eq!(table.remove(a), Some("a"));
+        let next = table.next_id();
         let b = table.insert("b");
+        assert_eq!(b, next);
         assert_eq!(a.index, b.index);
         assert_ne!(a.generation, b.generation);
         assert_eq!(table.get(a), None);

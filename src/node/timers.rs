@@ -2,9 +2,14 @@
 //! one field; the set is touched only when the old instant comes up.
 
 use crate::machine::Deadline;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
+
+/// A deadline that is noticed so late was not missed by the other side but by us (a stalled disk, a suspended machine) …
+pub(crate) const LATE: Duration = Duration::from_secs(1);
+/// … and is put off by this, so that what arrived meanwhile is seen first.
+pub(crate) const LATE_GRACE: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 struct Armed {
@@ -79,8 +84,8 @@ impl<K: Copy + Ord + Hash> Timers<K> {
                     self.queue.insert((armed.due, key));
                 }
                 _ => {
-                    self.armed.remove(&key);
-                    return Some((key, at));
+                    let due = self.armed.remove(&key).map_or(at, |armed| armed.due);
+                    return Some((key, due));
                 }
             }
         }
@@ -134,12 +139,23 @@ mod tests {
         assert_eq!(timers.next_deadline(), Some(Deadline { at: at(20), reason: "b" }));
         assert_eq!(timers.pop_due(at(25)), Some(('b', at(20))));
         assert_eq!(timers.pop_due(at(25)), None);
+        timers.set('c', at(26), "c");
+        timers.set('c', at(40), "moved");
+        assert_eq!(timers.pop_due(at(41)), Some(('c', at(40))), "since it was due, not since it was queued");
         timers.set('a', at(5), "earlier");
         assert_eq!(timers.next_deadline(), Some(Deadline { at: at(5), reason: "earlier" }));
         timers.set_unless_armed('a', at(7), "ignored");
         assert_eq!(timers.next_deadline(), Some(Deadline { at: at(5), reason: "earlier" }));
         timers.cancel('a');
         assert!(timers.is_empty() && timers.next_deadline().is_none());
+    }
+
+    #[test]
+    fn a_moved_deadline_is_as_late_as_it_is() {
+        let mut timers = Timers::new();
+        timers.set('a', at(10), "first");
+        timers.set('a', at(40), "later");
+        assert_eq!(timers.pop_due(at(41)), Some(('a', at(40))));
     }
 
     #[test]

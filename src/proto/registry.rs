@@ -113,10 +113,11 @@ pub fn encode_register(ip: IpAddr, port: u16) -> Vec<u8> {
     format!("{{\"type\":\"register\",\"ip\":\"{ip}\",\"port\":{port}}}").into_bytes()
 }
 
-/// Writes the answer to a registration: the first of `nodes`, as many as fit into `max` bytes.
-pub fn encode_reply(nodes: &[SocketAddr], max: usize) -> Vec<u8> {
+/// Writes the answer to a registration: the first of `nodes`, as many as fit into `max` bytes. Says how many did.
+pub fn encode_reply(nodes: &[SocketAddr], max: usize) -> (Vec<u8>, usize) {
     const END: &str = "]}";
     let mut reply = String::from("{\"nodes\": [");
+    let mut given = 0;
     for (i, node) in nodes.iter().enumerate() {
         let before = reply.len();
         let comma = if i == 0 { "" } else { ", " };
@@ -126,9 +127,10 @@ pub fn encode_reply(nodes: &[SocketAddr], max: usize) -> Vec<u8> {
             reply.truncate(before);
             break;
         }
+        given += 1;
     }
     reply.push_str(END);
-    reply.into_bytes()
+    (reply.into_bytes(), given)
 }
 
 /// Writes a refusal, cut to [`ERROR_MAX`] bytes of text.

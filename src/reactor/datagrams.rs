@@ -74,7 +74,8 @@ impl Reactor {
     pub(super) fn join_group(&mut self, interface: u32, addr: Ipv4Addr) {
         let Some(discovery) = &self.discovery else { return };
         if let Err(errno) = discovery.join(interface, addr) {
-            log::warn!("multicast unavailable on the interface of {addr}: {errno}");
+            // The node says it, once; here it would be said with each try.
+            log::debug!("cannot join the group on the interface of {addr}: {errno}");
             self.answer(Input::JoinFailed { interface, fault: super::beneath::fault(errno) });
         }
     }

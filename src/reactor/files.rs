@@ -198,7 +198,7 @@ impl Reactor {
 }
 
 /// Bytes that may be stored on the file's disk before its reserve is touched: 16 MiB or 2 % of it, whichever is more.
-fn room_beside(file: &OwnedFd) -> u64 {
+pub(super) fn room_beside(file: &OwnedFd) -> u64 {
     match fstatvfs(file) {
         Ok(disk) => {
             let reserve = (disk.f_blocks / 50).saturating_mul(disk.f_frsize).max(16 << 20);

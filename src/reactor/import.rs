@@ -1,7 +1,7 @@
 //! `share PATH`: the operator's file is copied into the shared folder, one slice per turn of the loop.
 
 use super::beneath::{fault, is_regular, size_of};
-use super::files::{OpenFile, WriteBack, create_temporary, remove_temporary};
+use super::files::{OpenFile, WriteBack, create_temporary, remove_temporary, room_beside};
 use super::folders::FolderHandles;
 use super::place::{Taken, Temporary, place};
 use super::{Reactor, random_hex};
@@ -50,6 +50,12 @@ impl Import {
         }
         let temporary = format!("{IMPORT_PREFIX}{}", random_hex());
         let copy = create_temporary(shared, &temporary)?;
+        // What is not a hole takes room; the disk's reserve is not ours.
+        let data = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
+        if data.min(size_of(&stat)) > room_beside(&copy) {
+            remove_temporary(&copy, shared, &temporary);
+            return Err(Fault::NoSpace);
+        }
         Ok(Import {
             source,
             copy,

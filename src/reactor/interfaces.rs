@@ -3,15 +3,21 @@
 use crate::machine::Interface;
 use if_addrs::IfAddr;
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const UP: u32 = 0x1;
 const LOOPBACK: u32 = 0x8;
 const MULTICAST: u32 = 0x1000;
 
+static SAID: AtomicBool = AtomicBool::new(false);
+
 /// Every IPv4 address of every interface that is up, sorted. Empty if the system does not say.
 pub(super) fn list() -> Vec<Interface> {
     let found = if_addrs::get_if_addrs().unwrap_or_else(|error| {
-        log::warn!("cannot list the network interfaces: {error}");
+        // Asked for every few seconds, said once.
+        if !SAID.swap(true, Ordering::Relaxed) {
+            log::warn!("cannot list the network interfaces, multicast is off until that works: {error}");
+        }
         Vec::new()
     });
     let mut interfaces: Vec<Interface> = found.into_iter().filter_map(of).collect();

@@ -13,11 +13,12 @@ const PART: usize = 256;
 /// Components of a name.
 const DEPTH: usize = 8;
 
-/// A walk that is under way.
+/// A walk that is under way, or waits for those before it.
 #[derive(Debug)]
 pub(super) struct Listing {
     request: RequestId,
     dir: Dir,
+    begun: bool,
     /// The folders from the root to where the walk is.
     stack: Vec<Folder>,
     max: usize,
@@ -43,6 +44,7 @@ impl Listing {
         Listing {
             request,
             dir,
+            begun: false,
             stack: Vec::new(),
             max,
             named: 0,
@@ -141,35 +143,65 @@ impl Listing {
 
 impl Reactor {
     pub(super) fn list_files(&mut self, request: RequestId, dir: Dir) {
-        let mut listing = Listing::new(request, dir, self.limits.listing_max);
-        let entered = match &self.folders {
-            Some(folders) => listing.enter(folders.get(dir), String::new()),
-            None => Err(Fault::NotFound),
-        };
-        match entered {
-            Ok(()) => self.listings.push_back(listing),
-            Err(fault) => {
-                self.answer(Input::Listed { request, entries: Vec::new(), end: ListEnd::Failed(fault) });
-            }
-        }
+        self.listings.push_back(Listing::new(request, dir, self.limits.listing_max));
     }
 
-    /// One slice of the listing whose turn it is.
+    /// One slice of the first listing. One after another, since each holds the folders it is in open.
     pub(super) fn listing_slice(&mut self) {
         let Some(mut listing) = self.listings.pop_front() else { return };
-        let Some(folders) = &self.folders else { return };
-        let ended = listing.slice(folders.get(listing.dir));
         let request = listing.request;
-        if !ended {
-            if listing.entries.len() >= PART {
-                let entries = std::mem::take(&mut listing.entries);
-                self.answer(Input::Listed { request, entries, end: ListEnd::More });
+        let ended = self.folders.as_ref().map_or(Err(Fault::NotFound), |folders| {
+            let root = folders.get(listing.dir);
+            if !std::mem::replace(&mut listing.begun, true) {
+                listing.enter(root, String::new())?;
             }
-            self.listings.push_back(listing);
-            return;
+            Ok(listing.slice(root))
+        });
+        let end = match ended {
+            Ok(false) => {
+                if listing.entries.len() >= PART {
+                    let entries = std::mem::take(&mut listing.entries);
+                    self.answer(Input::Listed { request, entries, end: ListEnd::More });
+                }
+                return self.listings.push_front(listing);
+            }
+            Ok(true) if listing.truncated => ListEnd::Truncated,
+            Ok(true) => ListEnd::Done { skipped: listing.skipped },
+            Err(fault) => ListEnd::Failed(fault),
+        };
+        self.answer(Input::Listed { request, entries: listing.entries, end });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Answer;
+    use super::*;
+    use crate::config::{FileFolders, Folders, Limits};
+    use std::fs;
+
+    #[test]
+    fn many_listings_hold_the_folders_of_one_and_all_are_answered() {
+        let temp = tempfile::tempdir().expect("a temporary folder");
+        let at = |path: &str| temp.path().join(path);
+        fs::create_dir_all(at("shared/a/b/c")).expect("folders");
+        (0..2 * SLICE).for_each(|i| fs::write(at(&format!("shared/a/b/c/{i}")), b"x").expect("a file"));
+        let files = FileFolders { shared: at("shared"), downloads: at("downloads") };
+        let folders = Folders { files: Some(files), state: at("state") };
+        let mut reactor = Reactor::new(&folders, &Limits::desktop()).expect("a reactor");
+        (0..20).for_each(|i| reactor.list_files(RequestId(i), Dir::Shared));
+        while !reactor.listings.is_empty() {
+            reactor.listing_slice();
+            assert!(reactor.listings.iter().filter(|listing| !listing.stack.is_empty()).count() <= 1);
         }
-        let Listing { entries, truncated, skipped, .. } = listing;
-        let end = if truncated { ListEnd::Truncated } else { ListEnd::Done { skipped } };
-        self.answer(Input::Listed { request, entries, end });
+        let (mut named, mut done) = (0, Vec::new());
+        for answer in reactor.answers {
+            let Answer::Input(Input::Listed { request, entries, end }) = answer else { continue };
+            named += entries.len();
+            if end == (ListEnd::Done { skipped: 0 }) {
+                done.push(request.0);
+            }
+        }
+        assert_eq!((named, done), (20 * 2 * SLICE, (0..20).collect()));
     }
 }

@@ -6,8 +6,9 @@ use rustix::io::Errno;
 use simplelog::{ConfigBuilder, LevelFilter, WriteLogger};
 use std::io::{self, Write};
 
-/// Bytes of a line; more are cut.
-const LINE_MAX: usize = 1024;
+/// Bytes of a line; of a longer one the last are `…`.
+const LINE_MAX: usize = 512;
+const CUT: &str = "…";
 /// Takes the progress line off the terminal before a line of the log is put there.
 const CLEAR: &[u8] = b"\r\x1b[K";
 
@@ -86,6 +87,16 @@ impl StderrLog {
     }
 }
 
+/// Cuts a line that is too long between two characters.
+fn shorten(line: &mut Vec<u8>) {
+    if line.len() > LINE_MAX {
+        let fits = |&end: &usize| line[end] & 0xc0 != 0x80; // no byte in the midst of a character
+        let end = (0..=LINE_MAX - CUT.len()).rev().find(fits).unwrap_or(0);
+        line.truncate(end);
+        line.extend_from_slice(CUT.as_bytes());
+    }
+}
+
 impl Default for StderrLog {
     fn default() -> StderrLog {
         StderrLog::new()
@@ -99,9 +110,11 @@ impl Write for StderrLog {
                 Some((b'\n', text)) => (text, true),
                 _ => (part, false),
             };
-            let room = LINE_MAX.saturating_sub(self.line.len());
+            // One byte more than is shown tells that a line is longer.
+            let room = (LINE_MAX + 1).saturating_sub(self.line.len());
             self.line.extend_from_slice(&text[..text.len().min(room)]);
             if end {
+                shorten(&mut self.line);
                 self.line.push(b'\n');
                 self.put_line();
             }

@@ -83,7 +83,14 @@ fn rename_once(temporary: Temporary<'_>, folder: BorrowedFd<'_>, name: &str) -> 
 fn link_then_unlink(temporary: Temporary<'_>, folder: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
     let Temporary { dir, name: old, .. } = temporary;
     match linkat(dir, old, folder, name, AtFlags::empty()) {
-        Ok(()) => unlinkat(dir, old, AtFlags::empty()),
+        Ok(()) => {
+            // It has its name: a failure from here on would have the caller empty it under both. The next start
+            // sweeps the old name.
+            if let Err(errno) = unlinkat(dir, old, AtFlags::empty()) {
+                log::warn!("cannot remove the temporary name {old:?}: {errno}");
+            }
+            Ok(())
+        }
         Err(Errno::EXIST) => Err(Errno::EXIST),
         Err(_) => look_then_rename(temporary, folder, name),
     }

@@ -5,6 +5,7 @@ use crate::machine::{ConnId, Fault, Input, ListenerId, Machine};
 use crate::time::{Duration, Instant};
 use mio::Interest;
 use mio::net::{TcpListener, TcpStream};
+use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -162,25 +163,30 @@ impl Reactor {
         self.accept_pause.until = None;
         let pending: Vec<ListenerId> =
             self.listeners.iter().filter(|(_, l)| l.pending).map(|(&id, _)| id).collect();
+        let accepts = self.stats.accepts;
+        let mut failed = None;
         for _ in 0..self.limits.accepts_per_turn {
             let mut any = false;
             for &id in &pending {
                 if self.accept_pause.until.is_none() {
-                    any |= self.accept_one(machine, id);
+                    let fault = self.accept_one(machine, id);
+                    any |= self.listeners.get(&id).is_some_and(|listener| listener.pending);
+                    failed = fault.or(failed);
                 }
             }
             if !any {
                 return;
             }
         }
+        // hostile: 185. Nothing but errors, and there would be more of them at once: a pause instead of a spin.
+        if let Some(fault) = failed.filter(|_| self.stats.accepts == accepts) {
+            self.pause_accepting(fault);
+        }
     }
 
-    /// `false`: nothing more to accept here for now.
-    fn accept_one(&mut self, machine: &mut dyn Machine, id: ListenerId) -> bool {
-        let Some(listener) = self.listeners.get_mut(&id) else { return false };
-        if !listener.pending {
-            return false;
-        }
+    /// What failed, if something did.
+    fn accept_one(&mut self, machine: &mut dyn Machine, id: ListenerId) -> Option<Fault> {
+        let listener = self.listeners.get_mut(&id).filter(|listener| listener.pending)?;
         match listener.io.accept() {
             Ok((io, peer)) => {
                 self.stats.accepts += 1;
@@ -190,11 +196,11 @@ impl Reactor {
                     self.adopt(conn, io, false);
                 }
                 self.drain(machine);
-                true
+                None
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 listener.pending = false;
-                false
+                None
             }
             Err(error) => {
                 self.stats.accept_errors += 1;
@@ -203,7 +209,7 @@ impl Reactor {
                 if matches!(fault, Fault::TooManyOpen | Fault::NoMemory) {
                     self.pause_accepting(fault);
                 }
-                true
+                Some(fault)
             }
         }
     }
@@ -330,7 +336,13 @@ impl Reactor {
         }
         let local = match stream.io.take_error() {
             Ok(Some(error)) | Err(error) => Err(error),
-            Ok(None) => stream.io.peer_addr().and_then(|_| stream.io.local_addr()),
+            // A port that nobody listens on may be the one the kernel picked for our own end: then TCP connects the
+            // socket with itself.
+            Ok(None) => match (stream.io.peer_addr(), stream.io.local_addr()) {
+                (Ok(peer), Ok(local)) if peer == local => Err(Errno::CONNREFUSED.into()),
+                (Err(error), _) | (_, Err(error)) => Err(error),
+                (_, Ok(local)) => Ok(local),
+            },
         };
         match local {
             Ok(local) => {
@@ -367,4 +379,95 @@ fn open_listener(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Folders, Limits};
+    use crate::machine::{Census, Deadline, Id, Output, Received, Transmit};
+
+    /// A node that takes note of what ended and wants nothing.
+    #[derive(Default)]
+    struct Idle {
+        closed: Vec<Fault>,
+    }
+
+    impl Machine for Idle {
+        fn handle_accept(&mut self, _: Instant, _: ListenerId, _: SocketAddr) -> Option<ConnId> {
+            None
+        }
+
+        fn handle_input(&mut self, _: Instant, input: Input<'_>) {
+            if let Input::Closed { fault, .. } = input {
+                self.closed.push(fault);
+            }
+        }
+
+        fn handle_recv(&mut self, _: Instant, _: ConnId, bytes: &mut [u8]) -> Received {
+            Received { consumed: bytes.len(), ..Received::default() }
+        }
+
+        fn handle_written(&mut self, _: Instant, _: ConnId, _: usize) {}
+
+        fn poll_transmit(&mut self, _: ConnId) -> Option<Transmit<'_>> {
+            None
+        }
+
+        fn handle_sent(&mut self, _: Instant, _: ConnId, _: usize) {}
+
+        fn poll_output(&mut self) -> Option<Output> {
+            None
+        }
+
+        fn poll_timeout(&mut self) -> Option<Deadline> {
+            None
+        }
+
+        fn census(&self) -> Census {
+            Census::default()
+        }
+    }
+
+    fn reactor() -> (tempfile::TempDir, Reactor) {
+        let temp = tempfile::tempdir().expect("a temporary folder");
+        let folders = Folders { files: None, state: temp.path().join("state") };
+        let reactor = Reactor::new(&folders, &Limits::desktop()).expect("a reactor");
+        (temp, reactor)
+    }
+
+    fn any_port() -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], 0))
+    }
+
+    /// A dial to a free port of this host whose own end got that very port: nobody is there.
+    #[test]
+    fn a_socket_connected_with_itself_is_a_refusal() {
+        let (_temp, mut reactor) = reactor();
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).expect("a socket");
+        socket.bind(&any_port().into()).expect("bound");
+        let itself = socket.local_addr().expect("bound");
+        socket.connect(&itself).expect("connects");
+        socket.set_nonblocking(true).expect("set");
+        let conn = ConnId(Id { index: 0, generation: 0 });
+        reactor.adopt(conn, TcpStream::from_std(socket.into()), true);
+        let mut machine = Idle::default();
+        assert!(!reactor.establish(&mut machine, conn));
+        assert_eq!((machine.closed, reactor.stats().streams), (vec![Fault::Refused], 0));
+    }
+
+    #[test]
+    fn a_listener_that_only_fails_does_not_spin() {
+        // hostile: 185
+        let (_temp, mut reactor) = reactor();
+        let id = ListenerId(0);
+        reactor.listen(id, any_port());
+        // From now on each accept says EINVAL.
+        SockRef::from(&reactor.listeners[&id].io).shutdown(Shutdown::Both).expect("shut down");
+        let mut machine = Idle::default();
+        reactor.accept_turn(&mut machine);
+        assert_eq!(reactor.stats().accept_errors, reactor.limits.accepts_per_turn as u64);
+        assert!(!reactor.accept_waits() && reactor.accept_pause.until.is_some());
+        assert!(reactor.listeners[&id].pending, "tried again after the pause");
+    }
 }

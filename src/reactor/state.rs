@@ -45,7 +45,20 @@ impl StateFolder {
             Err(Errno::WOULDBLOCK) => return Err(StartError::Locked { path: path.to_owned() }),
             Err(errno) => log::warn!("the state folder cannot be locked: {errno}"),
         }
-        Ok(StateFolder { dir })
+        let folder = StateFolder { dir };
+        folder.sweep();
+        Ok(folder)
+    }
+
+    /// Removes what a kill in the midst of a save left: it may be large, and the next save may be far.
+    fn sweep(&self) {
+        for left in [NEW, NEW_PREVIOUS] {
+            let ours = statat(&self.dir, left, AtFlags::SYMLINK_NOFOLLOW)
+                .is_ok_and(|stat| is_regular(&stat) && stat.st_uid == rustix::process::geteuid().as_raw());
+            if ours {
+                let _ = self.remove(left);
+            }
+        }
     }
 
     pub(super) fn load(&self, slot: Slot, max: usize) -> Result<Option<Vec<u8>>, Fault> {
@@ -212,6 +225,21 @@ mod tests {
                 assert_eq!(left, [CURRENT, PREVIOUS]);
             }
         }
+    }
+
+    #[test]
+    fn what_a_killed_save_left_goes_at_the_next_start() {
+        // hostile: 180
+        let (temp, state) = state();
+        state.save(b"one").expect("saved");
+        state.write_new(b"two").expect("written");
+        drop(state);
+        let path = temp.path().join("state");
+        std::os::unix::fs::symlink(CURRENT, path.join(NEW_PREVIOUS)).expect("a link");
+        let state = StateFolder::open(&path).expect("opens");
+        assert!(!path.join(NEW).exists());
+        assert!(path.join(NEW_PREVIOUS).is_symlink(), "none of ours");
+        assert_eq!(state.load(Slot::Current, 100).expect("loads").as_deref(), Some(b"one".as_slice()));
     }
 
     #[test]

@@ -53,6 +53,12 @@ struct Inlet {
 }
 
 impl Inlet {
+    fn new(conn: ConnId, fd: OwnedFd, registry: &Registry) -> Result<Inlet, Errno> {
+        let registered = register(registry, fd.as_fd(), token::STDIN, Interest::READABLE)?;
+        let rest = Vec::new();
+        Ok(Inlet { conn, fd, registered, readable: true, paused: false, refeed: false, eof: false, rest })
+    }
+
     fn wants_turn(&self) -> bool {
         !self.paused && (self.refeed || self.readable && !self.eof)
     }
@@ -73,9 +79,28 @@ impl Inlet {
     }
 }
 
+impl Stream {
+    fn new(conn: ConnId, fd: OwnedFd, registry: &Registry, token: Token) -> Result<Stream, Errno> {
+        let outlet = Outlet::new(fd);
+        register(registry, outlet.fd(), token, Interest::WRITABLE)?;
+        Ok(Stream { conn, outlet, writable: true, wake: false })
+    }
+}
+
 /// Registers for edges; `false` where epoll takes no such descriptor, because it never waits.
-fn register(registry: &Registry, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> bool {
-    registry.register(&mut SourceFd(&fd.as_raw_fd()), token, interest).is_ok()
+fn register(
+    registry: &Registry,
+    fd: BorrowedFd<'_>,
+    token: Token,
+    interest: Interest,
+) -> Result<bool, Errno> {
+    match registry.register(&mut SourceFd(&fd.as_raw_fd()), token, interest) {
+        Ok(()) => Ok(true),
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::PERM) => Ok(false),
+            errno => Err(errno.unwrap_or(Errno::IO)),
+        },
+    }
 }
 
 /// The description behind it lives on elsewhere: closing our number of it alone would leave its events to us.
@@ -150,29 +175,19 @@ impl Reactor {
         let mut answers = Vec::new();
         if self.stdio.unread {
             drop(input);
-        } else if let Ok(fd) = input {
-            let registered = register(registry, fd.as_fd(), token::STDIN, Interest::READABLE);
-            self.stdio.inlet = Some(Inlet {
-                conn: console,
-                fd,
-                registered,
-                readable: true,
-                paused: false,
-                refeed: false,
-                eof: false,
-                rest: Vec::new(),
-            });
         } else {
-            answers.push(Input::Eof { conn: console }); // closed from the start
+            match input.and_then(|fd| Inlet::new(console, fd, registry)) {
+                Ok(inlet) => self.stdio.inlet = Some(inlet),
+                Err(Errno::BADF) => answers.push(Input::Eof { conn: console }), // closed from the start
+                Err(errno) => {
+                    answers.push(Input::Closed { conn: console, fault: super::beneath::fault(errno) });
+                }
+            }
         }
         let streams = [(console, output, token::STDOUT), (notes, errors, token::STDERR)];
         for (i, (conn, fd, token)) in streams.into_iter().enumerate() {
-            match fd {
-                Ok(fd) => {
-                    let outlet = Outlet::new(fd);
-                    register(registry, outlet.fd(), token, Interest::WRITABLE);
-                    self.stdio.outlets[i] = Some(Stream { conn, outlet, writable: true, wake: false });
-                }
+            match fd.and_then(|fd| Stream::new(conn, fd, registry, token)) {
+                Ok(stream) => self.stdio.outlets[i] = Some(stream),
                 Err(errno) => {
                     self.stdio.close(conn, registry);
                     answers.push(Input::Closed { conn, fault: super::beneath::fault(errno) });

@@ -19,6 +19,7 @@ const BULK: usize = 64 << 10;
 const IDLE_TURNS_MAX: u16 = 1000;
 
 /// What came of one attempt to send.
+#[derive(Debug)]
 enum Sent {
     Bytes(usize),
     /// Of a file, and not all that was asked for.
@@ -37,10 +38,11 @@ impl Reactor {
         for (conn, fault) in std::mem::take(&mut self.failed) {
             self.fail(machine, conn, fault);
         }
-        let mut moved = 0;
-        for _ in 0..self.small.len() {
-            let Some(conn) = self.small.pop_front() else { break };
-            moved += self.turn(machine, conn);
+        let mut moved = self.serve_small(machine);
+        if !self.answers.is_empty() {
+            // A question for which a file had to be opened is answered before bulk goes on, not after.
+            self.answers_turn(machine);
+            moved += self.serve_small(machine);
         }
         for _ in 0..self.bulk.len() {
             let Some(conn) = self.bulk.pop_front() else { break };
@@ -49,6 +51,15 @@ impl Reactor {
                 break;
             }
         }
+    }
+
+    fn serve_small(&mut self, machine: &mut dyn Machine) -> usize {
+        let mut moved = 0;
+        for _ in 0..self.small.len() {
+            let Some(conn) = self.small.pop_front() else { break };
+            moved += self.turn(machine, conn);
+        }
+        moved
     }
 
     fn turn(&mut self, machine: &mut dyn Machine, conn: ConnId) -> usize {
@@ -264,8 +275,6 @@ fn send_file(
         Err(errno) => errno,
     };
     match errno {
-        // hostile: 64
-        Errno::IO => Sent::File(file, Fault::of(&errno.into()), false),
         // A file system that cannot give pages away.
         Errno::INVAL | Errno::NOSYS => match pread(fd, &mut buffer[..in_memory], offset) {
             Ok(0) => Sent::File(file, Fault::Shrunk, false),
@@ -275,6 +284,35 @@ fn send_file(
             },
             Err(errno) => Sent::File(file, Fault::of(&errno.into()), false),
         },
-        errno => of_error(&errno.into()),
+        errno => match of_error(&errno.into()) {
+            // hostile: 64. What no connection says is the file's: a bad disk, a lost server. The node ends it with a
+            // reset; as the connection's error it would end with a FIN, and look whole.
+            Sent::Conn(fault) if !is_of_network(fault) => Sent::File(file, fault, false),
+            sent => sent,
+        },
+    }
+}
+
+fn is_of_network(fault: Fault) -> bool {
+    matches!(fault, Fault::Reset | Fault::TimedOut | Fault::Unreachable | Fault::Refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Id;
+    use std::fs::File;
+
+    #[test]
+    fn what_the_file_is_at_fault_for_is_not_the_connections_error() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("listens");
+        let mut io = TcpStream::connect(listener.local_addr().expect("bound")).expect("connects");
+        let (_peer, _) = listener.accept().expect("accepted");
+        let id = FileId(Id { index: 0, generation: 0 });
+        let temp = tempfile::tempdir().expect("a temporary folder");
+        // Not open for reading: an error that neither the disk nor the network is known for.
+        let file = File::create(temp.path().join("file")).expect("a file");
+        let sent = send_file(&mut io, file.as_fd(), 0, 100, &mut [0; 100], id);
+        assert!(matches!(sent, Sent::File(file, Fault::Os(9), false) if file == id), "{sent:?}");
     }
 }

@@ -262,8 +262,8 @@ fn a_daemon_leaves_its_input_alone() {
 fn the_log_drops_lines_nobody_takes_and_says_how_many() {
     let (reader, writer) = pipe().expect("a pipe");
     let mut log = StderrLog::on(Some(writer));
-    let line = "x".repeat(999);
-    for _ in 0..200 {
+    let line = "x".repeat(499);
+    for _ in 0..400 {
         write!(log, "{line}").expect("never fails");
         writeln!(log).expect("never fails");
     }
@@ -271,14 +271,14 @@ fn the_log_drops_lines_nobody_takes_and_says_how_many() {
     assert!(dropped > 100, "{dropped}");
     let mut buffer = vec![0; 1 << 20];
     let taken = read(&reader, &mut buffer).expect("read");
-    writeln!(log, "{}", "y".repeat(5000)).expect("never fails");
+    writeln!(log, "{}", "ñ".repeat(2500)).expect("never fails");
     let more = read(&reader, &mut buffer[taken..]).expect("read");
     let text = String::from_utf8_lossy(&buffer[..taken + more]).into_owned();
     let mut lines: Vec<&str> = text.lines().collect();
-    assert_eq!(lines.pop().map(str::len), Some(1024));
+    assert_eq!(lines.pop(), Some(format!("{}…", "ñ".repeat(254)).as_str()), "512 bytes, no half character");
     assert_eq!(lines.pop(), Some(format!("… {dropped} lines of the log were dropped").as_str()));
     assert!(lines.iter().all(|whole| *whole == line), "only whole lines");
-    assert_eq!(lines.len() as u64 + dropped, 200);
+    assert_eq!(lines.len() as u64 + dropped, 400);
     drop(StderrLog::default());
     writeln!(StderrLog::on(None), "nowhere").expect("never fails");
 }

@@ -76,10 +76,10 @@ fn network(world: &mut World, count: usize) -> Vec<NodeId> {
     peers
 }
 
-/// Nodes that find each other and stay: a minute of it.
+/// Nodes that find each other and stay: 20 seconds of it.
 fn discovery(world: &mut World, count: usize) {
     network(world, count);
-    world.run_for(Duration::from_secs(60));
+    world.run_for(Duration::from_secs(20));
 }
 
 /// The last node searches all the others and downloads a file from one.

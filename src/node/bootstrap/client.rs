@@ -183,9 +183,7 @@ impl Bootstrap {
         self.gate.authenticated(client.peer.ip());
 
         let sample = self.registry.sample(addr, on_host, SAMPLE_MAX);
-        let reply = encode_reply(&sample, self.config.limits.registry_reply_max);
-        // In JSON a node is a list of its own inside the list: the brackets tell how many found room.
-        let given = reply.iter().filter(|&&byte| byte == b'[').count().saturating_sub(1);
+        let (reply, given) = encode_reply(&sample, self.config.limits.registry_reply_max);
         self.registry.gave(sample.get(1..given).unwrap_or_default());
         self.answer(now, conn, reply);
         self.probe_early(now, addr);

@@ -73,10 +73,10 @@ enum State {
 
 impl Peer {
     /// Asks the node or registry at `addr`, as soon as a dial slot is free.
-    pub(super) fn ask(&mut self, addr: SocketAddr, class: Class, purpose: Purpose) -> ConnId {
+    pub(super) fn ask(&mut self, now: Instant, addr: SocketAddr, class: Class, purpose: Purpose) -> ConnId {
         let ask = Ask { addr, class, purpose, state: State::Waiting };
         let conn = ConnId(self.conns.insert(Conn::Ask(ask)));
-        self.dialer.enqueue(conn, addr, class);
+        self.dialer.enqueue(now, conn, addr, class);
         conn
     }
 
@@ -184,7 +184,8 @@ impl Peer {
     fn ask_done(&mut self, now: Instant, conn: ConnId, answer: Answer) {
         let Some(ask) = self.drop_ask(now, conn) else { return };
         let Ask { addr, purpose, .. } = ask;
-        if matches!(answer, Answer::Alive | Answer::Found | Answer::NotFound) {
+        // A connection alone proves no node: anything that listens takes one.
+        if matches!(answer, Answer::Found | Answer::NotFound) {
             if matches!(purpose, Purpose::Before(..)) {
                 // Only now: a mistyped address would stay on the list of nodes.
                 self.known.learn(addr, Via::Operator, now, &self.own, &self.config.limits);
@@ -216,9 +217,17 @@ impl Peer {
         Some(ask)
     }
 
-    /// How freely `addr`, learned from others, may be dialled; `None`: not at all at the moment.
+    /// How freely `addr`, of a node we know, may be dialled; `None`: not at all at the moment. Interfaces come and go:
+    /// what was another's address when it was learned may be ours, or a network's, by now.
     pub(super) fn class_of(&self, now: Instant, addr: SocketAddr) -> Option<Class> {
-        let proven = self.known.get(addr).is_some_and(|node| node.proven);
+        let node = self.known.get(addr);
+        let typed = node.is_some_and(|node| node.typed);
+        let learned = if typed { Learned::Operator } else { Learned::Observed };
+        if let Err(refused) = admit(addr, learned, &self.here()) {
+            log::debug!("{addr} is not dialled: {refused}");
+            return None;
+        }
+        let proven = node.is_some_and(|node| node.proven);
         if proven || crate::proto::address::is_local_net(addr.ip(), &self.here()) {
             return Some(Class::Near);
         }

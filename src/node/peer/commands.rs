@@ -2,12 +2,13 @@
 
 use super::ask::Purpose;
 use super::console::LineIn;
+use super::files::Owner;
 use super::jobs::{JobId, Tally, Work, list_files};
 use super::known::Node;
 use super::report::{Code, Event, Failure, Status};
-use super::{Owner, Peer, Resolving, Timer};
+use super::{Peer, Resolving, Timer};
 use crate::config::{ConsoleMode, HostPort, V1_DEFAULT_SECRET};
-use crate::machine::{Dir, Fault, FileId, Output, RequestId};
+use crate::machine::{Dir, Fault, Output, RequestId};
 use crate::proto::address::is_local_net;
 use crate::proto::command::{self, Command, CommandError, Line, List};
 use crate::proto::escape::for_terminal;
@@ -20,6 +21,7 @@ use std::path::PathBuf;
 impl Peer {
     /// The operator typed a line.
     pub(super) fn line(&mut self, now: Instant, line: LineIn) {
+        let asked = self.console.asking.take();
         let text = match line {
             LineIn::Text(text) => text,
             LineIn::TooLong => {
@@ -32,7 +34,7 @@ impl Peer {
                 return self.conclude(now, "", Err(Failure::new(Code::Usage, text)));
             }
         };
-        let text = match self.console.asking.take() {
+        let text = match asked {
             Some(_) if text.trim().is_empty() => return,
             Some(asked) => command::append_argument(&asked, text.trim()),
             None => text,
@@ -135,7 +137,7 @@ impl Peer {
         }
         let job = self.begin(now, name, background, Work::Nodes { list, waiting: probes.len(), alive });
         for (addr, class) in probes {
-            self.ask(addr, class, Purpose::Probe(job));
+            self.ask(now, addr, class, Purpose::Probe(job));
         }
         self.finish_nodes(now, job);
     }
@@ -144,6 +146,9 @@ impl Peer {
         if let Err(error) = check_name(words) {
             let text = format!("no shared file can be named `{}`: {error}", for_terminal(words));
             return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
+        }
+        if !self.config.v1 {
+            return self.conclude(now, name, Err(without_v1()));
         }
         if self.known.len() == 0 {
             let text = "no other node is known yet: use `bootstrap HOST:PORT` or `multicast on`, or `get IP PORT NAME`";
@@ -159,7 +164,7 @@ impl Peer {
         let work = Work::Search { words: words.to_owned(), waiting: asked.len(), tally };
         let job = self.begin(now, name, background, work);
         for (addr, class) in asked {
-            self.ask(addr, class, Purpose::Search(job, words.to_owned()));
+            self.ask(now, addr, class, Purpose::Search(job, words.to_owned()));
         }
         self.finish_search(now, job);
     }
@@ -176,6 +181,9 @@ impl Peer {
         if let Err(error) = check_name(&file) {
             let text = format!("no shared file can be named `{}`: {error}", for_terminal(&file));
             return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
+        }
+        if !self.config.v1 {
+            return self.conclude(now, name, Err(without_v1()));
         }
         match node.literal() {
             Some(addr) => {
@@ -230,18 +238,13 @@ impl Peer {
                 return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
             }
         };
-        if !self.may_open() {
+        if !self.files.may_add() {
             let text = "too many files are open already: share it again when some transfers have ended";
             return self.conclude(now, name, Err(Failure::new(Code::Other, text)));
         }
-        // The file's owner is the job, whose id is known only when it stands.
-        let file = FileId(self.files.insert(Owner::Nobody));
+        let file = self.files.add(Owner::Share(JobId(self.jobs.next_id())));
         let work = Work::Share { file, name: file_name.clone(), bytes: 0, size: 0 };
-        let job = self.begin(now, name, background, work);
-        if let Some(owner) = self.files.get_mut(file.0) {
-            *owner = Owner::Share(job);
-        }
-        self.totals.files_created += 1;
+        self.begin(now, name, background, work);
         self.outputs.push_back(Output::ImportFile { file, source, name: file_name });
     }
 
@@ -283,6 +286,12 @@ impl Peer {
             connections: self.sockets,
         }
     }
+}
+
+/// Every request to a node is one of v1, with its secret in it.
+fn without_v1() -> Failure {
+    let text = "the old protocol is off (`--v1 off`), and this version has no other to ask nodes in";
+    Failure::new(Code::Usage, text)
 }
 
 /// The command that downloads `name` from the node at `at`, quoted only where it must be.

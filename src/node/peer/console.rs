@@ -23,8 +23,8 @@ struct Stream {
 }
 
 impl Stream {
-    /// Returns how many bytes more there are to send.
-    fn push(&mut self, text: &str, max: usize) -> usize {
+    /// Returns how many bytes more there are to send. `said`: how to say that lines were left out.
+    fn push(&mut self, text: &str, max: usize, said: fn(usize) -> String) -> usize {
         let before = self.out.buffered();
         if self.closed || text.is_empty() {
             return 0;
@@ -34,8 +34,7 @@ impl Stream {
             return 0;
         }
         if self.dropped > 0 {
-            let note = format!("… {} lines dropped\n", self.dropped);
-            self.dropped = 0;
+            let note = said(std::mem::take(&mut self.dropped));
             self.out.push(note.as_bytes());
         }
         self.out.push(text.as_bytes());
@@ -75,6 +74,8 @@ pub(super) struct Console {
     /// A line whose next argument was asked for.
     pub(super) asking: Option<String>,
     columns: Option<u16>,
+    /// How to say on standard output that so many lines were left out.
+    said_dropped: fn(usize) -> String,
     max: usize,
     line_max: usize,
     out: Stream,
@@ -86,6 +87,11 @@ pub(super) struct Console {
     /// On a terminal, where both streams meet: whose turn it is, and for how many bytes. What was said first is shown
     /// first, or results would stand on the line of a prompt.
     order: VecDeque<(To, usize)>,
+}
+
+/// What a person reads in place of lines that were left out.
+pub(super) fn lines_dropped(lines: usize) -> String {
+    format!("… {lines} lines dropped\n")
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +107,7 @@ impl Console {
         notes: ConnId,
         mode: ConsoleMode,
         columns: Option<u16>,
+        said_dropped: fn(usize) -> String,
         limits: &Limits,
     ) -> Console {
         Console {
@@ -111,6 +118,7 @@ impl Console {
             ended: mode == ConsoleMode::Daemon,
             asking: None,
             columns,
+            said_dropped,
             max: limits.console_out_max,
             line_max: limits.line_max,
             out: Stream::default(),
@@ -124,7 +132,8 @@ impl Console {
 
     fn push(&mut self, to: To, text: &str) {
         let max = self.max;
-        let pushed = self.stream(to).push(text, max);
+        let said = if to == To::Out { self.said_dropped } else { lines_dropped };
+        let pushed = self.stream(to).push(text, max, said);
         if self.columns.is_none() || pushed == 0 {
             return;
         }
@@ -308,7 +317,8 @@ mod tests {
 
     fn console(mode: ConsoleMode, columns: Option<u16>) -> Console {
         let conn = |index| ConnId(Id { index, generation: 0 });
-        Console::new(conn(0), conn(1), mode, columns, &Limits { console_out_max: 64, ..Limits::desktop() })
+        let limits = Limits { console_out_max: 64, ..Limits::desktop() };
+        Console::new(conn(0), conn(1), mode, columns, lines_dropped, &limits)
     }
 
     fn take(stream: &mut Stream) -> String {

@@ -28,11 +28,22 @@ struct Failures {
     last: Instant,
 }
 
+/// A dial that waits.
+#[derive(Clone, Copy, Debug)]
+struct Wait {
+    conn: ConnId,
+    addr: SocketAddr,
+    since: Instant,
+}
+
 /// Dials that wait and dials in flight.
 #[derive(Debug)]
 pub(super) struct Dialer {
-    near: VecDeque<ConnId>,
-    far: VecDeque<(ConnId, SocketAddr)>,
+    /// Those that wait, the longest first.
+    near: VecDeque<Wait>,
+    far: VecDeque<Wait>,
+    /// Longest time that one waits.
+    patience: Duration,
     near_in_flight: usize,
     /// Most of those.
     near_max: usize,
@@ -48,6 +59,7 @@ impl Dialer {
         Dialer {
             near: VecDeque::new(),
             far: VecDeque::new(),
+            patience: limits.dial_wait,
             near_in_flight: 0,
             near_max: limits.dials,
             strangers: Slots::new(limits.dials_unproven, limits.dials_per_net),
@@ -66,12 +78,25 @@ impl Dialer {
     }
 
     /// Puts a dial into the queue of its class.
-    pub(super) fn enqueue(&mut self, conn: ConnId, addr: SocketAddr, class: Class) {
+    pub(super) fn enqueue(&mut self, now: Instant, conn: ConnId, addr: SocketAddr, class: Class) {
+        let wait = Wait { conn, addr, since: now };
         match class {
-            Class::Near => self.near.push_back(conn),
-            Class::Far => self.far.push_back((conn, addr)),
+            Class::Near => self.near.push_back(wait),
+            Class::Far => self.far.push_back(wait),
         }
         self.dirty = true;
+    }
+
+    /// When the next dial has waited too long: [`Dialer::overdue`].
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let longest = [self.near.front(), self.far.front()].into_iter().flatten();
+        longest.map(|wait| wait.since + self.patience).min()
+    }
+
+    /// A dial that has waited too long; it waits on until it is withdrawn.
+    pub(super) fn overdue(&self, now: Instant) -> Option<ConnId> {
+        let longest = [self.near.front(), self.far.front()].into_iter().flatten();
+        longest.filter(|wait| wait.since + self.patience <= now).map(|wait| wait.conn).next()
     }
 
     /// The next connection that may be dialled now. `room`: sockets that may still be opened.
@@ -80,15 +105,15 @@ impl Dialer {
             return None;
         }
         if self.near_in_flight < self.near_max {
-            if let Some(conn) = self.near.pop_front() {
+            if let Some(wait) = self.near.pop_front() {
                 self.near_in_flight += 1;
-                return Some(conn);
+                return Some(wait.conn);
             }
         }
         if !self.strangers.is_full() {
             let strangers = &mut self.strangers;
-            if let Some(at) = self.far.iter().position(|(_, addr)| strangers.enter(addr.ip())) {
-                return self.far.remove(at).map(|(conn, _)| conn);
+            if let Some(at) = self.far.iter().position(|wait| strangers.enter(wait.addr.ip())) {
+                return self.far.remove(at).map(|wait| wait.conn);
             }
         }
         self.dirty = false;
@@ -97,8 +122,8 @@ impl Dialer {
 
     /// A dial that waited is no longer wanted.
     pub(super) fn withdraw(&mut self, conn: ConnId) {
-        self.near.retain(|c| *c != conn);
-        self.far.retain(|(c, _)| *c != conn);
+        self.near.retain(|wait| wait.conn != conn);
+        self.far.retain(|wait| wait.conn != conn);
     }
 
     /// A dial in flight ended.
@@ -151,12 +176,12 @@ mod tests {
         let limits = Limits::desktop();
         let mut dialer = Dialer::new(&limits);
         for i in 0..20 {
-            dialer.enqueue(conn(i), far(i), Class::Far);
+            dialer.enqueue(Instant::ZERO, conn(i), far(i), Class::Far);
         }
         let flying: Vec<_> = std::iter::from_fn(|| dialer.next(100)).collect();
         assert_eq!(flying, (0..4).map(conn).collect::<Vec<_>>());
         for i in 0..200 {
-            dialer.enqueue(conn(100 + i), far(256 * (i + 1)), Class::Far);
+            dialer.enqueue(Instant::ZERO, conn(100 + i), far(256 * (i + 1)), Class::Far);
         }
         assert_eq!(std::iter::from_fn(|| dialer.next(100)).count(), limits.dials_unproven - 4);
         dialer.landed(far(0), Class::Far, true, Instant::ZERO);
@@ -168,7 +193,7 @@ mod tests {
         let limits = Limits::desktop();
         let mut dialer = Dialer::new(&limits);
         for i in 0..1000 {
-            dialer.enqueue(conn(i), far(i), Class::Near);
+            dialer.enqueue(Instant::ZERO, conn(i), far(i), Class::Near);
         }
         assert_eq!(dialer.next(0), None);
         assert_eq!(std::iter::from_fn(|| dialer.next(1)).count(), limits.dials);

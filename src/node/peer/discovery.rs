@@ -6,10 +6,11 @@ use super::report::{Code, Event, Failure, plural};
 use super::{Peer, Timer};
 use crate::config::{GROUP, Limits};
 use crate::machine::{Fault, Interface, Output};
-use crate::proto::address::{Learned, admit};
+use crate::proto::address::{Learned, admit, is_here};
 use crate::proto::announce::{self, Announce, Sender};
 use crate::time::{Duration, Instant};
-use log::{debug, info, warn};
+use log::{debug, warn};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -39,14 +40,14 @@ enum State {
 #[derive(Debug)]
 pub(super) struct Discovery {
     state: State,
-    /// The command that waits for it to be on.
-    job: Option<JobId>,
-    /// Interfaces joined, with the address we join, send and announce there.
-    joined: BTreeMap<u32, Ipv4Addr>,
-    /// HELLOs sent on each since our own came back from there.
-    unheard: BTreeMap<u32, u32>,
+    /// The commands that wait for it to be on.
+    jobs: Vec<JobId>,
+    /// Interfaces joined.
+    joined: BTreeMap<u32, Member>,
     /// Interfaces whose join failed: said once.
     failed: BTreeSet<u32>,
+    /// That the sockets cannot be opened: said once.
+    said_unavailable: bool,
     /// HELLO goes out as soon as the interfaces are known.
     hello_due: bool,
     /// HELLOs of the first burst still to come.
@@ -55,14 +56,23 @@ pub(super) struct Discovery {
     buckets: Buckets,
 }
 
+/// What we are to the group on one interface.
+#[derive(Debug)]
+struct Member {
+    /// The address we join, send and announce there.
+    addr: Ipv4Addr,
+    /// HELLOs sent there since our own came back.
+    unheard: u32,
+}
+
 impl Discovery {
     pub(super) fn new() -> Discovery {
         Discovery {
             state: State::Off,
-            job: None,
+            jobs: Vec::new(),
             joined: BTreeMap::new(),
-            unheard: BTreeMap::new(),
             failed: BTreeSet::new(),
+            said_unavailable: false,
             hello_due: false,
             burst: 0,
             last_hello: None,
@@ -89,19 +99,30 @@ impl Discovery {
 impl Peer {
     /// Switches multicast on. `job` waits for it.
     pub(super) fn multicast_on(&mut self, now: Instant, job: Option<JobId>) {
-        if self.discovery.state == State::On {
-            let interfaces = self.discovery.joined.len();
-            if let Some(job) = job {
-                self.tell(&Event::Multicast { on: true, interfaces });
-                self.finish(now, job, Ok(()));
+        self.discovery.jobs.extend(job);
+        match self.discovery.state {
+            State::On if !self.discovery.is_starting() => self.multicast_is_on(now),
+            State::On | State::Opening => {}
+            State::Off | State::Failed(_) => {
+                self.discovery.state = State::Opening;
+                self.timers.cancel(Timer::Hello);
+                self.outputs.push_back(Output::OpenDiscovery { group: SocketAddr::V4(GROUP) });
             }
-            return;
         }
-        self.discovery.job = job.or(self.discovery.job);
-        if self.discovery.state != State::Opening {
-            self.discovery.state = State::Opening;
-            self.timers.cancel(Timer::Hello);
-            self.outputs.push_back(Output::OpenDiscovery { group: SocketAddr::V4(GROUP) });
+    }
+
+    /// Ends the commands that waited for it.
+    fn multicast_is_on(&mut self, now: Instant) {
+        let interfaces = self.discovery.joined.len();
+        for job in std::mem::take(&mut self.discovery.jobs) {
+            self.tell(&Event::Multicast { on: true, interfaces });
+            self.finish(now, job, Ok(()));
+        }
+    }
+
+    fn multicast_failed(&mut self, now: Instant, failure: &Failure) {
+        for job in std::mem::take(&mut self.discovery.jobs) {
+            self.finish(now, job, Err(failure.clone()));
         }
     }
 
@@ -113,6 +134,7 @@ impl Peer {
         match result {
             Ok(()) => {
                 self.discovery.state = State::On;
+                self.discovery.said_unavailable = false;
                 self.discovery.burst = BURST;
                 self.hello(now);
             }
@@ -123,10 +145,11 @@ impl Peer {
                 );
                 self.discovery.state = State::Failed(fault);
                 self.timers.set(Timer::Hello, now + REOPEN, "open discovery again");
-                match self.discovery.job.take() {
-                    Some(job) => self.finish(now, job, Err(Failure::new(Code::Network, text))),
-                    None => warn!("{text}; the node works on without it"),
+                let said = std::mem::replace(&mut self.discovery.said_unavailable, true);
+                if self.discovery.jobs.is_empty() && !said {
+                    warn!("{text}; the node works on without it");
                 }
+                self.multicast_failed(now, &Failure::new(Code::Network, text));
             }
         }
     }
@@ -142,11 +165,10 @@ impl Peer {
         for timer in [Timer::Hello, Timer::Greet, Timer::Silence] {
             self.timers.cancel(timer);
         }
-        if let Some(job) = self.discovery.job.take() {
-            self.finish(now, job, Err(Failure::new(Code::Interrupted, "multicast was switched off")));
-        }
-        self.discovery = Discovery::new();
+        let jobs = std::mem::take(&mut self.discovery.jobs);
+        self.discovery = Discovery { jobs, ..Discovery::new() };
         self.known.forget_multicast();
+        self.multicast_failed(now, &Failure::new(Code::Interrupted, "multicast was switched off"));
     }
 
     /// Time for HELLO, or for another try: first of all, which interfaces are there now?
@@ -171,6 +193,13 @@ impl Peer {
         if self.interfaces != interfaces {
             self.interfaces = interfaces.to_vec();
             self.own = interfaces.iter().map(|interface| interface.addr).collect();
+            // Somebody may have named an address of ours while we did not have it.
+            for &ip in &self.own {
+                let addr = SocketAddr::new(IpAddr::V4(ip), self.listen.port());
+                if is_here(addr, &self.here()) {
+                    self.known.forget(addr);
+                }
+            }
         }
         if self.discovery.state != State::On {
             return;
@@ -180,11 +209,7 @@ impl Peer {
             self.announce(false);
             self.discovery.last_hello = Some(now);
         }
-        if let Some(job) = self.discovery.job.take() {
-            let interfaces = self.discovery.joined.len();
-            self.tell(&Event::Multicast { on: true, interfaces });
-            self.finish(now, job, Ok(()));
-        }
+        self.multicast_is_on(now);
     }
 
     /// Leaves interfaces that are gone or have another address, joins new ones.
@@ -205,38 +230,23 @@ impl Peer {
                 wanted.entry(interface.index).or_insert(interface.addr);
             }
         }
-        let gone: Vec<(u32, Ipv4Addr)> = self
-            .discovery
-            .joined
-            .iter()
-            .map(|(index, addr)| (*index, *addr))
-            .filter(|(index, addr)| wanted.get(index) != Some(addr))
-            .collect();
-        for (interface, addr) in gone {
-            self.discovery.joined.remove(&interface);
-            self.outputs.push_back(Output::LeaveGroup { interface, addr });
-        }
         self.discovery.failed.retain(|index| wanted.contains_key(index));
-        self.leave_deaf();
+        // An address that was away for a moment takes the membership with it, and nobody tells us: where our own
+        // HELLOs no longer come back, the group is left, to be joined anew.
+        let outputs = &mut self.outputs;
+        self.discovery.joined.retain(|&interface, &mut Member { addr, unheard }| {
+            let stays = wanted.get(&interface) == Some(&addr) && unheard < DEAF;
+            if !stays {
+                outputs.push_back(Output::LeaveGroup { interface, addr });
+            }
+            stays
+        });
         for (interface, addr) in wanted {
-            if self.discovery.joined.insert(interface, addr).is_none() {
+            if let Entry::Vacant(place) = self.discovery.joined.entry(interface) {
                 debug!("multicast: joining on interface {interface} ({addr})");
-                self.discovery.unheard.insert(interface, 0);
+                place.insert(Member { addr, unheard: 0 });
                 self.outputs.push_back(Output::JoinGroup { interface, addr });
             }
-        }
-    }
-
-    /// An address that was away for a moment takes the membership with it, and nobody tells us: where our own HELLOs
-    /// no longer come back, the group is left, to be joined anew.
-    fn leave_deaf(&mut self) {
-        let Discovery { joined, unheard, .. } = &mut self.discovery;
-        let deaf = |index: &u32| unheard.get(index).is_some_and(|hellos| *hellos >= DEAF);
-        let deaf: Vec<(u32, Ipv4Addr)> =
-            joined.iter().filter(|(index, _)| deaf(index)).map(|(index, addr)| (*index, *addr)).collect();
-        for (interface, addr) in deaf {
-            joined.remove(&interface);
-            self.outputs.push_back(Output::LeaveGroup { interface, addr });
         }
     }
 
@@ -249,15 +259,22 @@ impl Peer {
         }
     }
 
-    /// HELLO or GOODBYE on every interface, with that interface's own address unless the operator named one.
+    /// HELLO or GOODBYE on every interface where we listen, with that interface's own address unless the operator named
+    /// one. Who hears us elsewhere would take the interface's address for ours, where nobody listens.
     fn announce(&mut self, goodbye: bool) {
         let bound = Some(self.listen.ip()).filter(|ip| !ip.is_unspecified());
         let fixed = self.config.announce.or(bound);
-        for (&interface, &addr) in &self.discovery.joined {
+        for (&interface, Member { addr, unheard }) in &mut self.discovery.joined {
+            let addr = *addr;
+            // On this host the announced address counts, not the source: the loopback tells the neighbours here.
+            let listens = |ip: IpAddr| ip == IpAddr::V4(addr) || (addr.is_loopback() && ip.is_ipv4());
+            if !bound.is_none_or(listens) {
+                continue;
+            }
             let sender = Sender { ip: fixed.unwrap_or(IpAddr::V4(addr)), port: self.listen.port() };
             let bytes =
                 announce::encode(&if goodbye { Announce::Goodbye(sender) } else { Announce::Hello(sender) });
-            *self.discovery.unheard.entry(interface).or_default() += 1;
+            *unheard += 1;
             self.outputs.push_back(Output::SendDatagram { interface, addr, bytes });
         }
     }
@@ -273,8 +290,11 @@ impl Peer {
         let (Announce::Hello(sender) | Announce::Goodbye(sender)) = announcement;
         let said = SocketAddr::new(sender.ip, sender.port);
         if said.port() == self.listen.port() {
-            let Discovery { joined, unheard, .. } = &mut self.discovery;
-            unheard.retain(|index, _| joined.get(index).is_none_or(|addr| source != IpAddr::V4(*addr)));
+            for member in self.discovery.joined.values_mut() {
+                if source == IpAddr::V4(member.addr) {
+                    member.unheard = 0;
+                }
+            }
         }
         let addr = match admit(said, Learned::Multicast { source }, &self.here()) {
             Ok(addr) => addr,
@@ -282,7 +302,7 @@ impl Peer {
         };
         if matches!(announcement, Announce::Goodbye(_)) {
             if self.known.goodbye(addr, &self.own) {
-                info!("{addr} said GOODBYE");
+                self.say_rarely(now, "a node said GOODBYE", addr);
             }
             return;
         }
@@ -292,7 +312,7 @@ impl Peer {
         }
         self.arm_silence();
         if newcomer {
-            info!("{addr} said HELLO");
+            self.say_rarely(now, "a node said HELLO", addr);
             let least = self.discovery.last_hello.map_or(now, |last| (last + GREET_LEAST).max(now));
             let due = least + self.between(Duration::ZERO, GREET_PAUSE);
             self.timers.set(Timer::Greet, due, "greet a newcomer");
@@ -311,7 +331,7 @@ impl Peer {
         let oldest = Instant::from_micros(now.as_micros().saturating_sub(patience.as_micros() as u64));
         // Heard exactly `patience` ago is silent too: that is when the timer fires.
         for addr in self.known.drop_silent(oldest + Duration::from_micros(1)) {
-            info!("{addr} fell silent");
+            self.say_rarely(now, "a node fell silent", addr);
         }
         self.arm_silence();
     }

@@ -3,10 +3,11 @@
 
 use super::ask::{Answer, Purpose};
 use super::dialer::Class;
+use super::files::Owner;
 use super::jobs::JobId;
 use super::known::Via;
 use super::report::{Code, Failure, Running, bytes as sized};
-use super::{Conn, Owner, Peer, Timer};
+use super::{Conn, Peer, Timer};
 use crate::config::PART_PREFIX;
 use crate::machine::{Body, ConnId, Fault, FileId, Id, Output, Received};
 use crate::node::outgoing::Outgoing;
@@ -90,13 +91,13 @@ impl Peer {
 
     /// Starts what waits, as far as the limit of running downloads allows.
     pub(super) fn start_queued(&mut self, now: Instant) {
-        while self.transfers.len() - self.queued.len() < self.downloads_max() {
+        while self.transfers.len() - self.queued.len() < self.files.downloads_max {
             let Some(id) = self.queued.pop_front() else { return };
             let Some(transfer) = self.transfers.get_mut(id.0) else { continue };
             transfer.phase = Phase::Asking;
             transfer.pace = Pace::new(now, self.config.limits.progress_interval);
             let (from, purpose) = (transfer.from, Purpose::Before(id, transfer.name.clone()));
-            let conn = self.ask(from, Class::Near, purpose);
+            let conn = self.ask(now, from, Class::Near, purpose);
             if let Some(transfer) = self.transfers.get_mut(id.0) {
                 transfer.conn = Some(conn);
             }
@@ -127,7 +128,7 @@ impl Peer {
         if let Some(transfer) = self.transfers.get_mut(id.0) {
             transfer.conn = Some(conn);
         }
-        self.dialer.enqueue(conn, from, Class::Near);
+        self.dialer.enqueue(now, conn, from, Class::Near);
     }
 
     /// The download's turn to dial has come.
@@ -188,8 +189,7 @@ impl Peer {
 
     /// A stream of content: makes its temporary file. The bytes so far wait with the driver.
     fn create_part(&mut self, now: Instant, conn: ConnId, id: TransferId) {
-        let file = FileId(self.files.insert(Owner::Fetch(id)));
-        self.totals.files_created += 1;
+        let file = self.files.add(Owner::Fetch(id));
         let name = format!("{PART_PREFIX}{:016x}", self.rng.u64(..));
         self.outputs.push_back(Output::CreateFile { file, name });
         if let Some(transfer) = self.transfers.get_mut(id.0) {
@@ -230,31 +230,28 @@ impl Peer {
     pub(super) fn fetch_eof(&mut self, now: Instant, conn: ConnId, id: TransferId) {
         let Some(transfer) = self.transfers.get_mut(id.0) else { return };
         transfer.eof = true;
-        let who = transfer.who();
-        let (found, name) = (transfer.found, for_terminal(&transfer.name));
-        match std::mem::replace(&mut transfer.phase, Phase::Creating { held: 0 }) {
-            Phase::Head { start } => match v1::whole_download(start, found) {
-                HeadEnd::Content(held) => {
-                    transfer.phase = Phase::Creating { held: held.len() as u64 };
-                    self.create_part(now, conn, id);
-                }
-                HeadEnd::Empty if found => self.create_part(now, conn, id),
+        let found = transfer.found;
+        let held = match &mut transfer.phase {
+            Phase::Head { start } => match v1::whole_download(std::mem::take(start), found) {
+                HeadEnd::Content(held) => held.len() as u64,
+                HeadEnd::Empty if found => 0,
                 HeadEnd::Empty => {
+                    let (who, name) = (transfer.who(), for_terminal(&transfer.name));
                     let text = format!(
                         "{who} answered nothing: {name} is empty, that node failed, or it does not speak the old protocol"
                     );
-                    self.fetch_failed(now, id, Failure::new(Code::Network, text));
+                    return self.fetch_failed(now, id, Failure::new(Code::Network, text));
                 }
                 HeadEnd::Refused(text) => {
-                    let code =
-                        if text == v1::Refusal::NoSuchFile.text() { Code::NotFound } else { Code::Refused };
-                    let text = format!("{who} refused: {}", for_terminal(&text));
-                    self.fetch_failed(now, id, Failure::new(code, text));
+                    let failure = transfer.refused(&text);
+                    return self.fetch_failed(now, id, failure);
                 }
             },
-            Phase::Receiving { due: 0 } => self.fetch_commit(now, id),
-            other => transfer.phase = other,
-        }
+            Phase::Receiving { due: 0 } => return self.fetch_commit(now, id),
+            _ => return,
+        };
+        transfer.phase = Phase::Creating { held };
+        self.create_part(now, conn, id);
     }
 
     fn fetch_commit(&mut self, now: Instant, id: TransferId) {
@@ -293,6 +290,9 @@ impl Peer {
         self.socket_closed();
         let Some(transfer) = self.transfers.get_mut(id.0) else { return };
         transfer.conn = None;
+        if let Some(failure) = transfer.refused_at_last() {
+            return self.fetch_failed(now, id, failure);
+        }
         let who = transfer.who();
         let name = for_terminal(&transfer.name);
         let text = match transfer.phase {
@@ -308,8 +308,11 @@ impl Peer {
     pub(super) fn fetch_timeout(&mut self, now: Instant, conn: ConnId, id: TransferId) {
         let limits = self.config.limits.clone();
         let Some(transfer) = self.transfers.get_mut(id.0) else { return };
+        if let Some(failure) = transfer.refused_at_last() {
+            return self.fetch_failed(now, id, failure);
+        }
         let who = transfer.who();
-        let text = match transfer.phase {
+        let text = match &transfer.phase {
             Phase::Receiving { .. } => match transfer.pace.look(now, &limits) {
                 Ok(next) => return self.timers.set(Timer::Conn(conn), next, "progress"),
                 Err(Slow::Stalled) => format!("{who} sends too slowly or not at all; nothing is kept"),
@@ -321,8 +324,12 @@ impl Peer {
             Phase::Creating { .. } => {
                 return self.timers.set(Timer::Conn(conn), transfer.pace.next_look(now), "progress");
             }
-            Phase::Head { .. } => {
-                format!("{who} sent nothing within {} s", limits.first_byte_deadline.as_secs())
+            Phase::Head { start } => {
+                let what = if start.is_empty() { "nothing" } else { "too little to tell what it is" };
+                format!("{who} sent {what} within {} s", limits.first_byte_deadline.as_secs())
+            }
+            Phase::Waiting => {
+                format!("no connection was free within {} s: try again later", limits.dial_wait.as_secs())
             }
             _ => format!("{who} did not answer within {} s", limits.connect_deadline.as_secs()),
         };
@@ -400,6 +407,21 @@ impl Peer {
 impl Transfer {
     fn who(&self) -> String {
         self.from.to_string()
+    }
+
+    /// The node's own words, in place of the file.
+    fn refused(&self, text: &str) -> Failure {
+        let code = if text == v1::Refusal::NoSuchFile.text() { Code::NotFound } else { Code::Refused };
+        Failure::new(code, format!("{} refused: {}", self.who(), for_terminal(text)))
+    }
+
+    /// The stream stalled or was cut before it was clear what it is: a refusal is one without its end, too.
+    fn refused_at_last(&self) -> Option<Failure> {
+        let Phase::Head { start } = &self.phase else { return None };
+        match v1::whole_download(start.clone(), self.found) {
+            HeadEnd::Refused(text) => Some(self.refused(&text)),
+            HeadEnd::Content(_) | HeadEnd::Empty => None,
+        }
     }
 
     fn too_large(&self, limit: u64) -> Failure {

@@ -25,7 +25,7 @@ pub(super) struct Node {
     multicast: Option<(IpAddr, Instant)>,
     /// The operator typed its address.
     pub(super) typed: bool,
-    /// It gave a valid answer once. Proven nodes are dialled freely and evicted last.
+    /// It answered a search or sent a file once. Proven nodes are dialled freely and evicted last.
     pub(super) proven: bool,
     /// Last sign of it.
     seen: Instant,
@@ -125,6 +125,11 @@ impl Known {
     /// When the longest silent node of the multicast list was heard last.
     pub(super) fn longest_silent(&self) -> Option<Instant> {
         self.heard.first().map(|&(heard, _)| heard)
+    }
+
+    /// This is no node to be known.
+    pub(super) fn forget(&mut self, addr: SocketAddr) {
+        self.take(addr);
     }
 
     /// Nobody is on the multicast list any more (multicast was switched off).

@@ -22,8 +22,8 @@ const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs
 #[derive(Debug)]
 pub(super) struct Registry {
     pub(super) target: HostPort,
-    /// The command that waits for the answer.
-    job: Option<JobId>,
+    /// The commands that wait for the answer.
+    jobs: Vec<JobId>,
     /// A registration is under way.
     busy: bool,
     /// Come back, whatever happens.
@@ -42,7 +42,7 @@ enum Health {
 
 impl Registry {
     pub(super) fn new(target: HostPort) -> Registry {
-        Registry { target, job: None, busy: false, keep: false, failures: 0, health: Health::Untried }
+        Registry { target, jobs: Vec::new(), busy: false, keep: false, failures: 0, health: Health::Untried }
     }
 
     /// Neither answer nor failure is awaited.
@@ -77,13 +77,7 @@ impl Peer {
     pub(super) fn register(&mut self, now: Instant, number: usize, job: Option<JobId>, keep: bool) {
         let Some(registry) = self.registries.get_mut(number) else { return };
         registry.keep |= keep;
-        if let Some(job) = job {
-            if let Some(earlier) = registry.job.replace(job) {
-                let text = "another `bootstrap` for the same registry took its place";
-                self.finish(now, earlier, Err(Failure::new(Code::Interrupted, text)));
-            }
-        }
-        let Some(registry) = self.registries.get_mut(number) else { return };
+        registry.jobs.extend(job);
         if std::mem::replace(&mut registry.busy, true) {
             return;
         }
@@ -100,9 +94,11 @@ impl Peer {
     fn register_at(&mut self, now: Instant, number: usize, addr: SocketAddr) {
         match self.typed(addr) {
             Ok(addr) => {
-                self.ask(addr, Class::Near, Purpose::Register(number));
+                // Without multicast nobody else asks for them, and the answer is judged by where we are.
+                self.outputs.push_back(Output::ListInterfaces);
+                self.ask(now, addr, Class::Near, Purpose::Register(number));
             }
-            Err(failure) => self.register_failed(now, number, failure),
+            Err(failure) => self.register_failed(now, number, &failure),
         }
     }
 
@@ -118,7 +114,7 @@ impl Peer {
             Err(fault) => {
                 let Some(registry) = self.registries.get(number) else { return };
                 let text = format!("bootstrap {}: {fault}: is the name spelt right?", registry.target);
-                self.register_failed(now, number, Failure::new(Code::Network, text));
+                self.register_failed(now, number, &Failure::new(Code::Network, text));
             }
         }
     }
@@ -138,18 +134,18 @@ impl Peer {
             Answer::Failed(Fault::Refused) => {
                 let text =
                     format!("bootstrap {target} refused the connection: is ds-bootstrap running there?");
-                self.register_failed(now, number, Failure::new(Code::Network, text));
+                self.register_failed(now, number, &Failure::new(Code::Network, text));
             }
             Answer::TimedOut => {
                 let wait = self.config.limits.register_deadline.as_secs();
                 let text = format!(
                     "bootstrap {target} did not answer within {wait} s: is the address right, the host up?"
                 );
-                self.register_failed(now, number, Failure::new(Code::Timeout, text));
+                self.register_failed(now, number, &Failure::new(Code::Timeout, text));
             }
             other => {
                 let failure = other.failure(&format!("bootstrap {target}"));
-                self.register_failed(now, number, failure);
+                self.register_failed(now, number, &failure);
             }
         }
     }
@@ -178,16 +174,18 @@ impl Peer {
         registry.keep = true;
         registry.failures = 0;
         let target = registry.target.to_string();
-        let job = registry.job.take();
-        if first || job.is_some() {
-            self.tell(&Event::Registered { bootstrap: target, nodes: others, asked: job.is_some() });
+        let jobs = std::mem::take(&mut registry.jobs);
+        let event = Event::Registered { bootstrap: target, nodes: others, asked: !jobs.is_empty() };
+        if first && jobs.is_empty() {
+            self.tell(&event);
         }
-        if let Some(job) = job {
+        for job in jobs {
+            self.tell(&event);
             self.finish(now, job, Ok(()));
         }
     }
 
-    fn register_failed(&mut self, now: Instant, number: usize, failure: Failure) {
+    fn register_failed(&mut self, now: Instant, number: usize, failure: &Failure) {
         let retry = {
             let Some(registry) = self.registries.get(number) else { return };
             let pause = RETRY.0.saturating_mul(1 << registry.failures.min(5)).min(RETRY.1);
@@ -202,10 +200,12 @@ impl Peer {
         registry.failures = registry.failures.saturating_add(1);
         let first = !matches!(registry.health, Health::Failed(_));
         registry.health = Health::Failed(failure.message.clone());
-        match registry.job.take() {
-            Some(job) => self.finish(now, job, Err(failure)),
-            None if first => warn!("{}; trying again", for_log(&failure.message)),
-            None => {}
+        let jobs = std::mem::take(&mut registry.jobs);
+        if first && jobs.is_empty() {
+            warn!("{}; trying again", for_log(&failure.message));
+        }
+        for job in jobs {
+            self.finish(now, job, Err(failure.clone()));
         }
     }
 

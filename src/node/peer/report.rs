@@ -42,6 +42,8 @@ pub(super) enum Event<'a> {
     Error { command: &'a str, code: &'static str, message: &'a str },
     /// A command is over, well or not.
     Done { command: &'a str },
+    /// So many events are missing here: nobody took the ones before.
+    Dropped { lines: usize },
 }
 
 /// The answer to `status`.
@@ -111,6 +113,7 @@ impl Event<'_> {
             Event::Status(status) => status.text(),
             Event::Help { text } => (*text).to_owned(),
             Event::Error { message, .. } => format!("error: {message}\n"),
+            Event::Dropped { lines } => super::console::lines_dropped(*lines),
             Event::Progress { .. } | Event::Done { .. } => return None,
         })
     }

@@ -1,6 +1,7 @@
 //! The server's side of v1: one request a connection, answered with a word or with a file.
 
-use super::{Conn, Owner, Peer, Timer};
+use super::files::Owner;
+use super::{Conn, Peer, Timer};
 use crate::machine::{ConnId, Dir, Fault, FileId, ListenerId, Output, Received, Transmit};
 use crate::node::outgoing::Outgoing;
 use crate::node::pace::Pace;
@@ -180,14 +181,14 @@ impl Peer {
         let limits = &self.config.limits;
         let theirs = self.uploads.get(&ip).copied().unwrap_or(0);
         let crowded = download && !ip.is_loopback() && theirs >= limits.uploads_per_ip;
-        if crowded || !self.may_open() {
+        if crowded || !self.files.may_add() {
             return self.answer(now, conn, Refusal::Busy.text());
         }
         if download {
             *self.uploads.entry(ip).or_default() += 1;
         }
         self.timers.set(Timer::Conn(conn), now + self.config.limits.drain_interval, "open");
-        let file = FileId(self.files.insert(Owner::Serve(conn)));
+        let file = self.files.add(Owner::Serve(conn));
         self.outputs.push_back(Output::OpenFile { file, dir: Dir::Shared, name: name.clone() });
         if let Some(serve) = self.serve_mut(conn) {
             serve.file = Some(file);

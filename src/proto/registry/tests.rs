@@ -161,22 +161,25 @@ fn what_is_not_one_object_is_refused() {
 #[test]
 fn replies_fit_and_hold_the_first_nodes() {
     // hostile: 25
-    assert_eq!(encode_reply(&[], 1400), br#"{"nodes": []}"#);
+    assert_eq!(encode_reply(&[], 1400).0, br#"{"nodes": []}"#);
     let two = [addr("10.0.0.5:9001"), addr("[fd00::5]:9002")];
-    assert_eq!(encode_reply(&two, 1400), br#"{"nodes": [["10.0.0.5", 9001], ["fd00::5", 9002]]}"#);
-    assert_eq!(encode_reply(&[addr("[::ffff:10.0.0.5]:9001")], 1400), br#"{"nodes": [["10.0.0.5", 9001]]}"#);
+    assert_eq!(encode_reply(&two, 1400).0, br#"{"nodes": [["10.0.0.5", 9001], ["fd00::5", 9002]]}"#);
+    assert_eq!(
+        encode_reply(&[addr("[::ffff:10.0.0.5]:9001")], 1400).0,
+        br#"{"nodes": [["10.0.0.5", 9001]]}"#
+    );
     let many: Vec<_> = (0..5000u16).map(|n| SocketAddr::from(([192, 168, 100, 100], 10_000 + n))).collect();
     for count in [0, 1, 51, 52, 5000] {
-        let reply = encode_reply(&many[..count], 1400);
+        let (reply, given) = encode_reply(&many[..count], 1400);
         assert!(reply.len() <= 1400);
         let answer = parse_answer(&reply).expect("our own reply");
-        assert_eq!(answer.nodes, many[..answer.nodes.len()]);
-        assert_eq!(answer.nodes.len(), count.min(49), "so many of the longest fit into one segment");
+        assert_eq!(answer.nodes, many[..given]);
+        assert_eq!(given, count.min(49), "so many of the longest fit into one segment");
     }
-    let exact = encode_reply(&two, 1400).len();
-    assert_eq!(encode_reply(&two, exact).len(), exact);
-    assert_eq!(encode_reply(&two, exact - 1), br#"{"nodes": [["10.0.0.5", 9001]]}"#);
-    assert_eq!(encode_reply(&two, 0), br#"{"nodes": []}"#, "nothing shorter is an answer");
+    let exact = encode_reply(&two, 1400).0.len();
+    assert_eq!(encode_reply(&two, exact).0.len(), exact);
+    assert_eq!(encode_reply(&two, exact - 1).0, br#"{"nodes": [["10.0.0.5", 9001]]}"#);
+    assert_eq!(encode_reply(&two, 0).0, br#"{"nodes": []}"#, "nothing shorter is an answer");
 }
 
 #[test]
@@ -198,7 +201,7 @@ fn hostile_answers_yield_what_is_good_in_them() {
 
     let many: Vec<_> =
         (0..100_000u32).map(|n| SocketAddr::from((Ipv4Addr::from(0x0A00_0000 + n), 9001))).collect();
-    let whole = encode_reply(&many, usize::MAX);
+    let whole = encode_reply(&many, usize::MAX).0;
     assert_eq!(parse_answer(&whole).expect("whole").nodes.len(), 100_000);
     for max in [4096, 64 << 10] {
         let answer = parse_answer(&whole[..max]).expect("cut");
@@ -245,7 +248,7 @@ proptest! {
     #[test]
     fn any_cut_yields_whole_entries(count in 1usize..40, cut in 0usize..1400) {
         let nodes: Vec<_> = (0..count).map(|n| SocketAddr::from(([10, 0, 0, n as u8], 9000 + n as u16))).collect();
-        let reply = encode_reply(&nodes, usize::MAX);
+        let reply = encode_reply(&nodes, usize::MAX).0;
         let cut = cut.min(reply.len());
         match parse_answer(&reply[..cut]) {
             Ok(answer) => {

@@ -89,7 +89,7 @@ fn calm(world: &mut World, nodes: &[NodeId], wanted: &Wanted) {
 
 #[test]
 fn faults_of_every_kind_then_none() {
-    scenario("faults_of_every_kind", 30, |world| {
+    scenario("faults_of_every_kind", 20, |world| {
         let (registry, nodes, wanted) = drawn(world);
         world.run_for(S * 2);
         world.set_faults(Faults::draw(world.env.seed));

@@ -1,8 +1,8 @@
 //! The operator's side: lines of any kind, scripts, terminals that stall or go away, signals.
 
 use super::common::{
-    MS, S, addr_of, bootstrap, command, errors, get, has_copy, healthy, nothing_left, peer, peers, peers_on,
-    plain, send,
+    MS, S, addr_of, at_registry, bootstrap, command, done, errors, get, has_copy, healthy, nothing_left,
+    peer, peers, peers_on, plain, send,
 };
 use crate::content::Content;
 use crate::harness::scenario;
@@ -262,7 +262,7 @@ fn a_terminal_that_takes_nothing() {
         world.run_for(S);
         world.type_line(node, "status");
         world.run_for(S);
-        assert!(world.stdout(node).contains("lines dropped"));
+        assert!(world.events_named(node, "dropped").iter().any(|event| event["lines"] != 0));
         world.type_line(node, "quit");
         world.run_for(S);
         assert_eq!(world.exit_status(node), Some(0));
@@ -327,5 +327,38 @@ fn two_nodes_on_one_port() {
         get(world, other, first, "file");
         assert!(world.run_until(S, |world| has_copy(world, other, "file")));
         assert!(matches!(send("x"), crate::actor::Step::Send(_)));
+    });
+}
+
+#[test]
+fn commands_that_wait_for_one_thing_all_end() {
+    scenario("commands_that_wait_for_one_thing", 3, |world| {
+        let (_, node) = script(world, false);
+        let host = world.host(&[LanId(0)]);
+        bootstrap(world, host, |_| {});
+        let registry = at_registry(world, host);
+        world.run_for(MS * 10);
+        let twice =
+            format!("multicast on &\nmulticast on &\nbootstrap {registry} &\nbootstrap {registry} &\nwait\n");
+        world.type_bytes(node, twice.as_bytes());
+        world.type_eof(node);
+        assert!(world.run_until(S * 20, |world| world.exit_status(node).is_some()), "{}", world.stdout(node));
+        assert_eq!(world.exit_status(node), Some(0), "{}", world.stdout(node));
+        assert_eq!((done(world, node, "multicast"), done(world, node, "bootstrap")), (2, 2));
+        assert!(world.events_named(node, "multicast").iter().all(|event| event["interfaces"] != 0));
+    });
+}
+
+#[test]
+fn a_line_that_is_no_text_answers_no_question() {
+    scenario("a_line_that_is_no_text", 2, |world| {
+        let node = peers(world, 1)[0];
+        for bad in [&[b'x'; 5000][..], b"\xff"] {
+            world.type_line(node, "get");
+            world.type_bytes(node, &[bad, b"\n"].concat());
+            world.type_line(node, "status");
+            world.run_for(S);
+        }
+        assert_eq!(world.events_named(node, "status").len(), 2, "{}", world.stdout(node));
     });
 }

@@ -247,3 +247,55 @@ fn what_the_group_hears_of_a_node_is_harmless_and_true() {
         assert_eq!(addr.port(), PORT);
     });
 }
+
+#[test]
+fn a_node_bound_to_one_address_announces_where_others_reach_it() {
+    scenario("a_node_bound_to_one_address", 3, |world| {
+        let (a, b) = (world.lan(), world.lan());
+        let (middle, left, right) = (world.host(&[a, b]), world.host(&[a]), world.host(&[b]));
+        let listen = world.addr(middle, PORT);
+        let bound = peer(world, middle, move |config| config.listen = listen);
+        let beside = peer(world, middle, |config| config.listen.set_port(9001));
+        let (on_a, on_b) = (plain(world, left), plain(world, right));
+        for node in [bound, beside, on_a, on_b] {
+            world.type_line(node, "multicast on");
+        }
+        world.run_for(S * 3);
+        let bound = listen.to_string();
+        assert!(alive(world, on_a, "multicast").contains(&bound), "its own network");
+        assert!(alive(world, beside, "multicast").contains(&bound), "its own host");
+        let far = known(world, on_b, "multicast");
+        assert!(far.len() == 1 && far.iter().all(|node| node.ends_with(":9001")), "where it is not: {far:?}");
+    });
+}
+
+#[test]
+fn strangers_on_the_group_cause_few_log_lines() {
+    scenario("strangers_on_the_group", 2, |world| {
+        let (lan, _) = listening(world);
+        let log = logged(world, |world| {
+            for word in ["HELLO", "GOODBYE"] {
+                for i in 0..=255 {
+                    world.inject(lan, source([10, 0, 5, i]), format!("{word}:1.1.1.1:9000").as_bytes());
+                }
+                world.run_for(S * 12);
+            }
+            world.run_for(S * 20);
+        });
+        let lines: Vec<_> = log.lines().filter(|line| !line.starts_with("DEBUG")).collect();
+        assert!((1..8).contains(&lines.len()), "{} lines: {:?}", lines.len(), &lines[..lines.len().min(9)]);
+    });
+}
+
+#[test]
+fn a_port_that_stays_taken_is_spoken_of_once() {
+    scenario("a_port_that_stays_taken", 2, |world| {
+        world.env.net.udp = UdpFaults { open: 1_000_000, ..<_>::default() };
+        let lan = world.lan();
+        let log = logged(world, |world| {
+            peers_on(world, lan, 1, |config| config.join = true);
+            world.run_for(S * 200);
+        });
+        assert_eq!(log.matches("multicast unavailable").count(), 1, "{log}");
+    });
+}

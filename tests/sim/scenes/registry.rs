@@ -227,3 +227,29 @@ fn a_flood_of_registrations_and_an_honest_node() {
         assert!(!request("search", "x").is_empty());
     });
 }
+
+#[test]
+fn an_address_of_our_own_is_no_other_node() {
+    // Found by the chaos of seed 31: an interface came back after somebody had named its address.
+    scenario("an_address_of_our_own", 3, |world| {
+        for multicast in [true, false] {
+            let (a, b) = (world.lan(), world.lan());
+            let (host, there) = (world.host(&[a, b]), world.host(&[b]));
+            let answer = format!("{{\"nodes\": [[\"{}\", {PORT}]]}}", world.ip(host));
+            listener(world, there, REGISTRY, vec![Step::Hear, send(answer), Step::Close]);
+            world.set_link(host, 2, false);
+            let node = plain(world, host);
+            if multicast {
+                world.type_line(node, "multicast on");
+            }
+            world.run_for(S * 2);
+            if !multicast {
+                world.set_link(host, 2, true);
+            }
+            command(world, node, &format!("bootstrap {}:{REGISTRY}", world.ip(there)));
+            world.set_link(host, 2, true);
+            world.run_for(S * 8);
+            assert_eq!(command(world, node, "nodes all"), Vec::<serde_json::Value>::new());
+        }
+    });
+}

@@ -1,11 +1,30 @@
 //! Searches over many nodes, some of which lie, are silent or gone.
 
 use super::common::{
-    MS, PORT, S, addr_of, at_registry, bootstrap, command, listener, peer, peers_on, plain, request, send,
+    MS, PORT, S, addr_of, at_registry, bootstrap, command, errors, list, listener, peer, peers_on, plain,
+    request, send,
 };
 use crate::actor::Step;
 use crate::harness::scenario;
+use crate::ids::{HostId, LanId};
+use crate::world::World;
 use distrishare::config::{Limits, Secret};
+
+/// A registry on `host` that names these and nobody else.
+fn names(world: &mut World, host: HostId, nodes: &[std::net::SocketAddr]) -> String {
+    let rows: Vec<String> =
+        nodes.iter().map(|node| format!("[\"{}\", {}]", node.ip(), node.port())).collect();
+    let answer = format!("{{\"nodes\": [{}]}}", rows.join(", "));
+    listener(world, host, 8000, vec![Step::Hear, send(answer), Step::Close]);
+    format!("bootstrap {}", at_registry(world, host))
+}
+
+/// Two networks with a route between, and a host on each.
+fn apart(world: &mut World) -> (LanId, HostId, HostId) {
+    world.env.net.topology.routed = true;
+    let (near, far) = (world.lan(), world.lan());
+    (near, world.host(&[near]), world.host(&[far]))
+}
 
 #[test]
 fn a_search_takes_as_long_as_the_slowest_answer() {
@@ -118,5 +137,93 @@ fn dials_are_as_many_as_the_limits_allow() {
         let took = world.now() - before;
         assert!((S * 5..S * 6).contains(&took), "{took:?}");
         assert!(request("search", "x").len() < 100);
+    });
+}
+
+#[test]
+fn whoever_waits_long_for_a_dial_counts_as_silent() {
+    // A registry that names many in one network must not make a search last as long as the sum of their deadlines.
+    scenario("whoever_waits_long", 2, |world| {
+        let (near, here, there) = apart(world);
+        world.power_off(there);
+        let nodes: Vec<_> = (9050..9200).map(|port| world.addr(there, port)).collect();
+        let bootstrap = names(world, here, &nodes);
+        let node = peers_on(world, near, 1, |_| {})[0];
+        command(world, node, &bootstrap);
+        let before = world.now();
+        let said = command(world, node, "search x");
+        let took = world.now() - before;
+        assert!((S * 30..S * 33).contains(&took), "{took:?}");
+        assert!(
+            said[0]["message"].as_str().is_some_and(|text| text.contains("150 did not answer")),
+            "{said:?}"
+        );
+    });
+}
+
+#[test]
+fn a_service_that_only_takes_connections_is_no_proven_node() {
+    // The rules of every dial watch that such addresses are dialled as those of strangers.
+    scenario("a_service_that_only_takes_connections", 2, |world| {
+        let (near, here, there) = apart(world);
+        let nodes: Vec<_> = (9000..9012).map(|port| world.addr(there, port)).collect();
+        for node in &nodes {
+            listener(world, there, node.port(), vec![Step::Hear]);
+        }
+        let bootstrap = names(world, here, &nodes);
+        let node = peers_on(world, near, 1, |_| {})[0];
+        command(world, node, &bootstrap);
+        assert_eq!(list(world, node, "all").0.len(), 12);
+        world.power_off(there);
+        command(world, node, "search x");
+    });
+}
+
+#[test]
+fn an_address_that_became_our_own_is_dialled_no_more() {
+    scenario("an_address_that_became_our_own", 2, |world| {
+        let lan = world.lan();
+        let host = world.host(&[lan]);
+        let node = plain(world, host);
+        command(world, node, "multicast on");
+        world.inject(lan, crate::node::rules::source([10, 0, 9, 9]), b"HELLO:1.1.1.1:9000");
+        world.run_for(S);
+        assert_eq!(list(world, node, "all").1.len(), 1);
+        world.env.net.topology.set_addr(host, 2, [10, 0, 9, 9].into());
+        world.run_for(S * 8);
+        assert_eq!(list(world, node, "all").1.len(), 1, "listed, and not dialled: the rules watch it");
+    });
+}
+
+#[test]
+fn with_v1_off_nobody_is_asked_either() {
+    scenario("with_v1_off_nobody_is_asked", 2, |world| {
+        let lan = world.lan();
+        let (host, there) = (world.host(&[lan]), world.host(&[lan]));
+        let ear = listener(world, there, PORT, vec![Step::Hear, send("FOUND"), Step::Close]);
+        let node = peer(world, host, |config| config.v1 = false);
+        command(world, node, "multicast on");
+        let to = world.addr(there, PORT);
+        world.inject(lan, crate::node::rules::source([10, 0, 0, 77]), b"HELLO:1.1.1.1:9000");
+        command(world, node, &format!("get {} {PORT} x", to.ip()));
+        command(world, node, "search x");
+        assert!(errors(world, node).iter().all(|text| text.contains("--v1")), "{:?}", errors(world, node));
+        assert_eq!(errors(world, node).len(), 2);
+        assert!(world.log(ear).all().is_empty());
+    });
+}
+
+#[test]
+fn a_host_that_cannot_be_found_is_named() {
+    scenario("a_host_that_cannot_be_found", 2, |world| {
+        let lan = world.lan();
+        let node = peers_on(world, lan, 1, |_| {})[0];
+        for line in ["get nowhere.example 9000 x", "bootstrap nowhere.example:8000"] {
+            let said = command(world, node, line);
+            assert!(
+                said[0]["message"].as_str().is_some_and(|text| text.contains("nowhere.example")),
+                "{said:?}"
+            );
+        }
     });
 }

@@ -298,7 +298,7 @@ fn callers_that_go_leave_nothing_open() {
 #[test]
 fn a_file_that_changes_while_it_is_sent() {
     // hostile: 63, 64
-    scenario("a_file_that_changes", 6, |world| {
+    scenario("a_file_that_changes", 2, |world| {
         let len = 2_000_000;
         let (_, node, grown) = download(world, len, vec![]);
         let slow = |world: &mut World, node: NodeId| {

@@ -311,6 +311,7 @@ fn a_full_house_asks_the_oldest_silent_one_to_go() {
     }
     let silent: Vec<ConnId> = (1..10).map(|i| world.accept(peer(&ip(i))).expect("in")).collect();
     assert_eq!(world.open.len(), 12);
+    world.advance(Duration::from_millis(1));
     let next = world.accept(peer(&ip(20))).expect("in");
     assert!(!world.open.contains_key(&silent[0]) && world.open.contains_key(&answered));
     assert_eq!(world.open.len(), 12);

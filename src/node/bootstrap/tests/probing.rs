@@ -131,3 +131,25 @@ fn dead_networks_delay_only_themselves() {
     assert!(world.node.registry.lists(addr("10.7.0.1:9000")));
     assert!(!world.node.registry.lists(addr("10.6.0.1:2000")) || world.node.registry.waiting() < 64);
 }
+
+#[test]
+fn a_pause_of_our_own_condemns_nobody() {
+    // hostile: 169
+    let mut world = World::new();
+    world.register("10.0.0.1", 9000);
+    world.advance(secs(530));
+    world.dials.clear();
+    while world.dials.is_empty() {
+        world.advance(Duration::from_millis(500));
+    }
+    // The node answers while a save holds the loop; the timer is looked at first.
+    let (_, conn, _) = world.dials[0];
+    world.now += secs(10);
+    world.input(Input::Timeout);
+    assert!(world.open.contains_key(&conn));
+    world.dial_ends(conn, true);
+    assert!(world.node.registry.lists(addr("10.0.0.1:9000")));
+    // Silence after that does count.
+    world.advance(secs(600));
+    assert!(!world.node.registry.lists(addr("10.0.0.1:9000")));
+}
