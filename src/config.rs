@@ -272,6 +272,8 @@ pub struct Limits {
     pub download_max: u64,
     /// Downloads at once; more wait.
     pub downloads: usize,
+    /// Commands under way at once; at a terminal the next line waits.
+    pub jobs: usize,
     /// Files named by a listing.
     pub listing_max: usize,
     /// Bytes of a datagram that is looked at.
@@ -350,6 +352,7 @@ impl Limits {
             dials_per_net: 4,
             download_max: 4 << 30,
             downloads: 64,
+            jobs: 128,
             listing_max: 100_000,
             datagram_max: 512,
             datagrams_per_source: 10,
@@ -387,6 +390,7 @@ impl Limits {
             dials: 64,
             dials_unproven: 16,
             downloads: 8,
+            jobs: 16,
             listing_max: 10_000,
             console_out_max: 64 << 10,
             open_files: 64,

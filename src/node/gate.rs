@@ -20,8 +20,8 @@ pub(crate) struct Gate {
     by_source: BTreeMap<IpAddr, Counts>,
 }
 
-/// Whose connection it is: an IPv4 address, or the /56 of an IPv6 one, of which one host may have as many as it likes.
-fn source(ip: IpAddr) -> IpAddr {
+/// Who an address counts for: an IPv4 address for itself, or the /56 of an IPv6 one, of which one host may have as many as it likes.
+pub(crate) fn source(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
         IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & (u128::MAX << 72)).into(),

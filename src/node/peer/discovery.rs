@@ -255,7 +255,12 @@ impl Peer {
         self.discovery.joined.remove(&interface);
         if self.discovery.failed.insert(interface) {
             let name = self.interfaces.iter().find(|i| i.index == interface).map_or("?", |i| i.name.as_str());
-            warn!("multicast unavailable on {name}: {fault}; the node works on without it");
+            let why = match fault {
+                // What the kernel says when a socket has joined as many groups as it may.
+                Fault::NoMemory => "too many interfaces for net.ipv4.igmp_max_memberships".to_owned(),
+                fault => fault.to_string(),
+            };
+            warn!("multicast unavailable on {name}: {why}; the node works on without it");
         }
     }
 
@@ -263,7 +268,8 @@ impl Peer {
     /// one. Who hears us elsewhere would take the interface's address for ours, where nobody listens.
     fn announce(&mut self, goodbye: bool) {
         let bound = Some(self.listen.ip()).filter(|ip| !ip.is_unspecified());
-        let fixed = self.config.announce.or(bound);
+        // The group is one of IPv4: nobody there reads another address.
+        let fixed = self.config.announce.filter(IpAddr::is_ipv4).or(bound);
         for (&interface, Member { addr, unheard }) in &mut self.discovery.joined {
             let addr = *addr;
             // On this host the announced address counts, not the source: the loopback tells the neighbours here.

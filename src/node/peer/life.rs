@@ -155,7 +155,7 @@ impl Peer {
     }
 
     pub(super) fn may_take_line(&self) -> bool {
-        if !self.ready || self.stopping {
+        if !self.ready || self.stopping || self.jobs.len() >= self.config.limits.jobs {
             return false;
         }
         // A script's output is not dropped because it is long: the next command waits until it was taken.

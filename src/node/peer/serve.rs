@@ -3,6 +3,7 @@
 use super::files::Owner;
 use super::{Conn, Peer, Timer};
 use crate::machine::{ConnId, Dir, Fault, FileId, ListenerId, Output, Received, Transmit};
+use crate::node::gate::source;
 use crate::node::outgoing::Outgoing;
 use crate::node::pace::Pace;
 use crate::proto::escape::for_log;
@@ -179,13 +180,13 @@ impl Peer {
             return self.answer(now, conn, text);
         }
         let limits = &self.config.limits;
-        let theirs = self.uploads.get(&ip).copied().unwrap_or(0);
+        let theirs = self.uploads.get(&source(ip)).copied().unwrap_or(0);
         let crowded = download && !ip.is_loopback() && theirs >= limits.uploads_per_ip;
         if crowded || !self.files.may_add() {
             return self.answer(now, conn, Refusal::Busy.text());
         }
         if download {
-            *self.uploads.entry(ip).or_default() += 1;
+            *self.uploads.entry(source(ip)).or_default() += 1;
         }
         self.timers.set(Timer::Conn(conn), now + self.config.limits.drain_interval, "open");
         let file = self.files.add(Owner::Serve(conn));
@@ -343,10 +344,11 @@ impl Peer {
         if let Some(file) = file {
             self.close_file(file);
         }
-        if slot && self.uploads.get(&ip) == Some(&1) {
-            self.uploads.remove(&ip);
+        let from = source(ip);
+        if slot && self.uploads.get(&from) == Some(&1) {
+            self.uploads.remove(&from);
         } else if slot {
-            self.uploads.entry(ip).and_modify(|n| *n -= 1);
+            self.uploads.entry(from).and_modify(|n| *n -= 1);
         }
     }
 

@@ -324,6 +324,22 @@ fn lines_and_output_of_the_console() {
 }
 
 #[test]
+fn commands_at_once() {
+    // `jobs`: the next lines wait, and none is lost
+    scenario("commands_at_once", 2, |world| {
+        let (_, node, _) = within(world, Limits { jobs: 3, ..Limits::desktop() });
+        for _ in 0..7 {
+            world.type_line(node, "wait 1");
+        }
+        let done = |world: &World| world.events_named(node, "done").len();
+        for (seconds, wanted) in [(0, 0), (1, 3), (1, 6), (1, 7)] {
+            world.run_for(S * seconds + MS * 100);
+            assert_eq!(done(world), wanted);
+        }
+    });
+}
+
+#[test]
 fn timers_that_are_due_at_once() {
     // hostile: 191 (`timers_per_turn`: what is due beyond it waits for the next call, and all come in the end)
     scenario("timers_that_are_due_at_once", 2, |world| {
