@@ -8,11 +8,12 @@ use crate::config::{
 use crate::time::Duration;
 use log::LevelFilter;
 use pico_args::Arguments;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{IsTerminal, Write, stderr, stdin, stdout};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -147,7 +148,7 @@ fn wrong<T>(text: impl Into<String>) -> Result<T> {
 /// # Errors
 /// What is wrong with it.
 pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
-    let mut args = Arguments::from_vec(args);
+    let mut args = Arguments::from_vec(values_apart(args, PEER_HELP));
     if let Some(text) = shown(&mut args, "ds-peer", PEER_HELP) {
         return Ok(Parsed::Show(text));
     }
@@ -171,7 +172,7 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
     let json = args.contains("--json");
     let keep_going = args.contains("--keep-going");
     let level = log_level(&mut args)?;
-    let words = rest(args)?;
+    let words = rest(args, PEER_HELP)?;
     let (ip, port) = match words.as_slice() {
         [port] => (None, port),
         [ip, port] => (Some(ip), port),
@@ -215,7 +216,7 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
 /// # Errors
 /// What is wrong with it.
 pub fn bootstrap(args: Vec<OsString>) -> Result<Parsed<BootstrapConfig>> {
-    let mut args = Arguments::from_vec(args);
+    let mut args = Arguments::from_vec(values_apart(args, BOOTSTRAP_HELP));
     if let Some(text) = shown(&mut args, "ds-bootstrap", BOOTSTRAP_HELP) {
         return Ok(Parsed::Show(text));
     }
@@ -228,7 +229,7 @@ pub fn bootstrap(args: Vec<OsString>) -> Result<Parsed<BootstrapConfig>> {
         },
     };
     let level = log_level(&mut args)?.unwrap_or(LevelFilter::Info);
-    let words = rest(args)?;
+    let words = rest(args, BOOTSTRAP_HELP)?;
     let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let (ip, port) = match words.as_slice() {
         [] => (any, BOOTSTRAP_PORT),
@@ -246,6 +247,29 @@ pub fn bootstrap(args: Vec<OsString>) -> Result<Parsed<BootstrapConfig>> {
     };
     let folders = Folders { files: None, state: state_folder(state, &format!("bootstrap-{port}"))? };
     Ok(Parsed::Run(Box::new(Setup { config, folders, limits, log_level: level, reads_stdin: false })))
+}
+
+/// `--option=value` as two words, where the help shows a value behind the option: pico-args does so for text only and
+/// not for paths.
+fn values_apart(args: Vec<OsString>, help: &str) -> Vec<OsString> {
+    let mut words = Vec::with_capacity(args.len());
+    for word in args {
+        let bytes = word.as_bytes();
+        let at = bytes.iter().position(|b| *b == b'=').filter(|_| bytes.starts_with(b"--"));
+        let option = at.and_then(|at| std::str::from_utf8(&bytes[..at]).ok());
+        match (option, at) {
+            (Some(option), Some(at)) if takes_value(option, help) => {
+                words.extend([option.into(), OsStr::from_bytes(&bytes[at + 1..]).into()]);
+            }
+            _ => words.push(word),
+        }
+    }
+    words
+}
+
+/// Whether the help has a value right behind this option; a switch is followed by its column's blanks.
+fn takes_value(option: &str, help: &str) -> bool {
+    help.split_once(&format!("{option} ")).is_some_and(|(_, rest)| !rest.starts_with(' '))
 }
 
 /// `--help` and `--version` win over everything else.
@@ -283,13 +307,19 @@ fn log_level(args: &mut Arguments) -> Result<Option<LevelFilter>> {
     }
 }
 
-/// What is left are words; anything that looks like an option is one we do not have.
-fn rest(args: Arguments) -> Result<Vec<String>> {
+/// What is left are words; anything that looks like an option is one we do not have, or one too many.
+fn rest(args: Arguments, help: &str) -> Result<Vec<String>> {
     let mut words = Vec::new();
     for word in args.finish() {
         let Ok(word) = word.into_string() else { return wrong("the command line is not valid UTF-8") };
         if word.starts_with('-') {
-            return wrong(format!("unknown option `{word}`"));
+            let (option, value) = word.split_once('=').map_or((&*word, None), |(a, b)| (a, Some(b)));
+            let known = option.starts_with("--") && help.split_whitespace().any(|known| known == option);
+            return match value {
+                Some(_) if known => wrong(format!("`{word}`: {option} takes no value")),
+                None if known => wrong(format!("{option} is given twice")),
+                _ => wrong(format!("unknown option `{word}`")),
+            };
         }
         words.push(word);
     }
@@ -300,6 +330,13 @@ fn port_of(text: &str) -> Result<u16> {
     match (text, parse_port(text)) {
         ("0", _) => Ok(0),
         (_, Some(port)) => Ok(port),
+        _ if text.parse::<SocketAddr>().is_ok() => {
+            let (ip, port) = text.rsplit_once(':').unwrap_or((text, ""));
+            wrong(format!(
+                "`{text}`: give address and port as two words: {} {port}",
+                ip.trim_matches(['[', ']'])
+            ))
+        }
         _ => wrong(format!("`{text}` is no port: give a number from 1 to 65535, or 0 for any free one")),
     }
 }
@@ -435,11 +472,15 @@ mod tests {
         let names: Vec<String> = setup.config.bootstraps.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["a.example:1", "b:8000"]);
         assert!(setup.config.join && !setup.config.v1);
+        let setup = parse(&["--v1=off", "--bootstrap=a:1", "--shared=x=y", "9000"]).unwrap();
+        assert_eq!(setup.config.bootstraps[0].to_string(), "a:1");
+        assert_eq!(setup.config.folders.shared, Path::new("x=y"));
+        assert!(!setup.config.v1);
     }
 
     #[test]
     fn what_is_wrong_is_named() {
-        let cases: [(&[&str], &str); 9] = [
+        let cases: [(&[&str], &str); 14] = [
             (&[], "port is missing"),
             (&["x"], "`x` is no port"),
             (&["70000"], "`70000` is no port"),
@@ -449,6 +490,11 @@ mod tests {
             (&["9000", "--frobnicate"], "unknown option `--frobnicate`"),
             (&["9000", "--v1", "maybe"], "`on` or `off`"),
             (&["9000", "--bootstrap", "a:b:c"], "not HOST:PORT"),
+            (&["127.0.0.1:9000"], "two words: 127.0.0.1 9000"),
+            (&["[::1]:9000"], "two words: ::1 9000"),
+            (&["9000", "--join", "--json", "--join"], "--join is given twice"),
+            (&["9000", "--json=yes"], "--json takes no value"),
+            (&["9000", "--v1="], "`on` or `off`"),
         ];
         for (words, text) in cases {
             let error = parse(words).err().unwrap_or_else(|| panic!("{words:?} was taken")).to_string();

@@ -288,6 +288,7 @@ pub enum Output {
     Resolve { request: RequestId, host: String, port: u16 },
 
     /// All files that grow were discarded before. Flush the console, close everything and end the process with this status.
+    /// It may be given again with another status if the console breaks meanwhile.
     Exit { status: u8 },
 }
 

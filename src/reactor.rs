@@ -202,7 +202,8 @@ impl Reactor {
             if let Some(status) = self.exit {
                 self.flush_console(machine);
                 self.close_all();
-                return Ok(status);
+                // Lines that could not be written may have changed it.
+                return Ok(self.exit.unwrap_or(status));
             }
             self.wait(machine)?;
         }

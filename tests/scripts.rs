@@ -133,7 +133,7 @@ struct Step {
 
 fn read(text: &str) -> Vec<Item> {
     let mut items = Vec::new();
-    for line in text.lines() {
+    for (i, line) in text.lines().enumerate() {
         if let Some(command) = line.strip_prefix("$ ") {
             items.push(Item::Step(Step { command: command.to_owned(), ..Step::default() }));
             continue;
@@ -145,6 +145,10 @@ fn read(text: &str) -> Vec<Item> {
             }
             Some(Item::Step(step)) if line.starts_with("  ") || line.starts_with(['!', '=']) => {
                 step.output.push(line.to_owned());
+            }
+            // An empty line of output is `~`; a blank one would part what follows it from its program.
+            _ if line.starts_with(['<', '!', '=']) || line.starts_with("  ") => {
+                panic!("line {} is said by no program: `{line}`", i + 1)
             }
             _ => items.push(Item::Prose(line.to_owned())),
         }
@@ -589,4 +593,10 @@ fn patterns_match() {
         assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
     }
     assert_eq!(unescape("a\\x1bb"), b"a\x1bb");
+}
+
+#[test]
+#[should_panic(expected = "line 4 is said by no program: `  two`")]
+fn output_without_a_program_is_refused() {
+    read("$ ann: ds-peer 0\n  one\n\n  two\n");
 }

@@ -248,6 +248,10 @@ impl Peer {
             Some(Conn::Console) => {
                 self.console.closed(conn);
                 self.conns.remove(conn.0);
+                // A reader that left wants no more; results that were lost otherwise are missed by somebody.
+                if conn == self.console.console && fault != Fault::Reset {
+                    self.results_lost(fault);
+                }
                 if conn == self.console.console && self.console.mode == ConsoleMode::Terminal {
                     self.stop(now, self.status);
                 }

@@ -244,3 +244,26 @@ fn closed_descriptors_are_survived() {
         assert!(status.is_some_and(|status| status <= 12), "{closed}: {status:?}\n{}", program.heard());
     }
 }
+
+#[test]
+fn results_that_are_lost_are_no_success() {
+    // hostile: 154
+    let Some(place) = Place::new("a full disk behind the results") else { return };
+    let run = |input: Stdio, output: &str| {
+        let mut command = place.command("bob", &[]);
+        let output = File::options().write(true).open(output).expect("a device");
+        let mut child =
+            command.stdin(input).stdout(output).stderr(Stdio::piped()).spawn().expect("it starts");
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(b"files\n").expect("it reads");
+        }
+        let done = child.wait_with_output().expect("it ends");
+        (done.status.code(), String::from_utf8_lossy(&done.stderr).into_owned())
+    };
+    let (status, said) = run(Stdio::piped(), "/dev/full");
+    assert!(status == Some(9) && said.contains("output: no space left"), "{status:?}: {said}");
+    let folder = File::open(place.path("")).expect("a folder of ours");
+    let (status, said) = run(Stdio::from(folder), "/dev/null");
+    assert!(status == Some(12) && said.contains("input or output: not a regular file"), "{status:?}: {said}");
+    assert_eq!(run(Stdio::piped(), "/dev/null").0, Some(0));
+}

@@ -259,6 +259,10 @@ impl Answer {
                 SearchAnswer::Found => Answer::Found,
                 SearchAnswer::NotFound => Answer::NotFound,
                 SearchAnswer::Refused(text) => Answer::Refused(text),
+                // The port of a registry, typed by mistake: its complaint would be stored as the file.
+                SearchAnswer::Garbage if matches!(purpose, Purpose::Before(..)) => {
+                    registry::parse_answer(bytes).map_or(Answer::Garbage, Answer::Nodes)
+                }
                 SearchAnswer::Garbage => Answer::Garbage,
             },
             Purpose::Register(_) => match registry::parse_answer(bytes) {
@@ -284,7 +288,11 @@ impl Answer {
             }
             Answer::Failed(fault) => (Code::Network, format!("{who}: {fault}")),
             Answer::TimedOut => (Code::Timeout, format!("{who} did not answer in time")),
-            Answer::Alive | Answer::Found | Answer::Nodes(_) | Answer::Garbage => {
+            Answer::Nodes(_) => (
+                Code::Network,
+                format!("{who} is a registry, not a node: `search` names nodes with the file"),
+            ),
+            Answer::Alive | Answer::Found | Answer::Garbage => {
                 (Code::Network, format!("{who} gave no proper answer: is it DistriShare that listens there?"))
             }
         };

@@ -145,7 +145,7 @@ impl Peer {
 
     fn run_search(&mut self, now: Instant, name: &'static str, background: bool, words: &str) {
         if let Err(error) = check_name(words) {
-            let text = format!("no shared file can be named {}: {error}", for_terminal(words));
+            let text = format!("no shared file can be named `{}`: {error}", for_terminal(words));
             return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
         }
         if !self.config.v1 {
@@ -180,7 +180,7 @@ impl Peer {
 
     fn run_get(&mut self, now: Instant, name: &'static str, background: bool, node: &HostPort, file: String) {
         if let Err(error) = check_name(&file) {
-            let text = format!("no shared file can be named {}: {error}", for_terminal(&file));
+            let text = format!("no shared file can be named `{}`: {error}", for_terminal(&file));
             return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
         }
         if !self.config.v1 {

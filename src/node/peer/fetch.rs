@@ -112,6 +112,11 @@ impl Peer {
             Answer::Found => transfer.found = true,
             // Not every node answers a search; whether it has the file will show.
             Answer::Garbage => {}
+            // Several downloads may run beside each other.
+            Answer::NotFound => {
+                let text = format!("{} does not have {}", transfer.who(), for_terminal(&transfer.name));
+                return self.fetch_failed(now, id, Failure::new(Code::NotFound, text));
+            }
             other => {
                 let failure = other.failure(&transfer.who());
                 return self.fetch_failed(now, id, failure);
@@ -423,7 +428,7 @@ impl Transfer {
         let name = for_terminal(&self.name);
         if self.cap < limit {
             let text = format!(
-                "no space left for {name}: the disk has room for {}; nothing is kept",
+                "no space left for {name}: the disk has room for {} above its reserve; nothing is kept",
                 sized(self.cap)
             );
             Failure::new(Code::NoSpace, text)

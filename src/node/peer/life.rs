@@ -110,6 +110,20 @@ impl Peer {
         self.outputs.push_back(Output::Exit { status });
     }
 
+    /// Standard input could not be read or standard output not be written: `>/dev/full`, `<FOLDER`.
+    pub(super) fn results_lost(&mut self, fault: Fault) {
+        self.console.note(&format!("error: standard input or output: {fault}\n"));
+        if self.config.console != ConsoleMode::Script || self.status != 0 {
+            return;
+        }
+        let code = if matches!(fault, Fault::NoSpace | Fault::Quota) { Code::NoSpace } else { Code::Io };
+        self.status = code.status();
+        if self.stopping {
+            // It shows with the last lines of all.
+            self.outputs.push_back(Output::Exit { status: self.status });
+        }
+    }
+
     pub(super) fn signal(&mut self, now: Instant, signal: Signal) {
         match signal {
             Signal::Interrupt => {

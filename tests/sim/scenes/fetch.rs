@@ -105,7 +105,7 @@ fn answers_that_are_no_file() {
     scenario("answers_that_are_no_file", 4, |world| {
         refused(world, Liar::new("?", "", Last::Fin), &["answered nothing", "network"]);
         refused(world, Liar::new("FOUND", "abc".repeat(9000), Last::Reset), &["nothing is kept", "network"]);
-        refused(world, Liar::new("NOT_FOUND", "", Last::Fin), &["does not have it", "not_found"]);
+        refused(world, Liar::new("NOT_FOUND", "", Last::Fin), &["does not have file", "not_found"]);
         refused(
             world,
             Liar::new("FOUND", "ERROR: File not found.", Last::Fin),
