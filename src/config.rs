@@ -208,7 +208,7 @@ pub struct EarlyDrop {
 /// Every bound of the program (HOSTILE.md 3.0, DESIGN.md 3). Counts are counts, sizes bytes, rates per second.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// All TCP connections of the process.
+    /// All TCP connections of the process; a peer keeps an eighth of them for its own dials.
     pub conns: usize,
     /// Accepted connections without a valid request yet.
     pub unauth: EarlyDrop,

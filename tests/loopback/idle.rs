@@ -35,7 +35,7 @@ fn five_thousand_idle_connections_and_a_search_at_once() {
     const MANY: usize = 5000;
     // The node has its ends under the same limit, in a process of its own.
     let descriptors = raise_descriptor_limit();
-    if descriptors < MANY + 1000 {
+    if descriptors < 2 * MANY {
         return skip("5,000 idle connections", &format!("only {descriptors} descriptors"));
     }
     place.write("ann/shared_files/there", b"content");

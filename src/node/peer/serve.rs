@@ -83,13 +83,16 @@ impl Peer {
         if self.stopping {
             return None;
         }
-        let full = self.room() == 0;
+        let limits = &self.config.limits;
+        // The last eighth is for our own dials: callers cannot cut us off.
+        let places = (limits.conns - limits.conns / 8).saturating_sub(self.gate.len()).min(self.room());
+        let full = places == 0;
         let oldest = if full { self.oldest_silent() } else { None };
         let busy = full && oldest.is_none();
         let room = match (full, busy) {
-            (_, true) => (self.config.limits.conns + BUSY_RESERVE).saturating_sub(self.sockets),
+            (_, true) => (limits.conns + BUSY_RESERVE).saturating_sub(self.sockets),
             (true, false) => 1,
-            (false, false) => self.room(),
+            (false, false) => places,
         };
         if !self.gate.enter(peer.ip(), room, &self.config.limits, &mut self.rng) {
             return None;

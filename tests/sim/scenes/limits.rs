@@ -5,7 +5,7 @@
 
 use super::common::{
     BAD_SECRET, BUSY, MS, PORT, S, addr_of, alive, at_registry, bootstrap, command, crowd, dialler, errors,
-    get, has_copy, heard, host_of, list, listener, nothing_left, peer, peers_on, request, send,
+    get, has_copy, heard, host_of, list, listener, nothing_left, peer, peers_on, plain, request, send,
 };
 use crate::actor::Step;
 use crate::content::Content;
@@ -46,23 +46,29 @@ fn stuck(world: &mut World, host: HostId, to: SocketAddr, times: u32) -> ActorId
 
 #[test]
 fn connections_in_all() {
-    // `conns`: the oldest silent caller makes room; where none is silent, the newcomer hears that we are busy.
+    // `conns`: the oldest silent caller makes room; where none is silent, the newcomer hears that we are busy. An eighth
+    // of the places is kept for our own dials.
     scenario("connections_in_all", 3, |world| {
         let (lan, node, to) = within(world, Limits { conns: 20, ..open_gate() });
         let host = world.host(&[lan]);
         let silent = crowd(world, host, to, 60, MS, vec![]);
         world.run_for(S);
-        assert_eq!((sockets(world, node), ended(world, silent).len()), (20, 40));
+        assert_eq!((sockets(world, node), ended(world, silent).len()), (18, 42));
         let asked = dialler(world, host, to, vec![send(request("search", "there"))]);
         world.run_for(MS * 100);
         assert_eq!(heard(world, asked), "FOUND");
         world.stop(silent);
         world.run_for(S * 2);
-        let taken = stuck(world, host, to, 20);
+        let taken = stuck(world, host, to, 18);
         world.run_for(S);
         let late = crowd(world, host, to, 5, MS * 10, vec![send(request("search", "there"))]);
         world.run_for(MS * 300);
         assert_eq!((heard(world, late), ended(world, taken).len()), (BUSY.repeat(5), 0));
+        let other = plain(world, host);
+        world.share(other, "theirs", Content::generated(7, 5000));
+        let get = format!("get {} 9000 theirs", world.ip(host));
+        command(world, node, &get);
+        assert!(world.has_download(node, "theirs"), "callers have not cut us off");
     });
 }
 
