@@ -187,8 +187,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         choice: Some(Choice { word: "on", question: ON_OFF }),
         arguments: "",
         summary: "find nodes on this network, and be found",
-        details: "Announces this node on every interface to the group 224.1.1.1:10000 and hears\n\
-                  who else does.",
+        details: "Announces this node on every interface to the group 224.1.1.1:10000 and\n\
+                  hears who else does.",
         build: |_| Ok(Command::MulticastOn),
     },
     Entry {
@@ -198,7 +198,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         choice: Some(Choice { word: "off", question: ON_OFF }),
         arguments: "",
         summary: "stop that",
-        details: "Says goodbye to the group and hears it no more. Nodes found so far stay known.",
+        details: "Says goodbye to the group and hears it no more. Nodes found so far stay\n\
+                  known.",
         build: |_| Ok(Command::MulticastOff),
     },
     Entry {
@@ -208,8 +209,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         choice: Some(Choice { word: "all", question: LISTS }),
         arguments: "",
         summary: "list all known nodes, and which of them answer",
-        details: "Every node is tried at once; one that takes no connection within a second is\n\
-                  shown as down.",
+        details: "Every node is tried at once; one that takes no connection within a second\n\
+                  is shown as down.",
         build: |_| Ok(Command::Nodes(List::All)),
     },
     Entry {
@@ -261,8 +262,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         choice: None,
         arguments: "WORDS",
         summary: "ask all known nodes for a file",
-        details: "Nodes of the original know a file by its whole name only, so give it as it is\n\
-                  there. A name with blanks needs no quotes.",
+        details: "Nodes of the original know a file by its whole name only, so give it as it\n\
+                  is there. A name with blanks needs no quotes.",
         build: |args| Ok(Command::Search { words: args.rest("file name")? }),
     },
     Entry {
@@ -273,8 +274,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         arguments: "IP PORT NAME",
         summary: "download a file from a node",
         details: "The node may also be written HOST:PORT. A name with blanks needs no quotes.\n\
-                  The file appears in the downloads folder when it is whole, under another name\n\
-                  if that one is taken.",
+                  The file appears in the downloads folder when it is whole, under another\n\
+                  name if that one is taken.",
         build: get,
     },
     Entry {
@@ -336,7 +337,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         choice: None,
         arguments: "",
         summary: "end the program",
-        details: "Says goodbye to the other nodes. Downloads that are still running are given up.",
+        details: "Says goodbye to the other nodes. Downloads that are still running are given\n\
+                  up.",
         build: |_| Ok(Command::Quit),
     },
 ];

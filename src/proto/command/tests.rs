@@ -235,7 +235,10 @@ fn help_covers_every_command() {
             );
         }
     }
-    assert!(overview.lines().all(|line| line.chars().count() <= 80), "{overview}");
+    let topics = ENTRIES.iter().map(|entry| help(Some(entry.name)).expect(entry.name));
+    for text in topics.chain([overview.clone()]) {
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "wider than a terminal: {text}");
+    }
     assert!(overview.contains("  3.4  get IP PORT NAME       download a file from a node\n"), "{overview}");
     assert_eq!(help(Some("nodes")).expect("three").matches("\n\n").count(), 2);
     assert_eq!(help(Some("nodes  ALL")), help(Some("2.1")));
