@@ -25,6 +25,7 @@
 use crate::trace::Trace;
 use crate::world::World;
 use std::fmt;
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -65,7 +66,11 @@ impl fmt::Display for Failure {
 pub(crate) fn scenario(name: &str, seeds: u64, body: impl Fn(&mut World)) {
     if let Some(seed) = number("DS_SIM_SEED") {
         match run_twice(name, seed, true, &body) {
-            Ok(report) => println!("trace {:016x} ({} steps, {:?})", report.hash, report.steps, report.time),
+            Ok(Report { hash, steps, time }) => {
+                // Straight to the stream, since what `println!` says in a test that passes is not shown; on a line of its own.
+                let line = format!("\ntrace {hash:016x} {name} ({steps} steps, {time:?})\n");
+                std::io::stdout().write_all(line.as_bytes()).expect("somebody reads it");
+            }
             Err(failure) => panic!("{failure}"),
         }
         return;
