@@ -313,6 +313,9 @@ pub struct Limits {
     pub run_chunks: usize,
     /// Chunks of a file sent by one system call, which takes no memory.
     pub send_chunks: usize,
+    /// Bytes of a connection that the kernel takes before it can send them. A reader is seen to read once it has taken
+    /// half of them, so it needs that much per [`Limits::drain_interval`].
+    pub unsent_max: usize,
 }
 
 impl Limits {
@@ -372,6 +375,7 @@ impl Limits {
             timers_per_turn: 64,
             run_chunks: 64,
             send_chunks: 512,
+            unsent_max: 512 << 10,
         }
     }
 
@@ -398,6 +402,7 @@ impl Limits {
             lone_bytes: 256 << 10,
             run_chunks: 4,
             send_chunks: 16,
+            unsent_max: 64 << 10,
             ..Limits::desktop()
         }
     }

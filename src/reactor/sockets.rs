@@ -244,6 +244,10 @@ impl Reactor {
             return;
         }
         let _ = io.set_nodelay(true);
+        // The kernel's own buffer grows to megabytes, of which a slow reader would have to take a third before we heard
+        // that it reads at all.
+        let unsent = u32::try_from(self.limits.unsent_max).unwrap_or(u32::MAX);
+        let _ = SockRef::from(&io).set_tcp_notsent_lowat(unsent);
         if self.streams.insert(conn.0, Stream::new(io, connecting)).is_some() {
             log::error!("internal error: the connection slot {:?} was given out twice", conn.0);
         }

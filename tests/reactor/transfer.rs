@@ -121,6 +121,24 @@ fn a_reader_that_waits_gets_everything_in_the_end_and_hinders_nobody() {
 }
 
 #[test]
+fn the_kernel_holds_little_for_a_reader_that_stops() {
+    let home = Home::new();
+    home.share("big.bin", &noise(24 << 20));
+    let taken = |unsent_max| {
+        let server = Running::start(&home, &Limits { unsent_max, ..Limits::desktop() });
+        let stopped = server.ask("GET big.bin");
+        for _ in 0..200 {
+            assert_eq!(server.get("SMALL"), b"small\n");
+        }
+        let sent = server.stop().bytes_sent;
+        drop(stopped);
+        sent
+    };
+    let (little, much) = (taken(64 << 10), taken(16 << 20));
+    assert!(little + (512 << 10) < much, "{little} bytes, and {much} without a bound");
+}
+
+#[test]
 fn a_file_that_shrinks_resets_its_connection() {
     // hostile: 63
     let home = Home::new();
