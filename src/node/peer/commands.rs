@@ -110,6 +110,10 @@ impl Peer {
         background: bool,
         target: Option<HostPort>,
     ) {
+        if target.is_none() && self.registries.is_empty() {
+            let text = "no registry was given at start: use `bootstrap HOST:PORT`";
+            return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
+        }
         let number = target.map_or(0, |target| self.registry_at(target));
         let job = self.begin(now, name, background, Work::Bootstrap);
         self.register(now, number, Some(job), false);

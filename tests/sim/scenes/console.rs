@@ -362,3 +362,14 @@ fn a_line_that_is_no_text_answers_no_question() {
         assert_eq!(world.events_named(node, "status").len(), 2, "{}", world.stdout(node));
     });
 }
+
+#[test]
+fn bootstrap_without_any_registry_ends_with_words() {
+    scenario("bootstrap_without_any_registry", 2, |world| {
+        let lan = world.lan();
+        let host = world.host(&[lan]);
+        let node = peer(world, host, |config| config.bootstraps.clear());
+        let said = command(world, node, "bootstrap");
+        assert_eq!(said[0]["code"], "usage", "{said:?}");
+    });
+}
