@@ -2,8 +2,8 @@
 //! its place. The only room that reads the environment, the terminal and the machine's size.
 
 use crate::config::{
-    BOOTSTRAP_PORT, BootstrapConfig, ConsoleMode, FileFolders, Folders, HostPort, Limits, PeerConfig, Secret,
-    V1_DEFAULT_SECRET, parse_port,
+    BOOTSTRAP_PORT, BootstrapConfig, ConsoleMode, Crypto, FileFolders, Folders, HostPort, Key, Limits,
+    PeerConfig, Secret, V1_DEFAULT_SECRET, parse_port,
 };
 use crate::time::Duration;
 use log::LevelFilter;
@@ -197,6 +197,9 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
         join,
         v1,
         v1_secret,
+        group: None,
+        crypto: Crypto::Real { aes: has_aes() },
+        entropy: entropy()?,
         console,
         json,
         progress_columns: columns(),
@@ -410,6 +413,31 @@ fn state_folder(given: Option<PathBuf>, name: &str) -> Result<PathBuf> {
         Some(base) => Ok(base.join("distrishare").join(name)),
         None => wrong("neither XDG_STATE_HOME nor HOME is set: say where state is kept with --state DIR"),
     }
+}
+
+/// 32 bytes from the system, for keys.
+fn entropy() -> Result<Key> {
+    let mut bytes = [0; 32];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(n) => filled += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return wrong(format!("the system gives no random bytes for keys: {errno}")),
+        }
+    }
+    Ok(Key::new(bytes))
+}
+
+/// Whether this processor has instructions for AES-GCM.
+fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has = std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    let has = std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let has = false;
+    has
 }
 
 fn seed() -> u64 {

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 /// The unit of addressing, alignment, accounting and fairness, in bytes: the original's chunk.
 pub const CHUNK: usize = 4096;
+/// Most chunks that a sealed record carries.
+pub const RECORD_CHUNKS_MAX: usize = 16;
 /// Where HELLO and GOODBYE go (WIRE_V1.md).
 pub const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(224, 1, 1, 1), 10000);
 /// Where `ds-bootstrap` listens unless told otherwise.
@@ -49,8 +51,14 @@ pub struct PeerConfig {
     pub bootstraps: Vec<HostPort>,
     /// Register and start multicast at start.
     pub join: bool,
-    /// Speak v1.
+    /// Speak v1. In a group only where the operator asked for it.
     pub v1: bool,
+    /// The key of the group this node is a member of; none: an open node.
+    pub group: Option<Key>,
+    /// How sessions are sealed.
+    pub crypto: Crypto,
+    /// Where keys, nonces and temporary names come from: from the system's randomness, in earnest.
+    pub entropy: Key,
     /// The secret of v1.
     pub v1_secret: Secret,
     /// How the operator talks to us.
@@ -160,6 +168,40 @@ pub fn parse_port(text: &str) -> Option<u16> {
         return None;
     }
     text.parse::<u16>().ok().filter(|&port| port != 0)
+}
+
+/// 32 secret bytes that never show in logs or debug output.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Key([u8; 32]);
+
+impl Key {
+    /// Takes them in.
+    pub const fn new(bytes: [u8; 32]) -> Key {
+        Key(bytes)
+    }
+
+    /// The bytes themselves, for cryptography and for the file they are kept in.
+    pub const fn reveal(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key(…)")
+    }
+}
+
+/// How sessions between nodes are sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Crypto {
+    /// Noise and AEAD records. `aes`: this processor has instructions for AES.
+    Real {
+        /// AES-256-GCM is offered to the other side.
+        aes: bool,
+    },
+    /// The same framing without any secrecy, for the simulator: thousands of handshakes a second.
+    Null,
 }
 
 /// A text that never shows in logs or debug output.
@@ -313,6 +355,8 @@ pub struct Limits {
     pub run_chunks: usize,
     /// Chunks of a file sent by one system call, which takes no memory.
     pub send_chunks: usize,
+    /// Chunks of a sealed record, as sender and as receiver: 1 to [`RECORD_CHUNKS_MAX`].
+    pub record_chunks: usize,
     /// Bytes of a connection that the kernel takes before it can send them. A reader is seen to read once it has taken
     /// half of them, so it needs that much per [`Limits::drain_interval`].
     pub unsent_max: usize,
@@ -375,6 +419,7 @@ impl Limits {
             timers_per_turn: 64,
             run_chunks: 64,
             send_chunks: 512,
+            record_chunks: RECORD_CHUNKS_MAX,
             unsent_max: 512 << 10,
         }
     }
@@ -402,6 +447,7 @@ impl Limits {
             lone_bytes: 256 << 10,
             run_chunks: 4,
             send_chunks: 16,
+            record_chunks: 4,
             unsent_max: 64 << 10,
             ..Limits::desktop()
         }

@@ -10,6 +10,7 @@
 //!     sleep until machine.poll_timeout(), a socket, a signal
 //!     feed:   handle_accept / handle_recv / handle_input(Timeout if due, …)        and drain after each of them
 //!     move:   while let Some(t) = machine.poll_transmit(conn) { n = send(t); machine.handle_sent(conn, n) }
+//!             (of Transmit::Seal: read the range, machine.handle_read seals it in place, send what that gives)
 //! }
 //! ```
 //!
@@ -17,7 +18,8 @@
 //!
 //! * **Drain after every call** of a `handle_*` function; a driver never calls one from inside the execution of an output.
 //! * **Two planes.** Control is pushed as small ordered [`Output`] values. Bulk data is pulled: the node names file
-//!   ranges in [`Transmit::File`] and [`Received::body`]; file bytes never pass through it.
+//!   ranges in [`Transmit::File`], [`Transmit::Seal`] and [`Received::body`]; it never owns file bytes. It sees them, in
+//!   the driver's buffer, only to seal, open or hash them.
 //! * **Progress counts only when the world confirms it**: `handle_sent`, `handle_written`, [`Input::FileCommitted`].
 //! * **The node allots every id.** A [`ConnId`] lives from `handle_accept`/[`Output::Connect`]/[`Output::OpenConsole`]
 //!   until exactly one of [`Output::Close`] (the node ends it) or [`Input::Closed`] (the world ended it). Its slot is
@@ -59,7 +61,23 @@ pub trait Machine {
     /// What `conn` sends next. Asking again without `handle_sent` in between gives the same answer.
     fn poll_transmit(&mut self, conn: ConnId) -> Option<Transmit<'_>>;
 
-    /// The kernel took `n` bytes of what `poll_transmit` named.
+    /// The driver read bytes of the file for the [`Transmit::Seal`] that `poll_transmit` names: they are
+    /// `buffer[payload]`, with at least [`SEAL_HEAD`] bytes of room in front and [`SEAL_TAIL`] behind. The node makes a
+    /// record of them in place and gives the range of `buffer` that is to be sent: before anything else of `conn`, by
+    /// the driver's own memory where the kernel does not take all of it at once. From now on those file bytes are done
+    /// with: the next `poll_transmit` goes on behind them. A node that never names `Transmit::Seal` is never asked.
+    fn handle_read(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        buffer: &mut [u8],
+        payload: Range<usize>,
+    ) -> Range<usize> {
+        let _ = (now, conn, buffer);
+        payload.start..payload.start
+    }
+
+    /// The kernel took `n` bytes of what `poll_transmit` named, or of a sealed record.
     fn handle_sent(&mut self, now: Instant, conn: ConnId, n: usize);
 
     /// The next thing to carry out, in order; `None` when there is nothing left.
@@ -71,6 +89,11 @@ pub trait Machine {
     /// What is open and counted, for the drivers' invariants and for tests. Cheap.
     fn census(&self) -> Census;
 }
+
+/// Room that a driver leaves in front of bytes it read for [`Machine::handle_read`].
+pub const SEAL_HEAD: usize = 64;
+/// And behind them.
+pub const SEAL_TAIL: usize = 64;
 
 /// Index and generation: a slot of a table and the number of times it was given out.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -150,6 +173,16 @@ pub enum Transmit<'a> {
         /// Bytes left to send, never 0.
         len: u64,
     },
+    /// A range of an open file that is sealed before it goes: the driver reads up to `len` bytes and calls
+    /// [`Machine::handle_read`]. Reading fewer is fine; none is [`Fault::Shrunk`].
+    Seal {
+        /// Opened by [`Output::OpenFile`] or [`Output::OpenLog`].
+        file: FileId,
+        /// First byte.
+        offset: u64,
+        /// Bytes of the next record: never 0, never more than a run ([`crate::config::Limits::record_chunks`]).
+        len: usize,
+    },
 }
 
 /// When to wake, and on whose behalf.
@@ -196,8 +229,8 @@ pub enum Input<'a> {
     /// [`Output::JoinGroup`] failed on this interface.
     JoinFailed { interface: u32, fault: Fault },
 
-    /// [`Output::OpenFile`]: open for reading, with its size now.
-    FileOpened { file: FileId, size: u64 },
+    /// [`Output::OpenFile`] or [`Output::OpenLog`]: open, and what it is now.
+    FileOpened { file: FileId, meta: Meta },
     /// [`Output::CreateFile`]: open for writing. `room`: bytes it may grow to before the disk's reserve
     /// (16 MiB or 2 % of it, whichever is more) is touched.
     FileCreated { file: FileId, room: u64 },
@@ -210,13 +243,22 @@ pub enum Input<'a> {
     /// [`Output::CommitFile`] or `ImportFile` is done: the file has this name (it may differ from the one asked for)
     /// and this size, and the disk said so. The id is free.
     FileCommitted { file: FileId, name: String, size: u64 },
+    /// The answer to [`Output::ReadFile`]: what stands at `offset`, fewer bytes than asked for only at the end of the
+    /// file (none: the end is at or before `offset`), and what the file is now.
+    FileRead { file: FileId, offset: u64, bytes: &'a [u8], meta: Meta },
     /// A part of the answer to [`Output::ListFiles`], in the order of names when it came whole.
     Listed { request: RequestId, entries: Vec<Entry>, end: ListEnd },
+    /// Beneath a folder that [`Output::WatchFolder`] watches something changed, in `folder` (relative, components
+    /// joined by `/`, empty for the folder itself). `deep`: the folder itself came, went or moved, with all beneath it;
+    /// else files directly in it. May come often and late, and is only a hint.
+    FolderChanged { dir: Dir, folder: String, deep: bool },
+    /// Changes may go unseen from now on (too many folders, too many changes at once): only a listing tells.
+    WatchLost { dir: Dir },
 
     /// The answer to [`Output::LoadState`]. `None`: there is no such file.
-    StateLoaded { slot: Slot, content: Result<Option<Vec<u8>>, Fault> },
+    StateLoaded { kept: Kept, slot: Slot, content: Result<Option<Vec<u8>>, Fault> },
     /// The answer to [`Output::SaveState`].
-    StateSaved { result: Result<(), Fault> },
+    StateSaved { kept: Kept, result: Result<(), Fault> },
 
     /// The answer to [`Output::Resolve`].
     Resolved { request: RequestId, result: Result<SocketAddr, Fault> },
@@ -273,16 +315,35 @@ pub enum Output {
     /// Copy the operator's file `source` to `name` in [`Dir::Shared`], in slices, by a temporary name. Answers:
     /// `FileProgress` now and then, at last `FileCommitted` or fatal `FileFailed` ([`Fault::Exists`]: never overwritten).
     ImportFile { file: FileId, source: PathBuf, name: String },
-    /// Name the regular files beneath a folder, recursively, hidden ones left out. Answer: `Listed`, one or more.
-    ListFiles { request: RequestId, dir: Dir },
+    /// Read up to `len` bytes of a file opened for reading, when nothing more urgent is ready; the driver gives no more
+    /// than a run ([`crate::config::Limits::run_chunks`]) at a time. One at a time per file. Answer: `FileRead`, or
+    /// `FileFailed` that is not fatal.
+    ReadFile { file: FileId, offset: u64, len: usize },
+    /// Name the regular files beneath `folder` of `dir` (relative, empty for all of `dir`), hidden ones left out, at
+    /// most `max` of them; `deep`: those of the folders in it, too. Answer: `Listed`, one or more, in slices.
+    ListFiles { request: RequestId, dir: Dir, folder: String, deep: bool, max: usize },
+    /// Tell `FolderChanged` of `dir` from now on, for all folders beneath it that are there or come. No answer but
+    /// those, and `WatchLost` where it cannot be done.
+    WatchFolder { dir: Dir },
 
     /// Read a state file, at most `max` bytes. Answer: `StateLoaded`.
-    LoadState { slot: Slot, max: usize },
-    /// Replace the state file; several are saved one after another. Temporary, sync, the old one kept as previous, rename, sync of the folder.
-    /// Answer: `StateSaved`.
-    SaveState { content: Vec<u8> },
-    /// Move an unreadable state file aside as `registry.corrupt-N` (three are kept).
-    QuarantineState { slot: Slot },
+    LoadState { kept: Kept, slot: Slot, max: usize },
+    /// Replace the state file (mode 0600); several are saved one after another. Temporary, sync, the old one kept as
+    /// previous, rename, sync of the folder. Answer: `StateSaved`.
+    SaveState { kept: Kept, content: Vec<u8> },
+    /// Move an unreadable state file aside as `NAME.corrupt-N` (three are kept).
+    QuarantineState { kept: Kept, slot: Slot },
+    /// Open the state folder's log for reading and appending, made empty where there is none (mode 0600). `fresh`: an
+    /// empty one beside it, which [`Output::CommitLog`] puts in its place. Answer: `FileOpened` or fatal `FileFailed`.
+    /// It is read by `ReadFile` and `Transmit::Seal`, ended by `CloseFile`.
+    OpenLog { file: FileId, fresh: bool },
+    /// Write `bytes` behind what a log holds. No answer, but `FileFailed` (not fatal) where it cannot be done: then some
+    /// of them may stand there. A crash may lose any number of the last appends.
+    AppendLog { file: FileId, bytes: Vec<u8> },
+    /// Cut a log to `len` bytes. No answer, but `FileFailed`.
+    TruncateLog { file: FileId, len: u64 },
+    /// Sync the fresh log and give it the name of the old one. No answer, but `FileFailed` (not fatal).
+    CommitLog { file: FileId },
 
     /// Look up a host name the operator typed (never one that was received). Answer: `Resolved`.
     Resolve { request: RequestId, host: String, port: u16 },
@@ -292,7 +353,16 @@ pub enum Output {
     Exit { status: u8 },
 }
 
-/// Which generation of the state file.
+/// A state file that is read and replaced as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kept {
+    /// A registry's nodes: `registry`.
+    Registry,
+    /// A peer's static key: `identity`.
+    Identity,
+}
+
+/// Which generation of a state file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Slot {
     /// The newest.
@@ -340,10 +410,24 @@ impl Interface {
 /// A file in a listing.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Entry {
-    /// Path relative to the folder, components joined by `/`, valid UTF-8.
+    /// Path relative to the folder listed as [`Dir`] (also where only a folder beneath it was listed), components
+    /// joined by `/`, valid UTF-8.
     pub name: String,
+    /// What it is.
+    pub meta: Meta,
+}
+
+/// What a file is: while all of it stays the same, so does the content, as far as can be told without reading it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Meta {
     /// Bytes.
     pub size: u64,
+    /// Last change of the content: nanoseconds since 1970, may be negative.
+    pub mtime: i64,
+    /// The file system it lies on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
 }
 
 /// How a listing goes on.

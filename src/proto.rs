@@ -10,9 +10,16 @@
 pub mod address;
 pub mod announce;
 pub mod command;
+pub mod content;
+pub mod entropy;
 pub mod escape;
+pub mod fold;
+pub mod group;
+pub mod index_log;
 pub mod json;
 pub mod name;
+pub mod query;
 pub mod registry;
 pub mod registry_file;
 pub mod v1;
+pub mod v2;

@@ -337,16 +337,24 @@ impl Reactor {
             Output::CommitFile { file, name } => self.commit_file(file, &name),
             Output::DiscardFile { file } | Output::CloseFile { file } => self.end_file(file),
             Output::ImportFile { file, source, name } => self.import_file(file, &source, &name),
-            Output::ListFiles { request, dir } => self.list_files(request, dir),
-            Output::LoadState { slot, max } => {
+            Output::ListFiles { request, dir, .. } => self.list_files(request, dir),
+            Output::ReadFile { file, .. } => {
+                self.answer(Input::FileFailed { file, fault: Fault::NotFound, fatal: false });
+            }
+            Output::OpenLog { file, .. } => {
+                self.answer(Input::FileFailed { file, fault: Fault::NotFound, fatal: true });
+            }
+            Output::WatchFolder { dir } => self.answer(Input::WatchLost { dir }),
+            Output::AppendLog { .. } | Output::TruncateLog { .. } | Output::CommitLog { .. } => {}
+            Output::LoadState { kept, slot, max } => {
                 let content = self.state.load(slot, max);
-                self.answer(Input::StateLoaded { slot, content });
+                self.answer(Input::StateLoaded { kept, slot, content });
             }
-            Output::SaveState { content } => {
+            Output::SaveState { kept, content } => {
                 let result = self.state.save(&content);
-                self.answer(Input::StateSaved { result });
+                self.answer(Input::StateSaved { kept, result });
             }
-            Output::QuarantineState { slot } => self.state.quarantine(slot),
+            Output::QuarantineState { slot, .. } => self.state.quarantine(slot),
             Output::Resolve { request, host, port } => self.resolve(request, &host, port),
             Output::Exit { status } => self.exit = Some(status),
         }

@@ -7,7 +7,7 @@
 #![allow(clippy::disallowed_methods)]
 
 use distrishare::config::{
-    ConsoleMode, FileFolders, Folders, HostPort, Limits, PeerConfig, Secret, V1_DEFAULT_SECRET,
+    ConsoleMode, Crypto, FileFolders, Folders, HostPort, Key, Limits, PeerConfig, Secret, V1_DEFAULT_SECRET,
 };
 use distrishare::node::peer::Peer;
 use distrishare::reactor::Reactor;
@@ -61,6 +61,9 @@ impl Node {
             join: false,
             v1: true,
             v1_secret: Secret::new(V1_DEFAULT_SECRET),
+            group: None,
+            crypto: Crypto::Real { aes: true },
+            entropy: Key::new(std::array::from_fn(|_| fastrand::u8(..))),
             console: ConsoleMode::Script,
             json: true,
             progress_columns: None,

@@ -24,7 +24,8 @@ mod tests;
 
 use crate::config::BootstrapConfig;
 use crate::machine::{
-    Census, ConnId, Deadline, Fault, Input, ListenerId, Machine, Output, Received, Signal, Slot, Transmit,
+    Census, ConnId, Deadline, Fault, Input, Kept, ListenerId, Machine, Output, Received, Signal, Slot,
+    Transmit,
 };
 use crate::node::gate::Gate;
 use crate::node::notices::Notices;
@@ -161,7 +162,7 @@ impl Bootstrap {
         // The file is asked for before the port opens: the first asker already gets the remembered nodes.
         let outputs = VecDeque::from([
             Output::OpenConsole { console, notes },
-            Output::LoadState { slot: Slot::Current, max: limits.registry_file_max },
+            Output::LoadState { kept: Kept::Registry, slot: Slot::Current, max: limits.registry_file_max },
             Output::Listen { listener: LISTENER, addr: config.listen },
         ]);
         Bootstrap {
@@ -357,8 +358,8 @@ impl Machine for Bootstrap {
             Input::Connected { conn, .. } => self.end(now, conn, End::Alive),
             Input::Closed { conn, fault } => self.end(now, conn, End::Lost(fault)),
             Input::Eof { conn } => self.eof(now, conn),
-            Input::StateLoaded { slot, content } => self.loaded(now, slot, content),
-            Input::StateSaved { result } => self.saved(now, result),
+            Input::StateLoaded { slot, content, .. } => self.loaded(now, slot, content),
+            Input::StateSaved { result, .. } => self.saved(now, result),
             // A registry has no files, no discovery and no names to look up.
             _ => log::debug!("unexpected input"),
         }

@@ -410,7 +410,7 @@ impl Machine for Peer {
             Input::Datagram { from, bytes } => self.heard(now, from, bytes),
             Input::Interfaces(interfaces) => self.interfaces_are(now, interfaces),
             Input::JoinFailed { interface, fault } => self.join_failed(interface, fault),
-            Input::FileOpened { file, size } => self.file_opened(now, file, size),
+            Input::FileOpened { file, meta } => self.file_opened(now, file, meta.size),
             Input::FileCreated { file, room } => self.file_opened(now, file, room),
             Input::FileFailed { file, fault, fatal } => self.file_failed(now, file, fault, fatal),
             Input::FileProgress { file, bytes, size } => {
@@ -422,7 +422,12 @@ impl Machine for Peer {
             Input::Listed { request, entries, end } => self.listed(now, request, &entries, &end),
             Input::Resolved { request, result } => self.resolved(now, request, result),
             // Nothing of a peer depends on the wall clock, and it keeps no state file yet.
-            Input::WallClock(_) | Input::StateLoaded { .. } | Input::StateSaved { .. } => {}
+            Input::WallClock(_)
+            | Input::StateLoaded { .. }
+            | Input::StateSaved { .. }
+            | Input::FileRead { .. }
+            | Input::FolderChanged { .. }
+            | Input::WatchLost { .. } => {}
         }
         self.settle(now);
     }

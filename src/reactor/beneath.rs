@@ -1,6 +1,6 @@
 //! Names resolved beneath an open folder, no link on the way: by the kernel where it can, else component by component.
 
-use crate::machine::Fault;
+use crate::machine::{Fault, Meta};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::fs::{fstat, mkdirat, openat, openat2, statat};
@@ -30,6 +30,18 @@ pub(super) fn is_regular(stat: &Stat) -> bool {
 
 pub(super) fn size_of(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or(0)
+}
+
+/// What a file is, as the contract tells it.
+pub(super) fn meta_of(stat: &Stat) -> Meta {
+    let mtime = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
+    Meta {
+        size: size_of(stat),
+        // The year 2262 and later look all the same.
+        mtime: i64::try_from(mtime).unwrap_or(i64::MAX),
+        device: stat.st_dev,
+        inode: stat.st_ino,
+    }
 }
 
 /// Opens a regular file for reading. What is not one is found out by a descriptor without effects, before anything

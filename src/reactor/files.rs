@@ -1,6 +1,6 @@
 //! The node's open files: served ones, growing ones, their way to a final name.
 
-use super::beneath::{fault, is_regular, open_file, size_of};
+use super::beneath::{fault, is_regular, meta_of, open_file, size_of};
 use super::folders::FolderHandles;
 use super::import::Import;
 use super::place::{Taken, Temporary, place};
@@ -118,7 +118,7 @@ impl Reactor {
             Ok((fd, stat)) => {
                 debug_assert!(is_regular(&stat));
                 self.insert_file(file, OpenFile::Reading(fd));
-                self.answer(Input::FileOpened { file, size: size_of(&stat) });
+                self.answer(Input::FileOpened { file, meta: meta_of(&stat) });
             }
             Err(fault) => self.answer(Input::FileFailed { file, fault, fatal: true }),
         }

@@ -1,7 +1,7 @@
 //! The files beneath a folder, named in order, one slice per turn of the loop.
 
 use super::Reactor;
-use super::beneath::{fault, is_regular, open_folder, size_of};
+use super::beneath::{fault, is_regular, meta_of, open_folder};
 use crate::machine::{Dir, Entry, Fault, Input, ListEnd, RequestId};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, statat};
@@ -134,7 +134,7 @@ impl Listing {
         if let Ok(stat) = statat(&folder.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
             if is_regular(&stat) {
                 let name = format!("{}{name}", folder.prefix);
-                self.entries.push(Entry { name, size: size_of(&stat) });
+                self.entries.push(Entry { name, meta: meta_of(&stat) });
                 self.named += 1;
             }
         }

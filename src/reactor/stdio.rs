@@ -262,7 +262,7 @@ impl Reactor {
                         break;
                     }
                     Some(Transmit::Bytes(bytes)) => stream.outlet.write(bytes),
-                    Some(Transmit::File { .. }) => Err(Errno::OPNOTSUPP),
+                    Some(Transmit::File { .. } | Transmit::Seal { .. }) => Err(Errno::OPNOTSUPP),
                 };
                 match result {
                     Ok(n) => {

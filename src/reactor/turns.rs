@@ -201,7 +201,9 @@ impl Reactor {
             let run = (bytes - moved).min(self.limits.send_chunks * CHUNK);
             let mut rest = 0;
             let sent = match machine.poll_transmit(conn) {
-                None | Some(Transmit::Bytes([]) | Transmit::File { len: 0, .. }) => Sent::Nothing,
+                None | Some(Transmit::Bytes([]) | Transmit::File { len: 0, .. } | Transmit::Seal { .. }) => {
+                    Sent::Nothing
+                }
                 Some(Transmit::Bytes(bytes)) => match stream.io.write(bytes) {
                     Ok(n) => Sent::Bytes(n),
                     Err(error) => of_error(&error),

@@ -2,7 +2,7 @@
 
 use crate::toys::{Answer, Home, Script, answers, file, names_in, noise, run};
 use distrishare::config::{Folders, Limits};
-use distrishare::machine::{Dir, Entry, Fault, Input, ListEnd, Output, RequestId, Slot};
+use distrishare::machine::{Dir, Entry, Fault, Input, Kept, ListEnd, Output, RequestId, Slot};
 use distrishare::reactor::Reactor;
 use rustix::fs::{CWD, Mode};
 use std::fs;
@@ -153,7 +153,13 @@ fn an_import_broken_off_leaves_nothing() {
         Some(Input::Interfaces(_)) => {
             assert!(names_in(&home.at("shared")).iter().all(|name| name.starts_with(".share-")));
             script.push(Output::DiscardFile { file: file(1) });
-            script.push(Output::ListFiles { request: RequestId(1), dir: Dir::Shared });
+            script.push(Output::ListFiles {
+                request: RequestId(1),
+                dir: Dir::Shared,
+                folder: String::new(),
+                deep: true,
+                max: 100_000,
+            });
         }
         Some(Input::Listed { .. }) => script.exit(),
         Some(Input::FileProgress { .. }) => reports += 1,
@@ -167,7 +173,13 @@ fn an_import_broken_off_leaves_nothing() {
 fn listing(home: &Home, limits: &Limits) -> (Vec<Entry>, ListEnd) {
     let mut all = Vec::new();
     let mut last = ListEnd::More;
-    let list = Output::ListFiles { request: RequestId(9), dir: Dir::Shared };
+    let list = Output::ListFiles {
+        request: RequestId(9),
+        dir: Dir::Shared,
+        folder: String::new(),
+        deep: true,
+        max: 100_000,
+    };
     run(home.reactor(limits), vec![list], |script, input| {
         if let Some(Input::Listed { request, entries, end }) = input {
             assert_eq!(request, RequestId(9));
@@ -205,7 +217,7 @@ fn a_listing_names_regular_files_in_order() {
     fs::write(at(deep).join("8/nine"), b"").expect("a file");
 
     let (entries, end) = listing(&home, &Limits::desktop());
-    let names: Vec<_> = entries.iter().map(|entry| (entry.name.as_str(), entry.size)).collect();
+    let names: Vec<_> = entries.iter().map(|entry| (entry.name.as_str(), entry.meta.size)).collect();
     let expected = [("1/2/3/4/5/6/7/eight", 0), ("a.txt", 1), ("a/x/deep", 4), ("b", 2), ("ñ", 3)];
     assert_eq!(names, expected);
     assert_eq!(end, ListEnd::Done { skipped: 1 });
@@ -236,8 +248,8 @@ fn the_state_is_saved_loaded_and_put_aside() {
     let home = Home::new();
     let folders = Folders { files: None, state: home.at("state") };
     let reactor = || Reactor::new(&folders, &Limits::desktop()).expect("a reactor");
-    let load = |slot| Output::LoadState { slot, max: 100 };
-    let save = |content: &[u8]| Output::SaveState { content: content.to_vec() };
+    let load = |slot| Output::LoadState { kept: Kept::Registry, slot, max: 100 };
+    let save = |content: &[u8]| Output::SaveState { kept: Kept::Registry, content: content.to_vec() };
     let mut seen = Vec::new();
     let outputs = vec![
         load(Slot::Current),
@@ -245,13 +257,15 @@ fn the_state_is_saved_loaded_and_put_aside() {
         save(b"two"),
         load(Slot::Current),
         load(Slot::Previous),
-        Output::QuarantineState { slot: Slot::Current },
+        Output::QuarantineState { kept: Kept::Registry, slot: Slot::Current },
         load(Slot::Current),
     ];
     let mut record = |script: &mut Script, input: Option<Input<'_>>| {
         match input {
-            Some(Input::StateLoaded { content, .. }) => seen.push(content.map(|c| c.map(|c| c.len()))),
-            Some(Input::StateSaved { result }) => seen.push(result.map(|()| None)),
+            Some(Input::StateLoaded { kept: Kept::Registry, content, .. }) => {
+                seen.push(content.map(|c| c.map(|c| c.len())));
+            }
+            Some(Input::StateSaved { kept: Kept::Registry, result }) => seen.push(result.map(|()| None)),
             _ => return,
         }
         if seen.len() == 6 {

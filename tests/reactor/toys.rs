@@ -2,8 +2,8 @@
 
 use distrishare::config::{FileFolders, Folders, Limits};
 use distrishare::machine::{
-    Body, Census, ConnId, Deadline, Dir, Fault, FileId, Id, Input, ListenerId, Machine, Output, Received,
-    Transmit,
+    Body, Census, ConnId, Deadline, Dir, Fault, FileId, Id, Input, ListenerId, Machine, Meta, Output,
+    Received, Transmit,
 };
 use distrishare::reactor::{Reactor, Stats};
 use distrishare::time::{Duration, Instant};
@@ -220,7 +220,7 @@ impl Machine for Server {
                 Some(Role::Command | Role::Hoard) => self.close(conn, false),
                 _ => {}
             },
-            Input::FileOpened { file, size } | Input::FileCreated { file, room: size } => {
+            Input::FileOpened { file, meta: Meta { size, .. } } | Input::FileCreated { file, room: size } => {
                 let Some(conn) = self.peer_of(file) else { return };
                 let peer = self.peers.get_mut(&conn).expect("known");
                 if let Role::Get(_) = peer.role {
@@ -514,7 +514,9 @@ pub enum Answer {
 impl Answer {
     fn of(input: Input<'_>) -> Option<Answer> {
         Some(match input {
-            Input::FileOpened { size, .. } | Input::FileCreated { room: size, .. } => Answer::Opened(size),
+            Input::FileOpened { meta: Meta { size, .. }, .. } | Input::FileCreated { room: size, .. } => {
+                Answer::Opened(size)
+            }
             Input::FileFailed { fault, fatal, .. } => Answer::Failed(fault, fatal),
             Input::FileCommitted { name, size, .. } => Answer::Committed(name, size),
             _ => return None,

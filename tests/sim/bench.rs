@@ -25,7 +25,8 @@ use crate::ids::{HostId, NodeId};
 use crate::world::World;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use distrishare::config::{
-    BootstrapConfig, ConsoleMode, FileFolders, HostPort, Limits, PeerConfig, Secret, V1_DEFAULT_SECRET,
+    BootstrapConfig, ConsoleMode, Crypto, FileFolders, HostPort, Key, Limits, PeerConfig, Secret,
+    V1_DEFAULT_SECRET,
 };
 use distrishare::node::bootstrap::Bootstrap;
 use distrishare::node::peer::Peer;
@@ -42,6 +43,9 @@ fn peer(world: &mut World, host: HostId, registry: Ipv4Addr) -> NodeId {
             join: true,
             v1: true,
             v1_secret: Secret::new(V1_DEFAULT_SECRET),
+            group: None,
+            crypto: Crypto::Null,
+            entropy: Key::new(std::array::from_fn(|i| seed.to_le_bytes()[i % 8])),
             console: ConsoleMode::Terminal,
             json: true,
             progress_columns: None,

@@ -5,7 +5,7 @@ use crate::content::Content;
 use crate::faults::DiskFaults;
 use crate::rng::Dice;
 use distrishare::config::{IMPORT_PREFIX, PART_PREFIX};
-use distrishare::machine::{Dir, Entry, Fault, Slot};
+use distrishare::machine::{Dir, Entry, Fault, Meta, Slot};
 use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 
@@ -114,6 +114,11 @@ impl Disk {
         self.files.get(&inode).map_or(0, Content::len)
     }
 
+    /// What the file is. Times stand still here until somebody needs them.
+    pub(crate) fn meta(&self, inode: Inode) -> Meta {
+        Meta { size: self.len(inode), mtime: 0, device: 1, inode: inode.0 }
+    }
+
     pub(crate) fn open(&mut self, dir: Dir, name: &str) -> Result<(Inode, u64), Fault> {
         self.may_fail("disk.open", self.faults.open, &[Fault::TooManyOpen, Fault::Denied, Fault::Os(5)])?;
         check_name(name);
@@ -208,7 +213,7 @@ impl Disk {
         self.may_fail("disk.open", self.faults.open, &[Fault::NotFound, Fault::Denied])?;
         let shown = |name: &str| !name.split('/').any(|part| part.starts_with('.'));
         let names = self.folders.iter().filter(|((d, name), _)| *d == dir && shown(name));
-        Ok(names.map(|((_, name), &inode)| Entry { name: name.clone(), size: self.len(inode) }).collect())
+        Ok(names.map(|((_, name), &inode)| Entry { name: name.clone(), meta: self.meta(inode) }).collect())
     }
 
     /// The confirmed end of a save: what was current is previous.

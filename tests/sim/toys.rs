@@ -180,10 +180,22 @@ impl Toy {
                 self.outputs.push_back(Output::ImportFile { file, source: path.into(), name: name.into() });
             }
             ["list"] => {
-                self.outputs.push_back(Output::ListFiles { request: RequestId(1), dir: Dir::Shared });
+                self.outputs.push_back(Output::ListFiles {
+                    request: RequestId(1),
+                    dir: Dir::Shared,
+                    folder: String::new(),
+                    deep: true,
+                    max: 100_000,
+                });
             }
-            ["save", text] => self.outputs.push_back(Output::SaveState { content: text.into() }),
-            ["load"] => self.outputs.push_back(Output::LoadState { slot: Slot::Current, max: 100 }),
+            ["save", text] => {
+                self.outputs.push_back(Output::SaveState { kept: Kept::Registry, content: text.into() })
+            }
+            ["load"] => self.outputs.push_back(Output::LoadState {
+                kept: Kept::Registry,
+                slot: Slot::Current,
+                max: 100,
+            }),
             ["resolve", host] => {
                 let request = RequestId(2);
                 self.outputs.push_back(Output::Resolve { request, host: host.into(), port: 80 });
@@ -356,7 +368,7 @@ impl Machine for Toy {
                 Some(Role::Server { file: None, .. }) => self.end(now, conn, false),
                 _ => {}
             },
-            Input::FileOpened { file, size } | Input::FileCreated { file, room: size } => {
+            Input::FileOpened { file, meta: Meta { size, .. } } | Input::FileCreated { file, room: size } => {
                 self.opened(file, size);
             }
             Input::FileFailed { file, fault, fatal } => self.file_failed(now, file, fault, fatal),
@@ -366,11 +378,11 @@ impl Machine for Toy {
                     self.say(&format!("{{\"event\":\"file\",\"name\":\"{}\"}}", entry.name));
                 }
             }
-            Input::StateLoaded { content: Ok(Some(content)), .. } => {
+            Input::StateLoaded { kept: Kept::Registry, content: Ok(Some(content)), .. } => {
                 let text = String::from_utf8_lossy(&content).into_owned();
                 self.say(&format!("{{\"event\":\"state\",\"text\":{text:?}}}"));
             }
-            Input::StateSaved { result } => {
+            Input::StateSaved { kept: Kept::Registry, result } => {
                 self.say(&format!("{{\"event\":\"saved\",\"ok\":{}}}", result.is_ok()));
             }
             Input::Resolved { result: Ok(addr), .. } => {

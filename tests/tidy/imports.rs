@@ -14,7 +14,19 @@ pub(crate) struct Area {
     never: &'static [&'static [&'static str]],
 }
 
-const PURE: &[&str] = &["fastrand", "log", "serde", "serde_json", "sha2", "slab"];
+/// Crates without a world of their own. `ring` reads the system's randomness only where its `rand` is named: never here.
+const PURE: &[&str] = &[
+    "blake3",
+    "fastrand",
+    "log",
+    "ring",
+    "serde",
+    "serde_json",
+    "sha2",
+    "slab",
+    "snow",
+    "unicode_normalization",
+];
 
 /// Clocks, files, sockets, threads: the world, which only drivers touch.
 const WORLD: &[&str] = &[

@@ -1,7 +1,7 @@
 //! The file: loaded at start without ever failing, saved when the membership changed.
 
 use super::{Bootstrap, Phase, Timer};
-use crate::machine::{Fault, Output, Slot};
+use crate::machine::{Fault, Kept, Output, Slot};
 use crate::proto::registry_file::{decode, encode};
 use crate::time::{Duration, Instant};
 
@@ -55,12 +55,12 @@ impl Bootstrap {
         };
         if let Some(damage) = damage {
             log::warn!("the {} registry file is put aside: {damage}", name(slot));
-            self.outputs.push_back(Output::QuarantineState { slot });
+            self.outputs.push_back(Output::QuarantineState { kept: Kept::Registry, slot });
         }
         match slot {
             Slot::Current => {
                 let max = self.config.limits.registry_file_max;
-                self.outputs.push_back(Output::LoadState { slot: Slot::Previous, max });
+                self.outputs.push_back(Output::LoadState { kept: Kept::Registry, slot: Slot::Previous, max });
             }
             Slot::Previous => self.loading_over(now, false),
         }
@@ -97,7 +97,7 @@ impl Bootstrap {
         self.keeper.dirty = false;
         let records = self.registry.records(now, self.wall_now(now));
         let content = encode(&records, self.config.limits.registry_file_max);
-        self.outputs.push_back(Output::SaveState { content });
+        self.outputs.push_back(Output::SaveState { kept: Kept::Registry, content });
     }
 
     pub(super) fn saved(&mut self, now: Instant, result: Result<(), Fault>) {

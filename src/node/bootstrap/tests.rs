@@ -90,7 +90,7 @@ impl World {
     }
 
     fn load(&mut self, slot: Slot, content: Result<Option<Vec<u8>>, Fault>) {
-        self.input(Input::StateLoaded { slot, content });
+        self.input(Input::StateLoaded { kept: Kept::Registry, slot, content });
     }
 
     fn input(&mut self, input: Input<'_>) {
@@ -124,7 +124,9 @@ impl World {
                 Output::Close { conn, .. } => {
                     self.open.remove(conn).expect("an output for a closed connection");
                 }
-                Output::SaveState { content } => self.saves.push((self.now, content.clone())),
+                Output::SaveState { kept: Kept::Registry, content } => {
+                    self.saves.push((self.now, content.clone()));
+                }
                 Output::Exit { status } => self.exit = Some(*status),
                 _ => {}
             }
@@ -247,7 +249,7 @@ fn it_opens_the_console_then_the_file_then_the_port_and_says_where_it_is() {
     let mut world = World::unloaded(Limits::desktop());
     let [console, load, listen, ..] = &world.outputs[..] else { panic!("three at least") };
     let Output::OpenConsole { console, .. } = *console else { panic!("{console:?}") };
-    assert!(matches!(load, Output::LoadState { slot: Slot::Current, max: 4_194_304 }));
+    assert!(matches!(load, Output::LoadState { kept: Kept::Registry, slot: Slot::Current, max: 4_194_304 }));
     assert_eq!(*listen, Output::Listen { listener: LISTENER, addr: addr("127.0.0.1:8000") });
     assert_eq!(world.got(console), Got { text: READY.into(), writes: 1 });
     // Standard input is not listened to, and its end means nothing.
@@ -296,10 +298,10 @@ fn a_random_crowd_breaks_no_rule() {
         world.stuck = false;
         world.input(Input::Signal(Signal::Terminate));
         if world.exit.is_none() {
-            world.input(Input::StateSaved { result: Ok(()) });
+            world.input(Input::StateSaved { kept: Kept::Registry, result: Ok(()) });
         }
         if world.exit.is_none() {
-            world.input(Input::StateSaved { result: Ok(()) });
+            world.input(Input::StateSaved { kept: Kept::Registry, result: Ok(()) });
         }
         assert_eq!(world.exit, Some(0), "seed {seed}");
         assert_eq!(world.open.len(), 2, "seed {seed}");
@@ -325,7 +327,7 @@ fn crowd_step(world: &mut World, rng: &mut Rng) {
         }
         10 => {
             let saved = if rng.bool() { Ok(()) } else { Err(Fault::NoSpace) };
-            world.input(Input::StateSaved { result: saved });
+            world.input(Input::StateSaved { kept: Kept::Registry, result: saved });
             world.stuck = rng.bool();
         }
         _ => world.advance(Duration::from_millis(rng.u64(1..200_000))),

@@ -267,7 +267,7 @@ impl Peer {
 
     fn run_list(&mut self, now: Instant, name: &'static str, background: bool, dir: Dir) {
         self.last_request = RequestId(self.last_request.0.wrapping_add(1));
-        let (output, work) = list_files(self.last_request, dir);
+        let (output, work) = list_files(self.last_request, dir, self.config.limits.listing_max);
         self.begin(now, name, background, work);
         self.outputs.push_back(output);
     }

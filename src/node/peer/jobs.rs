@@ -266,13 +266,13 @@ impl Peer {
         });
         let Some((id, dir)) = found else { return };
         for entry in entries {
-            self.tell(&Event::File { name: &entry.name, size: entry.size });
+            self.tell(&Event::File { name: &entry.name, size: entry.meta.size });
         }
         let Some(Job { work: Work::Files { files, bytes, .. }, .. }) = self.jobs.get_mut(id.0) else {
             return;
         };
         *files += entries.len();
-        *bytes = entries.iter().fold(*bytes, |sum, entry| sum.saturating_add(entry.size));
+        *bytes = entries.iter().fold(*bytes, |sum, entry| sum.saturating_add(entry.meta.size));
         let (files, bytes) = (*files, *bytes);
         let (what, folder) = match dir {
             Dir::Shared => ("shared", &self.config.folders.shared),
@@ -462,8 +462,11 @@ fn progress_line(rows: &[(String, u64, Option<u64>, Duration)]) -> Option<String
 }
 
 /// Where a command that reads a folder starts.
-pub(super) fn list_files(request: RequestId, dir: Dir) -> (Output, Work) {
-    (Output::ListFiles { request, dir }, Work::Files { request, dir, files: 0, bytes: 0 })
+pub(super) fn list_files(request: RequestId, dir: Dir, max: usize) -> (Output, Work) {
+    (
+        Output::ListFiles { request, dir, folder: String::new(), deep: true, max },
+        Work::Files { request, dir, files: 0, bytes: 0 },
+    )
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::{Happening, Node};
 use crate::disk::Inode;
 use crate::env::Env;
 use distrishare::config::IMPORT_PREFIX;
-use distrishare::machine::{Dir, Fault, FileId, Input, ListEnd, RequestId, Slot};
+use distrishare::machine::{Dir, Fault, FileId, Input, Kept, ListEnd, RequestId, Slot};
 use std::path::PathBuf;
 
 /// A disk operation that takes effect when its time has come.
@@ -133,11 +133,11 @@ impl Node {
                 let found = self.disk.state.get(&slot).cloned();
                 let too_large = found.as_ref().is_some_and(|content| content.len() > max);
                 let content = if too_large { Err(Fault::TooLarge) } else { Ok(found) };
-                self.input(env, Input::StateLoaded { slot, content });
+                self.input(env, Input::StateLoaded { kept: Kept::Registry, slot, content });
             }
             Deed::Save => {
                 let result = self.disk.saved();
-                self.input(env, Input::StateSaved { result });
+                self.input(env, Input::StateSaved { kept: Kept::Registry, result });
             }
             Deed::Open { file, .. }
             | Deed::Create { file, .. }
@@ -152,9 +152,10 @@ impl Node {
                 }
             }
             Deed::Open { file, dir, name } => match self.disk.open(dir, &name) {
-                Ok((inode, size)) => {
+                Ok((inode, _)) => {
                     self.opened(file, FileState::Reading(inode));
-                    self.input(env, Input::FileOpened { file, size });
+                    let meta = self.disk.meta(inode);
+                    self.input(env, Input::FileOpened { file, meta });
                 }
                 Err(fault) => self.fail_file(env, file, fault),
             },

@@ -5,7 +5,7 @@ use super::{Conn, Happening, Kind, Node};
 use crate::env::Env;
 use crate::ids::SockId;
 use crate::rng::Rng;
-use distrishare::machine::{ConnId, Fault, Input, ListenerId, Output, RequestId};
+use distrishare::machine::{ConnId, Fault, Input, Kept, ListenerId, Output, RequestId};
 use std::net::SocketAddr;
 
 impl Node {
@@ -161,16 +161,25 @@ impl Node {
             Output::CommitFile { file, name } => self.commit_file(env, file, name),
             Output::DiscardFile { file } => self.end_file(file, true),
             Output::CloseFile { file } => self.end_file(file, false),
-            Output::ListFiles { request, dir } => {
+            Output::ListFiles { request, dir, .. } => {
                 let after = self.disk.delay();
                 self.answer(env, after, Happening::Deed(Deed::List { request, dir }));
             }
-            Output::LoadState { slot, max } => self.state_deed(env, Deed::Load { slot, max }),
-            Output::SaveState { content } => {
+            Output::LoadState { kept: Kept::Registry, slot, max } => {
+                self.state_deed(env, Deed::Load { slot, max })
+            }
+            Output::SaveState { kept: Kept::Registry, content } => {
                 self.disk.saving.push_back(content);
                 self.state_deed(env, Deed::Save);
             }
-            Output::QuarantineState { slot } => self.disk.quarantine(slot),
+            Output::QuarantineState { kept: Kept::Registry, slot } => self.disk.quarantine(slot),
+            Output::ReadFile { file, .. } => {
+                self.soon(
+                    env,
+                    Happening::Input(Input::FileFailed { file, fault: Fault::NotFound, fatal: false }),
+                );
+            }
+            Output::WatchFolder { dir } => self.soon(env, Happening::Input(Input::WatchLost { dir })),
             other => unreachable!("{other:?} has its own arm"),
         }
     }

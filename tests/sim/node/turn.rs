@@ -191,6 +191,7 @@ impl Node {
                 assert!(len > 0, "{id:?} sends nothing of {file:?}");
                 Plan::File { file, offset, len }
             }
+            Some(Transmit::Seal { .. }) => unreachable!("no machine of ours seals yet"),
         };
         let plan = ask();
         if twice {

@@ -7,7 +7,8 @@ use crate::ids::{ActorId, HostId, LanId, NodeId};
 use crate::node::rules::Rules;
 use crate::world::World;
 use distrishare::config::{
-    BootstrapConfig, ConsoleMode, FileFolders, HostPort, Limits, PeerConfig, Secret, V1_DEFAULT_SECRET,
+    BootstrapConfig, ConsoleMode, Crypto, FileFolders, HostPort, Key, Limits, PeerConfig, Secret,
+    V1_DEFAULT_SECRET,
 };
 use distrishare::machine::Dir;
 use distrishare::node::bootstrap::Bootstrap;
@@ -28,6 +29,13 @@ pub(crate) const UNKNOWN: &str = "ERROR: Mensaje malformado o tipo desconocido."
 pub(crate) const NOT_JSON: &str = "ERROR: Formato de mensaje inválido. Se requiere JSON.";
 pub(crate) const BUSY: &str = "ERROR: busy, try again later.";
 
+/// What a node's keys come from: its seed.
+pub(crate) fn entropy(seed: u64) -> Key {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    Key::new(bytes)
+}
+
 /// A peer as `ds-peer 9000 --json` is at a terminal: commands run beside each other and each says how it ends.
 pub(crate) fn config(seed: u64) -> PeerConfig {
     PeerConfig {
@@ -38,6 +46,9 @@ pub(crate) fn config(seed: u64) -> PeerConfig {
         join: false,
         v1: true,
         v1_secret: Secret::new(V1_DEFAULT_SECRET),
+        group: None,
+        crypto: Crypto::Null,
+        entropy: entropy(seed),
         console: ConsoleMode::Terminal,
         json: true,
         progress_columns: None,

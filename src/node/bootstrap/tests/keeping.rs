@@ -11,7 +11,7 @@ fn file(texts: &[&str]) -> Vec<u8> {
 }
 
 fn saved_ok(world: &mut World) {
-    world.input(Input::StateSaved { result: Ok(()) });
+    world.input(Input::StateSaved { kept: Kept::Registry, result: Ok(()) });
 }
 
 fn saved_nodes(world: &World) -> Vec<SocketAddr> {
@@ -50,7 +50,10 @@ fn every_damage_puts_the_file_aside_and_the_registry_starts() {
     for content in damaged {
         let mut world = World::unloaded(Limits::desktop());
         world.load(Slot::Current, Ok(Some(content)));
-        assert_eq!(world.count(|o| *o == Output::QuarantineState { slot: Slot::Current }), 1);
+        assert_eq!(
+            world.count(|o| *o == Output::QuarantineState { kept: Kept::Registry, slot: Slot::Current }),
+            1
+        );
         world.load(Slot::Previous, Ok(Some(previous.clone())));
         assert_eq!(world.count(|o| matches!(o, Output::QuarantineState { .. })), 1);
         world.advance(Duration::ZERO);
@@ -81,7 +84,7 @@ fn unreadable_or_missing_files_do_not_stop_it_either() {
 fn answers_nobody_asked_for_are_ignored() {
     let mut world = World::new();
     world.load(Slot::Current, Ok(Some(file(&["10.0.0.9:9000"]))));
-    world.input(Input::StateSaved { result: Err(Fault::NoSpace) });
+    world.input(Input::StateSaved { kept: Kept::Registry, result: Err(Fault::NoSpace) });
     saved_ok(&mut world);
     assert_eq!(world.node.census().nodes, 0);
     assert!(world.saves.is_empty());
@@ -123,7 +126,7 @@ fn a_failing_disk_is_tried_again_ever_more_rarely() {
     world.advance(Duration::ZERO);
     let mut waits = Vec::new();
     for round in 0..9 {
-        world.input(Input::StateSaved { result: Err(Fault::NoSpace) });
+        world.input(Input::StateSaved { kept: Kept::Registry, result: Err(Fault::NoSpace) });
         let failed = world.now;
         world.register("10.0.0.1", 9000);
         world.register("10.0.0.2", 3000 + round);
@@ -185,7 +188,7 @@ fn the_end_waits_neither_for_a_broken_nor_for_a_stalled_disk() {
     assert_eq!(world.exit, None, "a save is on its way");
     saved_ok(&mut world);
     assert_eq!((world.exit, saved_nodes(&world).len()), (None, 2), "a second one for the second node");
-    world.input(Input::StateSaved { result: Err(Fault::NoSpace) });
+    world.input(Input::StateSaved { kept: Kept::Registry, result: Err(Fault::NoSpace) });
     assert_eq!(world.exit, Some(0));
     let mut stalled = World::new();
     stalled.register("10.0.0.1", 9000);

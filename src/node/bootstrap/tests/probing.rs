@@ -38,7 +38,7 @@ fn a_node_that_died_is_dropped_after_three_dials_and_saved_without_it() {
     let mut world = World::new();
     world.register("10.0.0.1", 9000);
     world.advance(secs(10));
-    world.input(Input::StateSaved { result: Ok(()) });
+    world.input(Input::StateSaved { kept: Kept::Registry, result: Ok(()) });
     let early = world.dials.len();
     world.advance(secs(600));
     assert!(!world.node.registry.lists(addr("10.0.0.1:9000")), "nobody is sent there meanwhile");

@@ -1,0 +1,1 @@
+//! Text as search sees it: without case and accents.

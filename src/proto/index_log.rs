@@ -1,0 +1,1 @@
+//! The log that keeps the roots of shared files over restarts.
