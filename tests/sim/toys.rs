@@ -189,7 +189,7 @@ impl Toy {
                 });
             }
             ["save", text] => {
-                self.outputs.push_back(Output::SaveState { kept: Kept::Registry, content: text.into() })
+                self.outputs.push_back(Output::SaveState { kept: Kept::Registry, content: text.into() });
             }
             ["load"] => self.outputs.push_back(Output::LoadState {
                 kept: Kept::Registry,

@@ -166,7 +166,7 @@ impl Node {
                 self.answer(env, after, Happening::Deed(Deed::List { request, dir }));
             }
             Output::LoadState { kept: Kept::Registry, slot, max } => {
-                self.state_deed(env, Deed::Load { slot, max })
+                self.state_deed(env, Deed::Load { slot, max });
             }
             Output::SaveState { kept: Kept::Registry, content } => {
                 self.disk.saving.push_back(content);
