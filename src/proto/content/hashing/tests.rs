@@ -186,7 +186,7 @@ proptest! {
             hasher.update(&bytes[cut[0]..cut[1]]);
         }
         let whole = hashed(&bytes);
-        prop_assert_eq!(hasher.finish(), whole.clone());
+        prop_assert_eq!(&hasher.finish(), &whole);
         prop_assert_eq!(whole.root, blake3::hash(&bytes).into());
         for (index, expected) in expected(&whole).iter().enumerate() {
             let range = piece_range(len, index as u64).unwrap_or(0..0);
