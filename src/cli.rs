@@ -1,6 +1,12 @@
 //! The command line: what was typed becomes a [`PeerConfig`] or a [`BootstrapConfig`], checked, with every default in
 //! its place. The only room that reads the environment, the terminal and the machine's size.
 
+pub mod group;
+mod host;
+mod keyfile;
+mod picture;
+mod prompt;
+
 use crate::config::{
     BOOTSTRAP_PORT, BootstrapConfig, ConsoleMode, Crypto, FileFolders, Folders, HostPort, Key, Limits,
     PeerConfig, Secret, V1_DEFAULT_SECRET, parse_port,
@@ -10,16 +16,11 @@ use log::LevelFilter;
 use pico_args::Arguments;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{IsTerminal, Write, stderr, stdin, stdout};
+use std::io::{Write, stderr, stdout};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-
-/// Bytes of a file that holds a secret.
-const SECRET_FILE_MAX: u64 = 4096;
 
 /// `ds-peer --help`.
 pub const PEER_HELP: &str = "\
@@ -27,6 +28,7 @@ ds-peer: a DistriShare node. It shares a folder, finds other nodes, searches
 them and downloads from them.
 
 Usage: ds-peer [OPTIONS] [IP] PORT
+       ds-peer group new|show|join FILE
 
   PORT                    listen on this TCP port (0: any free one)
   IP                      listen on this address only and announce it; without
@@ -46,8 +48,13 @@ Finding other nodes:
       --join              register there and start multicast at once, without a
                           command
 
+Groups:
+      --group FILE        be a member of the group whose key FILE holds: only
+                          members find, see and reach each other. To make and
+                          carry keys, see `ds-peer group --help`
+
 The old protocol (v1):
-      --v1 on|off         speak it                                 [default: on]
+      --v1 on|off         speak it                [default: on; off in a group]
       --v1-secret-file FILE
                           its secret, the file's first line
                                                     [default: the public one]
@@ -114,6 +121,17 @@ pub struct Setup<C> {
     pub log_level: LevelFilter,
     /// Somebody may type commands.
     pub reads_stdin: bool,
+    /// For [`Setup::warn`].
+    warning: Option<String>,
+}
+
+impl<C> Setup<C> {
+    /// Says in the log, which starts after the command line was read, what is unwise in it.
+    pub fn warn(&self) {
+        if let Some(warning) = &self.warning {
+            log::warn!("{warning}");
+        }
+    }
 }
 
 /// A command line that cannot be carried out: the sentence says what is wrong and what to do.
@@ -163,10 +181,11 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
         bootstraps.push(HostPort { host: Ipv4Addr::LOCALHOST.to_string(), port: BOOTSTRAP_PORT });
     }
     let join = args.contains("--join");
-    let v1 = switch(&mut args, "--v1")?.unwrap_or(true);
-    let v1_secret = match path(&mut args, "--v1-secret-file")? {
-        Some(file) => read_secret(&file)?,
-        None => Secret::new(V1_DEFAULT_SECRET),
+    let group = group_key(&mut args)?;
+    let v1 = switch(&mut args, "--v1")?.unwrap_or(group.is_none());
+    let (v1_secret, warning) = match path(&mut args, "--v1-secret-file")? {
+        Some(file) => keyfile::read_secret(&file)?,
+        None => (Secret::new(V1_DEFAULT_SECRET), None),
     };
     let daemon = args.contains("--daemon");
     let json = args.contains("--json");
@@ -186,8 +205,8 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
         Some(ip) if ip.is_unspecified() || is_here(ip) => (ip, None),
         Some(ip) => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), Some(ip)),
     };
-    let console = if daemon { ConsoleMode::Daemon } else { console_mode() };
-    let limits = limits();
+    let console = if daemon { ConsoleMode::Daemon } else { host::console_mode() };
+    let limits = host::limits();
     let files = FileFolders { shared, downloads };
     let config = PeerConfig {
         listen: SocketAddr::new(listen, port),
@@ -197,21 +216,21 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
         join,
         v1,
         v1_secret,
-        group: None,
-        crypto: Crypto::Real { aes: has_aes() },
-        entropy: entropy()?,
+        group,
+        crypto: Crypto::Real { aes: host::has_aes() },
+        entropy: host::entropy()?,
         console,
         json,
-        progress_columns: columns(),
+        progress_columns: host::columns(stderr()),
         keep_going,
-        seed: seed(),
+        seed: host::seed(),
         limits: limits.clone(),
     };
-    let folders = Folders { files: Some(files), state: state_folder(state, &port.to_string())? };
+    let folders = Folders { files: Some(files), state: host::state_folder(state, &port.to_string())? };
     let quiet = if console == ConsoleMode::Daemon { LevelFilter::Info } else { LevelFilter::Warn };
     let reads_stdin = console != ConsoleMode::Daemon;
     let log_level = level.unwrap_or(quiet);
-    Ok(Parsed::Run(Box::new(Setup { config, folders, limits, log_level, reads_stdin })))
+    Ok(Parsed::Run(Box::new(Setup { config, folders, limits, log_level, reads_stdin, warning })))
 }
 
 /// Reads the command line of `ds-bootstrap`, without the program's name.
@@ -241,15 +260,22 @@ pub fn bootstrap(args: Vec<OsString>) -> Result<Parsed<BootstrapConfig>> {
         [ip, port] => (ip_of(ip)?, port_of(port)?),
         [_, _, extra, ..] => return wrong(format!("`{extra}` is one argument too many")),
     };
-    let limits = limits();
+    let limits = host::limits();
     let config = BootstrapConfig {
         listen: SocketAddr::new(ip, port),
         lease: Duration::from_secs(lease),
-        seed: seed(),
+        seed: host::seed(),
         limits: limits.clone(),
     };
-    let folders = Folders { files: None, state: state_folder(state, &format!("bootstrap-{port}"))? };
-    Ok(Parsed::Run(Box::new(Setup { config, folders, limits, log_level: level, reads_stdin: false })))
+    let folders = Folders { files: None, state: host::state_folder(state, &format!("bootstrap-{port}"))? };
+    Ok(Parsed::Run(Box::new(Setup {
+        config,
+        folders,
+        limits,
+        log_level: level,
+        reads_stdin: false,
+        warning: None,
+    })))
 }
 
 /// `--option=value` as two words, where the help shows a value behind the option: pico-args does so for text only and
@@ -289,6 +315,11 @@ fn path(args: &mut Arguments, option: &'static str) -> Result<Option<PathBuf>> {
         return wrong(format!("{option} needs a path"));
     }
     Ok(path)
+}
+
+fn group_key(args: &mut Arguments) -> Result<Option<Key>> {
+    let key = path(args, "--group")?.map(|file| keyfile::read_key(&file));
+    key.transpose().map_err(|error| UsageError(format!("--group: {error}")))
 }
 
 fn switch(args: &mut Arguments, option: &'static str) -> Result<Option<bool>> {
@@ -356,99 +387,6 @@ fn is_here(ip: IpAddr) -> bool {
     UdpSocket::bind((ip, 0)).is_ok()
 }
 
-fn read_secret(file: &Path) -> Result<Secret> {
-    let named =
-        |problem: &dyn fmt::Display| UsageError(format!("--v1-secret-file {}: {problem}", file.display()));
-    let meta = std::fs::metadata(file).map_err(|error| named(&error))?;
-    // Opening a FIFO would wait for somebody to write into it.
-    if !meta.is_file() || meta.len() > SECRET_FILE_MAX {
-        return Err(named(&format!("give a file of at most {SECRET_FILE_MAX} bytes")));
-    }
-    let text = std::fs::read_to_string(file).map_err(|error| named(&error))?;
-    match text.lines().next().map(str::trim_end) {
-        Some(line) if (1..=256).contains(&line.len()) => Ok(Secret::new(line)),
-        _ => Err(named(&"its first line must have 1 to 256 bytes")),
-    }
-}
-
-/// A terminal is for a person, a pipe or file for a script; `/dev/null` says that nobody will say anything.
-fn console_mode() -> ConsoleMode {
-    if stdin().is_terminal() {
-        return ConsoleMode::Terminal;
-    }
-    let meta = stdin().as_fd().try_clone_to_owned().and_then(|fd| std::fs::File::from(fd).metadata());
-    // hostile: 148 (device 1:3 is the null device on Linux)
-    let null = meta.is_ok_and(|meta| meta.file_type().is_char_device() && meta.rdev() == (1 << 8 | 3));
-    if null { ConsoleMode::Daemon } else { ConsoleMode::Script }
-}
-
-/// Columns of the terminal on standard error, if it is one.
-fn columns() -> Option<u16> {
-    if !stderr().is_terminal() {
-        return None;
-    }
-    let size = rustix::termios::tcgetwinsize(stderr()).ok();
-    // 0: a terminal that nobody told its size.
-    Some(size.map(|size| size.ws_col).filter(|columns| *columns > 0).unwrap_or(80).max(20))
-}
-
-/// The limits for this machine's memory and descriptors.
-fn limits() -> Limits {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = total.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    let small = kib.is_some_and(|kib| kib <= 96 * 1024);
-    let limits = if small { Limits::small() } else { Limits::desktop() };
-    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
-    limits.within_descriptors(most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX)))
-}
-
-#[allow(clippy::disallowed_methods)] // the one place where settings are read from the environment
-fn state_folder(given: Option<PathBuf>, name: &str) -> Result<PathBuf> {
-    if let Some(given) = given {
-        return Ok(given);
-    }
-    let absolute = |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
-    match absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state"))) {
-        Some(base) => Ok(base.join("distrishare").join(name)),
-        None => wrong("neither XDG_STATE_HOME nor HOME is set: say where state is kept with --state DIR"),
-    }
-}
-
-/// 32 bytes from the system, for keys.
-fn entropy() -> Result<Key> {
-    let mut bytes = [0; 32];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
-            Ok(n) => filled += n,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return wrong(format!("the system gives no random bytes for keys: {errno}")),
-        }
-    }
-    Ok(Key::new(bytes))
-}
-
-/// Whether this processor has instructions for AES-GCM.
-fn has_aes() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    let has = std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
-    #[cfg(target_arch = "aarch64")]
-    let has = std::arch::is_aarch64_feature_detected!("aes");
-    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-    let has = false;
-    has
-}
-
-fn seed() -> u64 {
-    let mut bytes = [0; 8];
-    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
-        Ok(_) => u64::from_ne_bytes(bytes),
-        // Only jitter and temporary names hang on it; the process id will do.
-        Err(_) => u64::from(std::process::id()),
-    }
-}
-
 /// Prints what was asked for, and ends well even if nobody reads it.
 pub fn show(text: &str) -> ExitCode {
     let _ = stdout().write_all(text.as_bytes());
@@ -507,8 +445,28 @@ mod tests {
     }
 
     #[test]
+    fn a_group_switches_v1_off_unless_it_is_asked_for() {
+        // hostile: 70
+        let temp = tempfile::tempdir().unwrap();
+        let file = temp.path().join("key");
+        keyfile::write_key(&file, &Key::new([5; 32])).unwrap();
+        let file = file.to_str().unwrap();
+        let option = format!("--group={file}");
+        for (words, member, v1) in [
+            (&["9000"][..], false, true),
+            (&["9000", "--v1", "off"], false, false),
+            (&["9000", "--group", file], true, false),
+            (&["9000", &option], true, false),
+            (&["9000", "--group", file, "--v1", "on"], true, true),
+        ] {
+            let config = parse(words).unwrap().config;
+            assert_eq!((config.group, config.v1), (member.then(|| Key::new([5; 32])), v1), "{words:?}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
-        let cases: [(&[&str], &str); 14] = [
+        let cases: [(&[&str], &str); 16] = [
             (&[], "port is missing"),
             (&["x"], "`x` is no port"),
             (&["70000"], "`70000` is no port"),
@@ -523,6 +481,8 @@ mod tests {
             (&["9000", "--join", "--json", "--join"], "--join is given twice"),
             (&["9000", "--json=yes"], "--json takes no value"),
             (&["9000", "--v1="], "`on` or `off`"),
+            (&["9000", "--group"], "--group needs a value"),
+            (&["9000", "--group", "/nonexistent/key"], "--group: there is no /nonexistent/key"),
         ];
         for (words, text) in cases {
             let error = parse(words).err().unwrap_or_else(|| panic!("{words:?} was taken")).to_string();

@@ -64,6 +64,36 @@ fn the_demo_says_what_went_wrong() {
     assert_eq!(fs::read_dir(folder.path()).expect("still there").count(), 0, "it cleans up all the same");
 }
 
+#[test]
+fn readme_s_group_is_made_shown_and_joined() {
+    if !built("README's group") {
+        return;
+    }
+    let page = readme();
+    let words = |line: &'static str| -> Vec<String> {
+        let shown = page.lines().find(|shown| shown.starts_with(line)).expect("README shows it");
+        let command = shown.split('#').next().expect("there is a first part");
+        command.split_whitespace().skip(1).map(str::to_owned).collect()
+    };
+    let [ann, bob] = [(); 2].map(|()| tempfile::tempdir().expect("a temporary folder"));
+    let run = |folder: &tempfile::TempDir, line, input: Stdio| {
+        let mut command = Command::new(PEER);
+        command.args(words(line)).current_dir(folder.path()).stdin(input);
+        let done = command.output().expect("it runs");
+        assert!(done.status.success(), "{line}: {done:?}");
+        String::from_utf8(done.stdout).expect("text")
+    };
+    let made = run(&ann, "ds-peer group new ", Stdio::null());
+    let line = run(&ann, "ds-peer group show ", Stdio::null());
+    fs::write(bob.path().join("line"), &line).expect("a file of ours");
+    let from = fs::File::open(bob.path().join("line")).expect("a file of ours");
+    let joined = run(&bob, "ds-peer group join ", Stdio::from(from));
+    assert_eq!(made.replace("made", "joined"), joined);
+    let file = words("ds-peer 9000 --group ").pop().expect("it names the file");
+    let keys = [ann, bob].map(|folder| fs::read_to_string(folder.path().join(&file)).expect("its key"));
+    assert_eq!(keys, [line.clone(), line]);
+}
+
 /// The options a text names: `--word`, and `-x`.
 fn options(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| c.is_whitespace() || "[],|()=`".contains(c));

@@ -10,7 +10,8 @@
 //! = 3                           its exit status or the signal that ended it, unless 0
 //! $ ann: ds-peer … &            goes on beside what follows, from when it is ready
 //! $ stop ann [TERM|INT|HUP]     ends it (TERM) and shows what it said
-//! $ file PATH TEXT · bytes PATH N · folder PATH · fifo PATH · link PATH TARGET · cat PATH · ls PATH · same A B;
+//! $ file PATH TEXT · bytes PATH N · folder PATH · fifo PATH · link PATH TARGET · chmod PATH MODE · cat PATH · ls PATH ·
+//!                               same A B;
 //!                               `\_` is a blank in a name, `\xNN` a byte
 //! $ stranger eve FOUND TEXT     a server that answers searches and downloads with these; `-`: with nothing, and waits
 //! ```
@@ -29,6 +30,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -98,6 +100,11 @@ fn command_line() {
 #[test]
 fn daemon() {
     script("daemon");
+}
+
+#[test]
+fn group() {
+    script("group");
 }
 
 #[test]
@@ -373,6 +380,10 @@ impl Stage {
             "link" => {
                 self.folder_of(first);
                 std::os::unix::fs::symlink(second, self.path(first))
+            }
+            "chmod" => {
+                let mode = u32::from_str_radix(second, 8).expect("a mode");
+                fs::set_permissions(self.path(first), fs::Permissions::from_mode(mode))
             }
             "fifo" => {
                 self.folder_of(first);

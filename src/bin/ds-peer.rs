@@ -7,12 +7,17 @@ use std::error::Error;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let setup = match cli::peer(std::env::args_os().skip(1).collect()) {
+    let mut args: Vec<_> = std::env::args_os().skip(1).collect();
+    if args.first().is_some_and(|word| word == "group") {
+        return cli::group::run(args.split_off(1));
+    }
+    let setup = match cli::peer(args) {
         Ok(Parsed::Run(setup)) => *setup,
         Ok(Parsed::Show(text)) => return cli::show(&text),
         Err(error) => return cli::refuse("ds-peer", &error),
     };
     reactor::log::start(setup.log_level);
+    setup.warn();
     let run = || -> Result<u8, Box<dyn Error>> {
         let mut reactor = Reactor::new(&setup.folders, &setup.limits)?;
         reactor.handle_signals()?;

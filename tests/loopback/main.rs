@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod folders;
+mod group;
 mod idle;
 mod place;
 mod signals;

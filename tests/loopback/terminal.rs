@@ -9,17 +9,17 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 const PROMPT: &str = "distrishare> ";
 
-/// A node with a terminal in front of it.
-struct Screen {
-    child: Child,
-    keys: File,
+/// A program with a terminal in front of it.
+pub(crate) struct Screen {
+    pub(crate) child: Child,
+    pub(crate) keys: File,
     seen: Arc<Mutex<String>>,
     /// How far the test has read.
     read: usize,
@@ -37,16 +37,20 @@ fn terminal() -> Option<(OwnedFd, OwnedFd)> {
 }
 
 impl Screen {
-    /// Nothing, with a word, where there are no terminals.
+    /// A node at a terminal.
     fn start(test: &str, place: &Place, more: &[&str], errors: bool) -> Option<Screen> {
+        Screen::of(test, place.command("bob", more), 60, errors)
+    }
+
+    /// Nothing, with a word, where there are no terminals.
+    pub(crate) fn of(test: &str, mut command: Command, columns: u16, errors: bool) -> Option<Screen> {
         let Some((master, slave)) = terminal() else {
             skip(test, "no pseudo-terminals here");
             return None;
         };
-        let size = Winsize { ws_row: 40, ws_col: 60, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize { ws_row: 40, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
         tcsetwinsize(&slave, size).expect("a terminal of ours");
         let end = || Stdio::from(slave.try_clone().expect("a descriptor"));
-        let mut command = place.command("bob", more);
         command.stdin(end()).stdout(end()).stderr(if errors { end() } else { Stdio::piped() });
         let mut child = command.spawn().expect("it starts");
         drop((command, slave));
@@ -63,17 +67,17 @@ impl Screen {
         Some(Screen { child, keys: File::from(master), seen, read: 0, errors })
     }
 
-    fn press(&mut self, keys: &str) {
+    pub(crate) fn press(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).expect("it is open");
     }
 
-    fn all(&self) -> String {
+    pub(crate) fn all(&self) -> String {
         self.seen.lock().expect("no reader panics").clone()
     }
 
     /// What is shown up to and with `wanted`, after what was seen before.
     #[track_caller]
-    fn shows(&mut self, wanted: &str) -> String {
+    pub(crate) fn shows(&mut self, wanted: &str) -> String {
         let end = std::time::Instant::now() + LIMIT;
         loop {
             let all = self.all();
@@ -98,7 +102,7 @@ impl Screen {
     }
 
     #[track_caller]
-    fn ends(&mut self, status: i32) {
+    pub(crate) fn ends(&mut self, status: i32) {
         let ended = until("its end", || self.child.try_wait().expect("our child"));
         assert_eq!(ended.code(), Some(status));
     }

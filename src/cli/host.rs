@@ -1,0 +1,86 @@
+//! What this machine is and has: its terminal, its memory, its environment, its randomness.
+
+use super::{Result, wrong};
+use crate::config::{ConsoleMode, Key, Limits};
+use std::io::{IsTerminal, stdin};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::PathBuf;
+
+/// A terminal is for a person, a pipe or file for a script; `/dev/null` says that nobody will say anything.
+pub(super) fn console_mode() -> ConsoleMode {
+    if stdin().is_terminal() {
+        return ConsoleMode::Terminal;
+    }
+    let meta = stdin().as_fd().try_clone_to_owned().and_then(|fd| std::fs::File::from(fd).metadata());
+    // hostile: 148 (device 1:3 is the null device on Linux)
+    let null = meta.is_ok_and(|meta| meta.file_type().is_char_device() && meta.rdev() == (1 << 8 | 3));
+    if null { ConsoleMode::Daemon } else { ConsoleMode::Script }
+}
+
+/// Columns of a terminal, if it is one.
+pub(super) fn columns(terminal: impl AsFd + IsTerminal) -> Option<u16> {
+    if !terminal.is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(terminal).ok();
+    // 0: a terminal that nobody told its size.
+    Some(size.map(|size| size.ws_col).filter(|columns| *columns > 0).unwrap_or(80).max(20))
+}
+
+/// The limits for this machine's memory and descriptors.
+pub(super) fn limits() -> Limits {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    let small = kib.is_some_and(|kib| kib <= 96 * 1024);
+    let limits = if small { Limits::small() } else { Limits::desktop() };
+    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
+    limits.within_descriptors(most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX)))
+}
+
+#[allow(clippy::disallowed_methods)] // the one place where settings are read from the environment
+pub(super) fn state_folder(given: Option<PathBuf>, name: &str) -> Result<PathBuf> {
+    if let Some(given) = given {
+        return Ok(given);
+    }
+    let absolute = |variable| std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute());
+    match absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state"))) {
+        Some(base) => Ok(base.join("distrishare").join(name)),
+        None => wrong("neither XDG_STATE_HOME nor HOME is set: say where state is kept with --state DIR"),
+    }
+}
+
+/// 32 bytes from the system, for keys.
+pub(super) fn entropy() -> Result<Key> {
+    let mut bytes = [0; 32];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(n) => filled += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return wrong(format!("the system gives no random bytes for keys: {errno}")),
+        }
+    }
+    Ok(Key::new(bytes))
+}
+
+/// Whether this processor has instructions for AES-GCM.
+pub(super) fn has_aes() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has = std::arch::is_x86_feature_detected!("aes") && std::arch::is_x86_feature_detected!("pclmulqdq");
+    #[cfg(target_arch = "aarch64")]
+    let has = std::arch::is_aarch64_feature_detected!("aes");
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let has = false;
+    has
+}
+
+pub(super) fn seed() -> u64 {
+    let mut bytes = [0; 8];
+    match rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()) {
+        Ok(_) => u64::from_ne_bytes(bytes),
+        // Only jitter and temporary names hang on it; the process id will do.
+        Err(_) => u64::from(std::process::id()),
+    }
+}
