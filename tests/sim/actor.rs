@@ -1,5 +1,6 @@
 //! Processes that are no machines: adversaries, and models of the original's programs. They see bytes and sockets.
 
+use crate::adversary::{Order, Tape};
 use crate::content::Content;
 use crate::env::Env;
 use crate::ids::{ActorId, HostId, Owner, SockId};
@@ -15,13 +16,30 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) enum Told<'a> {
     Start,
-    Accepted { sock: SockId },
-    Connected { sock: SockId },
-    Data { sock: SockId, bytes: &'a [u8] },
-    Eof { sock: SockId },
-    Closed { sock: SockId, fault: Fault },
-    Datagram { from: SocketAddr, bytes: &'a [u8] },
+    Accepted {
+        sock: SockId,
+    },
+    Connected {
+        sock: SockId,
+    },
+    Data {
+        sock: SockId,
+        bytes: &'a [u8],
+    },
+    Eof {
+        sock: SockId,
+    },
+    Closed {
+        sock: SockId,
+        fault: Fault,
+    },
+    Datagram {
+        from: SocketAddr,
+        bytes: &'a [u8],
+    },
     Timer(u64),
+    /// The scene wants something of it.
+    Order(&'a Order),
 }
 
 /// Something that acts on the network without keeping any contract.
@@ -39,6 +57,8 @@ pub(crate) struct Log {
     /// What it has to say.
     pub(crate) notes: Vec<String>,
     pub(crate) files: BTreeMap<String, Content>,
+    /// What a relay saw, a tape for each connection that it accepted.
+    pub(crate) tapes: Vec<Tape>,
 }
 
 impl Log {
@@ -236,6 +256,11 @@ impl Cx<'_> {
         self.env.net.close(self.env.now, &mut self.env.queue, sock, true);
     }
 
+    /// Whether the connection is still there.
+    pub(crate) fn holds(&self, sock: SockId) -> bool {
+        self.hands.socks.contains(&sock)
+    }
+
     /// Reads no more by itself.
     pub(crate) fn hold(&mut self, sock: SockId) {
         self.hands.held.insert(sock);
@@ -402,7 +427,7 @@ impl Actor for Script {
                 }
             }
             Told::Closed { sock, .. } => drop(self.at.remove(&sock)),
-            Told::Eof { .. } | Told::Datagram { .. } => {}
+            Told::Eof { .. } | Told::Datagram { .. } | Told::Order(_) => {}
         }
     }
 }

@@ -4,6 +4,7 @@
 #![allow(missing_docs)] // criterion's macros make functions without
 
 mod actor;
+mod adversary;
 mod bytes;
 mod chaos;
 mod content;
@@ -17,6 +18,7 @@ mod net;
 mod node;
 mod queue;
 mod rng;
+mod shared;
 mod topology;
 mod trace;
 mod world;

@@ -1,17 +1,38 @@
-//! The disk of one node: three folders, the state files, and whatever else the operator has. Names point at files and
-//! open files do too, so that a file replaced or removed while it is served goes on being what it was.
+//! The disk of one node: three folders, the state files (`kept`), and whatever else the operator has. Names point at
+//! files and open files do too, so that a file replaced or removed while it is served goes on being what it was.
+
+mod kept;
 
 use crate::content::Content;
 use crate::faults::DiskFaults;
 use crate::rng::Dice;
 use distrishare::config::{IMPORT_PREFIX, PART_PREFIX};
-use distrishare::machine::{Dir, Entry, Fault, Meta, Slot};
-use std::collections::{BTreeMap, VecDeque};
+use distrishare::machine::{Dir, Entry, Fault, Kept, Meta, Slot};
+use kept::Logs;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 /// A file apart from its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Inode(u64);
+
+/// When the world begins: its microsecond 0, in nanoseconds since 1970.
+const EPOCH: i64 = 1_750_000_000_000_000_000;
+
+/// What a listing found.
+pub(crate) struct Found {
+    pub(crate) entries: Vec<Entry>,
+    /// There are more than were asked for.
+    pub(crate) truncated: bool,
+}
+
+/// Something changed in a folder, as [`distrishare::machine::Input::FolderChanged`] tells it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Change {
+    pub(crate) dir: Dir,
+    pub(crate) folder: String,
+    pub(crate) deep: bool,
+}
 
 pub(crate) struct Disk {
     pub(crate) faults: DiskFaults,
@@ -21,6 +42,16 @@ pub(crate) struct Disk {
     used: u64,
     files: BTreeMap<Inode, Content>,
     folders: BTreeMap<(Dir, String), Inode>,
+    /// Folders beneath the three. They stay when the last file in them goes.
+    beneath: BTreeSet<(Dir, String)>,
+    mtimes: BTreeMap<Inode, i64>,
+    /// Microseconds of the world, set by whoever comes to the disk; files get their times from it.
+    pub(crate) now: u64,
+    /// How fine the file system's times are, in microseconds. Coarse ones hide a second change.
+    pub(crate) grain: u64,
+    /// Folders whose changes somebody wants to hear of, and those that he was not yet told.
+    pub(crate) watched: BTreeSet<Dir>,
+    pub(crate) changes: Vec<Change>,
     /// Names in the shared folder that are no regular files (links, pipes, folders), and what opening them gives.
     pub(crate) odd: BTreeMap<String, Fault>,
     /// Files with a bad sector from this byte on.
@@ -29,10 +60,11 @@ pub(crate) struct Disk {
     pub(crate) opens: u64,
     /// Files that a node's operator can name in `share`.
     pub(crate) outside: BTreeMap<PathBuf, Content>,
-    pub(crate) state: BTreeMap<Slot, Vec<u8>>,
-    pub(crate) quarantined: Vec<Vec<u8>>,
+    pub(crate) state: BTreeMap<(Kept, Slot), Vec<u8>>,
+    pub(crate) quarantined: Vec<(Kept, Vec<u8>)>,
     /// Given to the disk and not yet confirmed: after a crash it may be there or not.
-    pub(crate) saving: VecDeque<Vec<u8>>,
+    pub(crate) saving: VecDeque<(Kept, Vec<u8>)>,
+    logs: Logs,
     next: u64,
 }
 
@@ -45,6 +77,12 @@ impl Disk {
             used: 0,
             files: BTreeMap::new(),
             folders: BTreeMap::new(),
+            beneath: BTreeSet::new(),
+            mtimes: BTreeMap::new(),
+            now: 0,
+            grain: 1,
+            watched: BTreeSet::new(),
+            changes: Vec::new(),
             odd: BTreeMap::new(),
             spoilt: BTreeMap::new(),
             opens: 0,
@@ -52,40 +90,119 @@ impl Disk {
             state: BTreeMap::new(),
             quarantined: Vec::new(),
             saving: VecDeque::new(),
-            next: 0,
+            logs: Logs::default(),
+            next: 1,
         }
     }
 
     /// Puts a file there, as another program would; an older one of that name stays what it was for who has it open.
     pub(crate) fn put(&mut self, dir: Dir, name: &str, content: Content) -> Inode {
+        let inode = self.make(content);
+        self.link(dir, name, inode);
+        inode
+    }
+
+    /// A file without a name.
+    fn make(&mut self, content: Content) -> Inode {
         let inode = Inode(self.next);
         self.next += 1;
         self.files.insert(inode, content);
-        self.folders.insert((dir, name.to_owned()), inode);
+        self.touch(inode);
         inode
+    }
+
+    fn link(&mut self, dir: Dir, name: &str, inode: Inode) {
+        self.folders.insert((dir, name.to_owned()), inode);
+        match self.make_folders(dir, name) {
+            Some(folder) => self.changed(dir, &folder, true),
+            None => self.changed(dir, parent(name), false),
+        }
+    }
+
+    /// Those that `name` lies in; the first that was not there.
+    fn make_folders(&mut self, dir: Dir, name: &str) -> Option<String> {
+        let slashes = name.match_indices('/').map(|(at, _)| name[..at].to_owned());
+        let made: Vec<String> = slashes.filter(|folder| self.beneath.insert((dir, folder.clone()))).collect();
+        made.into_iter().next()
     }
 
     pub(crate) fn remove(&mut self, dir: Dir, name: &str) {
         if let Some(inode) = self.folders.remove(&(dir, name.to_owned())) {
+            self.changed(dir, parent(name), false);
             if dir != Dir::Shared {
                 self.used = self.used.saturating_sub(self.len(inode));
             }
         }
     }
 
+    /// Removes a folder beneath `dir` with all that is in it.
+    pub(crate) fn remove_folder(&mut self, dir: Dir, folder: &str) {
+        let inside = |name: &str| name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        self.folders.retain(|(d, name), _| *d != dir || !inside(name));
+        self.beneath.retain(|(d, name)| *d != dir || (name != folder && !inside(name)));
+        self.changed(dir, folder, true);
+    }
+
+    /// Gives a file, or a folder with all that is in it, another name. Content, number and time stay what they are.
+    pub(crate) fn rename(&mut self, dir: Dir, from: &str, to: &str) {
+        if let Some(inode) = self.folders.remove(&(dir, from.to_owned())) {
+            self.changed(dir, parent(from), false);
+            return self.link(dir, to, inode);
+        }
+        let moved = |name: &str| {
+            let rest = name.strip_prefix(from).filter(|rest| rest.is_empty() || rest.starts_with('/'));
+            rest.map(|rest| format!("{to}{rest}"))
+        };
+        for ((d, name), inode) in std::mem::take(&mut self.folders) {
+            let name = moved(&name).filter(|_| d == dir).unwrap_or(name);
+            self.folders.insert((d, name), inode);
+        }
+        for (d, name) in std::mem::take(&mut self.beneath) {
+            let name = moved(&name).filter(|_| d == dir).unwrap_or(name);
+            self.beneath.insert((d, name));
+        }
+        self.changed(dir, from, true);
+        let made = self.make_folders(dir, to);
+        self.changed(dir, made.as_deref().unwrap_or(to), true);
+    }
+
+    /// Writes another content into the same file, which may be open.
+    pub(crate) fn rewrite(&mut self, dir: Dir, name: &str, content: Content) {
+        self.edit(dir, name, |file| *file = content);
+    }
+
     /// The same file becomes shorter while it may be open.
     pub(crate) fn shrink(&mut self, dir: Dir, name: &str, to: u64) {
-        let inode = self.folders.get(&(dir, name.to_owned()));
-        if let Some(content) = inode.and_then(|inode| self.files.get_mut(inode)) {
-            content.truncate(to);
-        }
+        self.edit(dir, name, |file| file.truncate(to));
     }
 
     /// The same file becomes longer while it may be open.
     pub(crate) fn grow(&mut self, dir: Dir, name: &str, to: u64) {
-        let inode = self.folders.get(&(dir, name.to_owned()));
-        if let Some(Content::Generated { len, .. }) = inode.and_then(|inode| self.files.get_mut(inode)) {
-            *len = to;
+        self.edit(dir, name, |file| {
+            if let Content::Generated { len, .. } = file {
+                *len = to;
+            }
+        });
+    }
+
+    fn edit(&mut self, dir: Dir, name: &str, how: impl FnOnce(&mut Content)) {
+        let Some(&inode) = self.folders.get(&(dir, name.to_owned())) else { return };
+        if let Some(file) = self.files.get_mut(&inode) {
+            how(file);
+        }
+        self.touch(inode);
+        self.changed(dir, parent(name), false);
+    }
+
+    /// Its content is of now.
+    fn touch(&mut self, inode: Inode) {
+        let now = self.now - self.now % self.grain.max(1);
+        self.mtimes.insert(inode, EPOCH + now as i64 * 1000);
+    }
+
+    fn changed(&mut self, dir: Dir, folder: &str, deep: bool) {
+        if self.watched.contains(&dir) {
+            self.changes.push(Change { dir, folder: folder.to_owned(), deep });
         }
     }
 
@@ -114,9 +231,10 @@ impl Disk {
         self.files.get(&inode).map_or(0, Content::len)
     }
 
-    /// What the file is. Times stand still here until somebody needs them.
+    /// What the file is now.
     pub(crate) fn meta(&self, inode: Inode) -> Meta {
-        Meta { size: self.len(inode), mtime: 0, device: 1, inode: inode.0 }
+        let mtime = self.mtimes.get(&inode).copied().unwrap_or(EPOCH);
+        Meta { size: self.len(inode), mtime, device: 1, inode: inode.0 }
     }
 
     pub(crate) fn open(&mut self, dir: Dir, name: &str) -> Result<(Inode, u64), Fault> {
@@ -154,6 +272,16 @@ impl Disk {
         if bytes.is_empty() { Err(Fault::Shrunk) } else { Ok(bytes) }
     }
 
+    /// All `n` bytes from `offset` on, fewer only at the end of the file.
+    pub(crate) fn read_all(&mut self, inode: Inode, offset: u64, n: usize) -> Result<Vec<u8>, Fault> {
+        self.may_fail("disk.read", self.faults.read, &[Fault::Os(5)])?;
+        let bytes = self.files.get(&inode).map(|c| c.read(offset, n)).unwrap_or_default();
+        match self.spoilt.get(&inode) {
+            Some(&from) if offset + bytes.len() as u64 > from => Err(Fault::Os(5)),
+            _ => Ok(bytes),
+        }
+    }
+
     /// Stores as many of `bytes` as there is room for, and says what is wrong if that is not all.
     pub(crate) fn write(
         &mut self,
@@ -181,6 +309,7 @@ impl Disk {
             let before = content.len();
             content.write(offset, bytes, generators);
             self.used += content.len() - before;
+            self.touch(inode);
         }
         bytes.len()
     }
@@ -195,7 +324,7 @@ impl Disk {
         };
         let taken = |name: &str| self.folders.contains_key(&(Dir::Downloads, name.to_owned()));
         let free = (1u32..).map(|n| numbered(name, n)).find(|name| !taken(name)).expect("a free name");
-        self.folders.insert((Dir::Downloads, free.clone()), inode);
+        self.link(Dir::Downloads, &free, inode);
         Ok((free, self.len(inode)))
     }
 
@@ -209,61 +338,38 @@ impl Disk {
         self.outside.get(source).cloned().ok_or(Fault::NotFound)
     }
 
-    pub(crate) fn list(&mut self, dir: Dir) -> Result<Vec<Entry>, Fault> {
+    /// The files of `folder`, those of the folders in it too if `deep`, in the order of names unless there are more
+    /// than `max`.
+    pub(crate) fn list(&mut self, dir: Dir, folder: &str, deep: bool, max: usize) -> Result<Found, Fault> {
         self.may_fail("disk.open", self.faults.open, &[Fault::NotFound, Fault::Denied])?;
-        let shown = |name: &str| !name.split('/').any(|part| part.starts_with('.'));
+        if !folder.is_empty() {
+            check_name(folder);
+            if !self.beneath.contains(&(dir, folder.to_owned())) {
+                return Err(Fault::NotFound);
+            }
+        }
+        let shown = |name: &str| {
+            let inside = match folder {
+                "" => Some(name),
+                folder => name.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/')),
+            };
+            let visible = |rest: &str| !rest.split('/').any(|part| part.starts_with('.'));
+            inside.is_some_and(|rest| visible(rest) && (deep || !rest.contains('/')))
+        };
         let names = self.folders.iter().filter(|((d, name), _)| *d == dir && shown(name));
-        Ok(names.map(|((_, name), &inode)| Entry { name: name.clone(), meta: self.meta(inode) }).collect())
-    }
-
-    /// The confirmed end of a save: what was current is previous.
-    pub(crate) fn saved(&mut self) -> Result<(), Fault> {
-        let content = self.saving.pop_front().unwrap_or_default();
-        self.may_fail("disk.commit", self.faults.commit, &[Fault::NoSpace, Fault::ReadOnly, Fault::Os(5)])?;
-        if let Some(old) = self.state.insert(Slot::Current, content) {
-            self.state.insert(Slot::Previous, old);
+        let entry = |((_, name), &inode): (&(Dir, String), &Inode)| Entry {
+            name: name.clone(),
+            meta: self.meta(inode),
+        };
+        let mut entries: Vec<Entry> = names.map(entry).collect();
+        let truncated = entries.len() > max;
+        if truncated {
+            // The disk has an order of its own, and that is where it stops.
+            let first = self.dice.of("disk.order").below(entries.len() as u64) as usize;
+            entries.rotate_left(first);
+            entries.truncate(max);
         }
-        Ok(())
-    }
-
-    pub(crate) fn quarantine(&mut self, slot: Slot) {
-        if let Some(bad) = self.state.remove(&slot) {
-            self.quarantined.push(bad);
-            if self.quarantined.len() > 3 {
-                self.quarantined.remove(0);
-            }
-        }
-    }
-
-    /// The process or the power is gone in the middle of what was under way: any step of a save may be the last.
-    pub(crate) fn crash(&mut self) {
-        let step = self.dice.of("disk.crash").below(4);
-        if let Some(new) = std::mem::take(&mut self.saving).pop_front() {
-            let old = self.state.get(&Slot::Current).cloned();
-            if let (1.., Some(old)) = (step, old) {
-                self.state.insert(Slot::Previous, old);
-            }
-            match step {
-                // Between two renames, on a file system without hard links.
-                2 => drop(self.state.remove(&Slot::Current)),
-                3 => drop(self.state.insert(Slot::Current, new)),
-                _ => {}
-            }
-        }
-        if self.dice.falls("disk.rot", self.faults.rot) {
-            self.rot();
-        }
-    }
-
-    fn rot(&mut self) {
-        let rng = self.dice.of("disk.rot");
-        let Some(content) = self.state.get_mut(&Slot::Current).filter(|c| !c.is_empty()) else { return };
-        let place = rng.below(content.len() as u64) as usize;
-        if rng.flip() {
-            content.truncate(place);
-        } else {
-            content[place] ^= 1 << rng.below(8);
-        }
+        Ok(Found { entries, truncated })
     }
 
     /// What a driver does before its node starts: away with what an earlier life left unfinished.
@@ -299,6 +405,11 @@ pub(crate) fn check_name(name: &str) {
         && name.split('/').all(component)
         && !name.contains(['\\', '\0']);
     assert!(ok, "a driver was asked for the unsafe name {name:?}");
+}
+
+/// The folder that `name` lies in.
+fn parent(name: &str) -> &str {
+    name.rfind('/').map_or("", |slash| &name[..slash])
 }
 
 /// `name.ext`, `name (2).ext`, `name (3).ext`, …

@@ -55,8 +55,12 @@ pub(crate) struct DiskFaults {
     pub(crate) commit: u32,
     /// An answer takes up to 10 s.
     pub(crate) slow: u32,
-    /// The state file is damaged at rest while its node is down.
+    /// A state file or the log is damaged at rest while its node is down.
     pub(crate) rot: u32,
+    /// A change in a watched folder is one too many: `WatchLost`, and from then on only a half of them is told.
+    pub(crate) watch_lost: u32,
+    /// A change in a watched folder is never told, without a word.
+    pub(crate) watch_silent: u32,
 }
 
 /// Things that happen to whole nodes, hosts and networks; drawn every 200 ms of the world (chances per draw).
@@ -108,6 +112,8 @@ impl Faults {
                 commit: class("disk.commit", 200_000),
                 slow: class("disk.slow", 200_000),
                 rot: class("disk.rot", 500_000),
+                watch_lost: class("disk.watch_lost", 50_000),
+                watch_silent: class("disk.watch_silent", 5_000),
             },
             chaos: ChaosFaults {
                 kill: class("chaos.kill", 30_000),

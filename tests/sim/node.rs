@@ -1,25 +1,31 @@
 //! The driver of one node: feeds its machine, carries out what it asks, and watches that it keeps the contract.
-//! `outputs` carries out, `turn` moves bytes, `files` answers for the disk, `checks` watches the contract, `rules` what
-//! a peer owes to strangers.
+//! `outputs` carries out, `turn` moves bytes, `seal` those that are sealed, `files` and `logs` answer for the disk,
+//! `watch` tells of its changes, `checks` watches the contract, `rules` what a peer owes to strangers.
 
 mod checks;
 mod files;
+mod logs;
 mod outputs;
 pub(crate) mod rules;
+mod seal;
 mod turn;
+mod watch;
 
+use crate::bytes::Bytes;
 use crate::disk::Disk;
 use crate::env::Env;
 use crate::ids::{HostId, NodeId, Owner, SockId};
 use crate::net::Notice;
 use crate::queue::Event;
 use crate::rng::Rng;
-use distrishare::machine::{ConnId, Fault, FileId, Input, ListenerId, Machine, Signal};
+use distrishare::machine::{ConnId, Dir, Fault, FileId, Input, ListenerId, Machine, Signal};
 use distrishare::time::{Instant, WallTime};
 use files::{Deed, OpenFile};
 use rules::Rules;
+use seal::Sealing;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
+use watch::Watch;
 
 /// Makes a node's machine anew at every start, from a seed.
 pub(crate) type Factory = Box<dyn FnMut(u64) -> Box<dyn Machine>>;
@@ -63,6 +69,10 @@ struct Conn {
     resumed: bool,
     /// Given and not consumed.
     carry: Vec<u8>,
+    /// Made by `handle_read` and not yet taken by the kernel: goes before anything else.
+    sealed: Bytes,
+    /// What was last sealed, and how often in a row.
+    seals: Option<(Sealing, u32)>,
     eof_told: bool,
 }
 
@@ -117,6 +127,7 @@ pub(crate) struct Node {
     socks: BTreeMap<SockId, ConnId>,
     files: BTreeMap<FileId, OpenFile>,
     listeners: BTreeMap<ListenerId, SocketAddr>,
+    watches: BTreeMap<Dir, Watch>,
     discovery: Option<u16>,
     used: BTreeMap<(bool, u32), u32>,
     waiting: VecDeque<Happening>,
@@ -160,6 +171,7 @@ impl Node {
             socks: BTreeMap::new(),
             files: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            watches: BTreeMap::new(),
             discovery: None,
             used: BTreeMap::new(),
             waiting: VecDeque::new(),
@@ -194,6 +206,7 @@ impl Node {
         self.suspended = false;
         self.dies_after = None;
         self.console = Console::default();
+        self.disk.now = env.now;
         self.disk.sweep();
         env.trace.words(env.now, self.who(), "start", u64::from(self.life), self.epoch);
         self.machine = Some((self.factory)(rng.next()));
@@ -220,6 +233,9 @@ impl Node {
         self.socks.clear();
         self.files.clear();
         self.listeners.clear();
+        self.watches.clear();
+        self.disk.watched.clear();
+        self.disk.changes.clear();
         self.used.clear();
         self.waiting.clear();
         self.ready.clear();
@@ -402,6 +418,7 @@ impl Node {
         if let Some(status) = self.exit_wanted {
             return self.finish(env, status);
         }
+        self.see_changes(env);
         self.check(env);
         let Some(deadline) = self.machine.as_mut().and_then(|machine| machine.poll_timeout()) else { return };
         let due = self.epoch.saturating_add(deadline.at.as_micros());

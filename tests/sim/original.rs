@@ -302,6 +302,7 @@ impl Actor for OriginalPeer {
             Told::Closed { sock, fault } => self.ended(cx, sock, &fault.to_string()),
             Told::Datagram { bytes, .. } => self.datagram(cx, bytes),
             Told::Timer(token) => self.timer(cx, token),
+            Told::Order(_) => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The scenes: real nodes in simulated worlds, one file a subject. `common` has the words they are written in.
 
 mod chaos;
-mod common;
+pub(crate) mod common;
 mod console;
 mod discovery;
 mod fetch;

@@ -1,5 +1,8 @@
 //! The simulator tests itself with toys: that each part of the world works, and that each check can fail.
 
+mod adversaries;
+mod smiths;
+
 use crate::actor::{Script, Step, Way};
 use crate::content::Content;
 use crate::faults::Faults;
@@ -8,7 +11,7 @@ use crate::ids::NodeId;
 use crate::topology::at;
 use crate::toys::{Bug, PORT, Toy};
 use crate::world::World;
-use distrishare::machine::{Dir, Fault, Signal};
+use distrishare::machine::{Dir, Fault, Kept, Signal, Slot};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -343,7 +346,7 @@ fn state_survives_a_crash_old_or_new_never_mixed() {
             world.run_for(S);
             let states = world.events_named(nodes[0], "state");
             let text = states.first().and_then(|s| s["text"].as_str()).unwrap_or("none").to_owned();
-            let previous = world.nodes[0].disk.state.get(&distrishare::machine::Slot::Previous);
+            let previous = world.nodes[0].disk.state.get(&(Kept::Registry, Slot::Previous));
             assert!(text != "none" || previous.is_some_and(|old| old == b"one"), "all is lost");
             world.env.trace.words(0, -1, "state", u64::from(text == "one"), u64::from(text == "two"));
         })

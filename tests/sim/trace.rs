@@ -107,6 +107,12 @@ impl Trace {
                 self.hash.write(bytes);
                 ("Datagram", u64::from(from.port()), bytes.len() as u64)
             }
+            Input::FileRead { file, offset, bytes, meta } => {
+                file.hash(&mut self.hash);
+                meta.hash(&mut self.hash);
+                self.hash.write(bytes);
+                ("FileRead", *offset, bytes.len() as u64)
+            }
             other => {
                 // Rare enough for the plain way: the debug text holds every field.
                 let text = format!("{other:?}");

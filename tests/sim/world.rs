@@ -1,6 +1,7 @@
 //! A world: hosts and networks, nodes and actors, one clock. Scenarios build it, let it run and look at it.
 
 use crate::actor::{Actor, ActorSlot, Log, Told};
+use crate::adversary::Order;
 use crate::content::Content;
 use crate::env::{Env, Truth};
 use crate::faults::Faults;
@@ -85,13 +86,6 @@ impl World {
     /// Teaches the resolver a name.
     pub(crate) fn name(&mut self, host: &str, ip: IpAddr) {
         self.env.names.insert(host.to_owned(), ip);
-    }
-
-    /// Puts a file into a node's shared folder.
-    pub(crate) fn share(&mut self, node: NodeId, name: &str, content: impl Into<Content>) {
-        let content = content.into();
-        self.env.truth.add(name, &content);
-        self.nodes[node.0].disk.put(Dir::Shared, name, content);
     }
 
     /// Puts a file where the operator of `node` can name it.
@@ -231,6 +225,12 @@ impl World {
 
     pub(crate) fn log(&self, actor: ActorId) -> &Log {
         &self.actors[actor.0].log
+    }
+
+    /// Tells an adversary what to do next.
+    pub(crate) fn order(&mut self, actor: ActorId, order: Order) {
+        self.actors[actor.0].tell(&mut self.env, Told::Order(&order));
+        self.dispatch();
     }
 
     pub(crate) fn stop(&mut self, actor: ActorId) {
@@ -379,7 +379,7 @@ impl World {
         }
     }
 
-    fn with(&mut self, id: NodeId, what: impl FnOnce(&mut Node, &mut Env)) {
+    pub(crate) fn with(&mut self, id: NodeId, what: impl FnOnce(&mut Node, &mut Env)) {
         what(&mut self.nodes[id.0], &mut self.env);
         self.bury(id);
         self.dispatch();

@@ -1,7 +1,7 @@
 //! A node's files: what it asked of the disk, and when and how the disk answers.
 
 use super::{Happening, Node};
-use crate::disk::Inode;
+use crate::disk::{Change, Found, Inode};
 use crate::env::Env;
 use distrishare::config::IMPORT_PREFIX;
 use distrishare::machine::{Dir, Fault, FileId, Input, Kept, ListEnd, RequestId, Slot};
@@ -37,8 +37,24 @@ pub(crate) enum Deed {
     List {
         request: RequestId,
         dir: Dir,
+        folder: String,
+        deep: bool,
+        max: usize,
     },
+    Read {
+        file: FileId,
+        offset: u64,
+        len: usize,
+    },
+    OpenLog {
+        file: FileId,
+        fresh: bool,
+    },
+    /// Nothing brings the log back any more that a fresh one replaced.
+    SettleLog,
+    Changed(Change),
     Load {
+        kept: Kept,
         slot: Slot,
         max: usize,
     },
@@ -53,6 +69,10 @@ pub(super) struct OpenFile {
     pub(super) state: FileState,
     /// Counted by the node as created.
     pub(super) grows: bool,
+    /// The log by its name, or soon.
+    pub(super) log: bool,
+    /// `ReadFile` was asked and not answered.
+    pub(super) asked: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +80,11 @@ pub(super) enum FileState {
     /// Asked for.
     Opening,
     Reading(Inode),
+    /// The log, or a fresh one that has not its name.
+    Log {
+        inode: Inode,
+        fresh: bool,
+    },
     Growing(Inode, String),
     /// Under way from the temporary name to the final one.
     Committing {
@@ -75,8 +100,10 @@ pub(super) enum FileState {
 impl Node {
     pub(super) fn ask_file(&mut self, env: &mut Env, file: FileId, deed: Deed) {
         self.check_new(true, file.0);
-        let grows = !matches!(deed, Deed::Open { .. });
-        let before = self.files.insert(file, OpenFile { state: FileState::Opening, grows });
+        let grows = !matches!(deed, Deed::Open { .. } | Deed::OpenLog { .. });
+        let log = matches!(deed, Deed::OpenLog { fresh: false, .. });
+        let open = OpenFile { state: FileState::Opening, grows, log, asked: false };
+        let before = self.files.insert(file, open);
         assert!(before.is_none(), "{file:?} is in use");
         self.files_touched = true;
         let after = self.disk.delay();
@@ -127,19 +154,27 @@ impl Node {
 
     /// The disk did it, or failed to.
     pub(super) fn finish_deed(&mut self, env: &mut Env, deed: Deed) {
+        self.disk.now = env.now;
         match deed {
-            Deed::List { request, dir } => self.list(env, request, dir),
-            Deed::Load { slot, max } => {
-                let found = self.disk.state.get(&slot).cloned();
+            Deed::List { request, dir, folder, deep, max } => {
+                let found = self.disk.list(dir, &folder, deep, max);
+                self.list(env, request, found);
+            }
+            Deed::Read { file, offset, len } => self.finish_read(env, file, offset, len),
+            Deed::SettleLog => self.disk.log_settled(),
+            Deed::Changed(change) => self.tell_change(env, change),
+            Deed::Load { kept, slot, max } => {
+                let found = self.disk.state.get(&(kept, slot)).cloned();
                 let too_large = found.as_ref().is_some_and(|content| content.len() > max);
                 let content = if too_large { Err(Fault::TooLarge) } else { Ok(found) };
-                self.input(env, Input::StateLoaded { kept: Kept::Registry, slot, content });
+                self.input(env, Input::StateLoaded { kept, slot, content });
             }
             Deed::Save => {
-                let result = self.disk.saved();
-                self.input(env, Input::StateSaved { kept: Kept::Registry, result });
+                let (kept, result) = self.disk.saved();
+                self.input(env, Input::StateSaved { kept, result });
             }
             Deed::Open { file, .. }
+            | Deed::OpenLog { file, .. }
             | Deed::Create { file, .. }
             | Deed::Commit { file, .. }
             | Deed::Import { file, .. }
@@ -154,6 +189,14 @@ impl Node {
             Deed::Open { file, dir, name } => match self.disk.open(dir, &name) {
                 Ok((inode, _)) => {
                     self.opened(file, FileState::Reading(inode));
+                    let meta = self.disk.meta(inode);
+                    self.input(env, Input::FileOpened { file, meta });
+                }
+                Err(fault) => self.fail_file(env, file, fault),
+            },
+            Deed::OpenLog { file, fresh } => match self.disk.open_log(fresh) {
+                Ok(inode) => {
+                    self.opened(file, FileState::Log { inode, fresh });
                     let meta = self.disk.meta(inode);
                     self.input(env, Input::FileOpened { file, meta });
                 }
@@ -231,9 +274,9 @@ impl Node {
     }
 
     /// A listing comes whole or in parts.
-    fn list(&mut self, env: &mut Env, request: RequestId, dir: Dir) {
-        let entries = match self.disk.list(dir) {
-            Ok(entries) => entries,
+    fn list(&mut self, env: &mut Env, request: RequestId, found: Result<Found, Fault>) {
+        let Found { entries, truncated } = match found {
+            Ok(found) => found,
             Err(fault) => {
                 let end = ListEnd::Failed(fault);
                 return self.input(env, Input::Listed { request, entries: Vec::new(), end });
@@ -246,7 +289,7 @@ impl Node {
             self.input(env, Input::Listed { request, entries, end: ListEnd::More });
         }
         let last = entries.chunks(size).next_back().map(<[_]>::to_vec).unwrap_or_default();
-        let end = ListEnd::Done { skipped: 0 };
+        let end = if truncated { ListEnd::Truncated } else { ListEnd::Done { skipped: 0 } };
         self.input(env, Input::Listed { request, entries: last, end });
     }
 

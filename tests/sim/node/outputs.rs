@@ -2,14 +2,19 @@
 
 use super::files::Deed;
 use super::{Conn, Happening, Kind, Node};
+use crate::bytes::Bytes;
 use crate::env::Env;
 use crate::ids::SockId;
 use crate::rng::Rng;
-use distrishare::machine::{ConnId, Fault, Input, Kept, ListenerId, Output, RequestId};
+use distrishare::machine::{ConnId, Fault, Input, ListenerId, Output, RequestId};
 use std::net::SocketAddr;
+
+/// The longest extended announcement: what fits whatever a driver shows of a datagram.
+const ANNOUNCEMENT_MAX: usize = 512;
 
 impl Node {
     pub(super) fn execute(&mut self, env: &mut Env, output: Output) {
+        self.disk.now = env.now;
         match output {
             Output::Listen { listener, addr } => self.listen(env, listener, addr),
             Output::CloseListener { listener } => {
@@ -100,6 +105,8 @@ impl Node {
             paused: false,
             resumed: false,
             carry: Vec::new(),
+            sealed: Bytes::default(),
+            seals: None,
             eof_told: false,
         };
         self.conns.insert(id, conn);
@@ -142,6 +149,7 @@ impl Node {
             Output::LeaveGroup { interface, .. } => env.net.leave(self.owner(), Some(interface)),
             Output::SendDatagram { interface, addr, bytes } => {
                 check_announcement(&bytes);
+                self.rules.iter().for_each(|rules| rules.announces(&bytes));
                 if let Some(port) = self.discovery {
                     let from = (addr, port);
                     env.net.multicast(env.now, &mut env.queue, self.host, interface, from, &bytes);
@@ -161,26 +169,20 @@ impl Node {
             Output::CommitFile { file, name } => self.commit_file(env, file, name),
             Output::DiscardFile { file } => self.end_file(file, true),
             Output::CloseFile { file } => self.end_file(file, false),
-            Output::ListFiles { request, dir, .. } => {
+            Output::ListFiles { request, dir, folder, deep, max } => {
                 let after = self.disk.delay();
-                self.answer(env, after, Happening::Deed(Deed::List { request, dir }));
+                let deed = Deed::List { request, dir, folder, deep, max };
+                self.answer(env, after, Happening::Deed(deed));
             }
-            Output::LoadState { kept: Kept::Registry, slot, max } => {
-                self.state_deed(env, Deed::Load { slot, max });
-            }
-            Output::SaveState { kept: Kept::Registry, content } => {
-                self.disk.saving.push_back(content);
+            Output::ReadFile { file, offset, len } => self.ask_read(env, file, offset, len),
+            Output::WatchFolder { dir } => self.watch(env, dir),
+            Output::LoadState { kept, slot, max } => self.state_deed(env, Deed::Load { kept, slot, max }),
+            Output::SaveState { kept, content } => {
+                self.disk.saving.push_back((kept, content));
                 self.state_deed(env, Deed::Save);
             }
-            Output::QuarantineState { kept: Kept::Registry, slot } => self.disk.quarantine(slot),
-            Output::ReadFile { file, .. } => {
-                self.soon(
-                    env,
-                    Happening::Input(Input::FileFailed { file, fault: Fault::NotFound, fatal: false }),
-                );
-            }
-            Output::WatchFolder { dir } => self.soon(env, Happening::Input(Input::WatchLost { dir })),
-            other => unreachable!("{other:?} has its own arm"),
+            Output::QuarantineState { kept, slot } => self.disk.quarantine(kept, slot),
+            log => self.log_output(env, log),
         }
     }
 
@@ -226,10 +228,16 @@ impl Node {
 }
 
 /// Everything that leaves for the group must be harmless to the original's nodes, which one byte can end, and mean
-/// something to them: three fields, an address and a port.
+/// something to them (three fields, an address and a port) or nothing at all.
 fn check_announcement(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     assert!(bytes.is_ascii(), "not ASCII, for the group: {text:?}");
+    if text.starts_with("DS2") {
+        let fields = text.split(':').count();
+        assert!(fields != 3, "three fields, which the original would read: {text:?}");
+        assert!(bytes.len() <= ANNOUNCEMENT_MAX, "{} bytes for the group: {text:?}", bytes.len());
+        return assert!(!text.contains(|c: char| c.is_ascii_control()), "for the group: {text:?}");
+    }
     assert!(bytes.len() <= 64, "{} bytes for the group: {text:?}", bytes.len());
     let fields: Vec<&str> = text.split(':').collect();
     let [word, ip, port] = fields[..] else { panic!("{} fields for the group: {text:?}", fields.len()) };

@@ -3,24 +3,34 @@
 //!
 //! Of "at most 100 bytes to an unproven address" this is what applies to v1: nothing at all is sent before the TCP
 //! handshake, which no forged address completes; then one request of at most 4,096 bytes, which the original's format
-//! fixes, and never two on one connection.
+//! fixes, and never two on one connection. A dial that begins as v2 does sends 100 bytes at most before it hears.
+
+mod secrets;
 
 use crate::env::Env;
 use crate::ids::HostId;
 use distrishare::config::{Limits, PeerConfig, V1_DEFAULT_SECRET};
 use distrishare::machine::{Census, ConnId, Fault, Input};
+use secrets::Secrets;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 const HOUR: u64 = 3_600_000_000;
 /// Sockets a peer keeps for telling callers that there is no room.
 const BUSY_RESERVE: usize = 16;
+/// Bytes to somebody who has not said anything yet.
+const UNPROVEN_MAX: usize = 100;
+/// From here on a first byte is none of v1's.
+const V2_FIRST: u8 = 0x80;
+/// The longest request of v1.
+const REQUEST_MAX: usize = 4096;
 
 /// The knowledge of one life of a peer, and what it must not do with it.
 pub(crate) struct Rules {
-    limits: Limits,
+    pub(super) limits: Limits,
     port: u16,
     secret: String,
+    secrets: Secrets,
     /// The command line; later also everything the operator typed.
     at_start: String,
     words: String,
@@ -42,8 +52,17 @@ struct Dialled {
     addr: SocketAddr,
     stranger: bool,
     connected: bool,
+    /// Something came.
+    heard: bool,
+    /// The request, or how a stream of v2 begins.
     sent: Vec<u8>,
     got: Vec<u8>,
+}
+
+impl Dialled {
+    fn is_v2(&self) -> bool {
+        self.sent.first().is_some_and(|&first| first >= V2_FIRST)
+    }
 }
 
 impl Rules {
@@ -53,6 +72,7 @@ impl Rules {
             limits: config.limits.clone(),
             port: config.listen.port(),
             secret: config.v1_secret.reveal().to_owned(),
+            secrets: Secrets::new(config),
             words: at_start.clone(),
             at_start,
             resolved: BTreeSet::new(),
@@ -75,6 +95,7 @@ impl Rules {
         self.proven.clear();
         self.dialled.clear();
         self.failed.clear();
+        self.secrets.forget();
     }
 
     pub(crate) fn typed(&mut self, bytes: &[u8]) {
@@ -103,6 +124,7 @@ impl Rules {
                 }
             }
             Input::Closed { conn, fault } => {
+                self.secrets.ended(*conn);
                 let failed = self.dialled.remove(conn).filter(|dialled| !dialled.connected);
                 if let Some(Dialled { addr, stranger: true, .. }) =
                     failed.filter(|_| *fault != Fault::TooManyOpen)
@@ -116,11 +138,13 @@ impl Rules {
 
     /// We end it.
     pub(crate) fn ended(&mut self, conn: ConnId) {
+        self.secrets.ended(conn);
         self.dialled.remove(&conn);
     }
 
     pub(crate) fn received(&mut self, conn: ConnId, bytes: &[u8]) {
         let Some(dialled) = self.dialled.get_mut(&conn) else { return };
+        dialled.heard |= !bytes.is_empty();
         self.proven.insert(dialled.addr);
         if dialled.got.len() > self.limits.registry_answer_max
             || dialled.got.first().or(bytes.first()).is_none_or(|&b| b != b'{')
@@ -165,7 +189,8 @@ impl Rules {
             failed.retain(|at| env.now - at < HOUR);
             assert!(failed.len() < 3, "dials {addr} again, which failed {} times in an hour", failed.len());
         }
-        let dialled = Dialled { addr, stranger, connected: false, sent: Vec::new(), got: Vec::new() };
+        let (sent, got) = (Vec::new(), Vec::new());
+        let dialled = Dialled { addr, stranger, connected: false, heard: false, sent, got };
         self.dialled.insert(conn, dialled);
         let flying: Vec<_> = self.dialled.values().filter(|dialled| !dialled.connected).collect();
         let strangers = flying.iter().filter(|dialled| dialled.stranger);
@@ -179,8 +204,10 @@ impl Rules {
         assert!(!stranger || beside <= self.limits.dials_per_net, "{beside} dials into the /24 of {addr}");
     }
 
-    /// Invariant 5: the secret goes into requests and nowhere else; one that is not public, to few.
+    /// Invariant 5: the secret goes into requests and nowhere else; one that is not public, to few. The group's key
+    /// goes nowhere. Invariant 6: little goes to somebody who has not said anything yet.
     pub(crate) fn sends(&mut self, env: &Env, host: HostId, conn: ConnId, bytes: &[u8]) {
+        self.secrets.sends(conn, bytes);
         let secret = self.secret.as_bytes();
         let contains =
             |text: &[u8]| text.len() >= secret.len() && text.windows(secret.len()).any(|w| w == secret);
@@ -189,13 +216,40 @@ impl Rules {
             let short = &bytes[..bytes.len().min(512)];
             return assert!(!contains(short), "{conn:?}: the secret in {:?}", String::from_utf8_lossy(short));
         };
-        dialled.sent.extend_from_slice(bytes);
-        assert!(dialled.sent.len() <= 4096, "{} bytes of requests to {}", dialled.sent.len(), dialled.addr);
         let addr = dialled.addr;
+        if dialled.is_v2() && dialled.heard {
+            return;
+        }
+        dialled.sent.extend_from_slice(bytes);
+        let sent = dialled.sent.len();
+        if dialled.is_v2() {
+            assert!(!contains(&dialled.sent), "the secret goes to {addr}, where nobody speaks v1");
+            let silent = !dialled.heard;
+            return assert!(
+                !silent || sent <= UNPROVEN_MAX,
+                "{sent} bytes to {addr}, which said nothing yet"
+            );
+        }
+        assert!(sent <= REQUEST_MAX, "{sent} bytes of requests to {addr}");
         let near = env.net.topology.interfaces(host).iter().any(|interface| interface.contains(addr.ip()));
         let typed = self.words.contains(&addr.ip().to_string()) || self.resolved.contains(&addr);
         let allowed = self.secret == V1_DEFAULT_SECRET || near || typed;
         assert!(allowed || !contains(&dialled.sent), "the secret goes to {addr}, a stranger");
+    }
+
+    /// A datagram for everybody who listens.
+    pub(crate) fn announces(&self, bytes: &[u8]) {
+        self.secrets.check(bytes, "a datagram");
+    }
+
+    /// Bytes for the log of the state folder.
+    pub(crate) fn keeps(&self, bytes: &[u8]) {
+        self.secrets.check(bytes, "the log");
+    }
+
+    /// What was logged while this peer ran, if a scene collected it.
+    pub(crate) fn logs(&self, text: &str) {
+        self.secrets.check(text.as_bytes(), "a log line");
     }
 
     /// Invariant 8: what is counted stays within its limit.

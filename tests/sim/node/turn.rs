@@ -1,9 +1,11 @@
 //! One turn of the loop: every connection that may have something to do gets a share, drawn, and then the rest waits.
 
 use super::files::FileState;
+use super::seal::Sealing;
 use super::{Conn, Happening, Kind, Node};
 use crate::env::Env;
 use crate::net::Read;
+use distrishare::config::{CHUNK, RECORD_CHUNKS_MAX};
 use distrishare::machine::{ConnId, Fault, FileId, Input, Received, Transmit};
 
 /// Bytes a machine may leave unconsumed before this is taken for a hoard.
@@ -15,6 +17,15 @@ enum Plan {
     Nothing,
     Bytes(Vec<u8>),
     File { file: FileId, offset: u64, len: u64 },
+    Seal(Sealing),
+}
+
+/// Bytes that the kernel takes now; at least 1, for the news that it takes none.
+pub(super) fn room(env: &Env, kind: Kind) -> usize {
+    match kind {
+        Kind::Tcp(sock) => env.net.room(sock),
+        Kind::Console | Kind::Notes => usize::MAX,
+    }
 }
 
 impl Node {
@@ -83,9 +94,20 @@ impl Node {
         true
     }
 
+    /// Bytes that were left are shown again at once while the machine gets on with them, one body at a time.
     fn receive(&mut self, env: &mut Env, id: ConnId, fresh: &[u8]) {
+        let mut gets_on = self.receive_once(env, id, fresh);
+        while gets_on && !self.dying() && self.exit_wanted.is_none() {
+            gets_on = self.receive_once(env, id, &[]);
+        }
+    }
+
+    /// Whether some of the bytes were consumed, others were not, and the machine wants to see those.
+    fn receive_once(&mut self, env: &mut Env, id: ConnId, fresh: &[u8]) -> bool {
         let now = self.local(env);
-        let (Some(conn), Some(machine)) = (self.conns.get_mut(&id), self.machine.as_mut()) else { return };
+        let (Some(conn), Some(machine)) = (self.conns.get_mut(&id), self.machine.as_mut()) else {
+            return false;
+        };
         let mut bytes = std::mem::take(&mut conn.carry);
         bytes.extend_from_slice(fresh);
         env.trace.words(env.now, self.id.0 as i64, "recv", id.0.index.into(), bytes.len() as u64);
@@ -93,25 +115,30 @@ impl Node {
         if let Some(rules) = self.rules.as_mut() {
             rules.received(id, fresh);
         }
-        // The machine may scribble on what it is given; what it did not consume must stay as it came.
+        // The machine may scribble on what it consumes (it opens sealed records in place), and on nothing else.
         let mut lent = bytes.clone();
         let received = machine.handle_recv(now, id, &mut lent);
         let Received { consumed, body, pause } = received;
         assert!(consumed <= bytes.len(), "{id:?}: {consumed} of {} bytes consumed", bytes.len());
+        assert!(lent[consumed..] == bytes[consumed..], "{id:?} scribbles on bytes that it did not consume");
         conn.carry = bytes.split_off(consumed);
         conn.paused = pause;
         assert!(conn.carry.len() <= CARRY_MAX, "{id:?} hoards {} bytes", conn.carry.len());
-        let Some(body) = body else { return self.drain(env) };
+        let gets_on = consumed > 0 && !conn.carry.is_empty() && !pause;
+        let Some(body) = body else {
+            self.drain(env);
+            return gets_on;
+        };
         assert!(body.range.start <= body.range.end && body.range.end <= consumed, "{id:?}: {body:?}");
         let first = self.habits.store_first;
         if !first {
             self.drain(env);
         }
-        let stored = self.store(env, body.file, body.offset, &bytes[body.range.clone()], first);
+        let stored = self.store(env, body.file, body.offset, &lent[body.range.clone()], first);
         if first {
             self.drain(env);
         }
-        let Some((n, fault)) = stored else { return };
+        let Some((n, fault)) = stored else { return gets_on };
         let now = self.local(env);
         if let Some(machine) = self.machine.as_mut().filter(|_| self.conns.contains_key(&id)) {
             machine.handle_written(now, id, n);
@@ -120,6 +147,7 @@ impl Node {
         if let Some(fault) = fault.filter(|_| self.files.contains_key(&body.file)) {
             self.input(env, Input::FileFailed { file: body.file, fault, fatal: false });
         }
+        gets_on
     }
 
     /// `None`: the file went away between the bytes and now, which only a later store can see.
@@ -136,6 +164,7 @@ impl Node {
             assert!(!must && open.is_none(), "a body for {file:?}, which is {open:?}");
             return None;
         };
+        self.disk.now = env.now;
         Some(self.disk.write(inode, offset, bytes, &env.truth.generators))
     }
 
@@ -144,20 +173,20 @@ impl Node {
         let Some(conn) = self.conns.get(&id).filter(|conn| conn.connected && conn.writable) else {
             return false;
         };
+        if !conn.sealed.is_empty() {
+            return self.send_sealed(env, id);
+        }
         if !conn.wanted {
             return self.shut(env, id);
         }
         // Nothing is made that the socket cannot take.
-        let room = match conn.kind {
-            Kind::Tcp(sock) => env.net.room(sock),
-            Kind::Console | Kind::Notes => usize::MAX,
-        };
+        let room = room(env, conn.kind);
         match self.plan(id, room) {
             Plan::Nothing => {
                 self.conns.get_mut(&id).into_iter().for_each(|conn| conn.wanted = false);
                 self.shut(env, id)
             }
-            Plan::Bytes(bytes) => self.send(env, id, &bytes),
+            Plan::Bytes(bytes) => self.send(env, id, &bytes) > 0,
             Plan::File { file, offset, len } => {
                 let n = len.min(self.habits.run_max as u64) as usize;
                 let n = n.min(room);
@@ -166,20 +195,25 @@ impl Node {
                     panic!("{id:?} sends {file:?}, which is {:?}", open.state);
                 };
                 match self.disk.read(inode, offset, n) {
-                    Ok(bytes) => self.send(env, id, &bytes),
-                    Err(fault) => {
-                        // The same range would fail again at once: nothing more until the next Wake.
-                        self.conns.get_mut(&id).into_iter().for_each(|conn| conn.wanted = false);
-                        self.input(env, Input::FileFailed { file, fault, fatal: false });
-                        true
-                    }
+                    Ok(bytes) => self.send(env, id, &bytes) > 0,
+                    Err(fault) => self.unreadable(env, id, file, fault),
                 }
             }
+            Plan::Seal(sealing) => self.seal(env, id, sealing),
         }
+    }
+
+    /// A file that a connection was sending cannot be read.
+    pub(super) fn unreadable(&mut self, env: &mut Env, id: ConnId, file: FileId, fault: Fault) -> bool {
+        // The same range would fail again at once: nothing more until the next Wake.
+        self.conns.get_mut(&id).into_iter().for_each(|conn| conn.wanted = false);
+        self.input(env, Input::FileFailed { file, fault, fatal: false });
+        true
     }
 
     fn plan(&mut self, id: ConnId, room: usize) -> Plan {
         let twice = self.rng.below(8) == 0;
+        let most = self.limit(|limits| limits.record_chunks).min(RECORD_CHUNKS_MAX) * CHUNK;
         let Some(machine) = self.machine.as_mut() else { return Plan::Nothing };
         let mut ask = || match machine.poll_transmit(id) {
             None => Plan::Nothing,
@@ -191,7 +225,11 @@ impl Node {
                 assert!(len > 0, "{id:?} sends nothing of {file:?}");
                 Plan::File { file, offset, len }
             }
-            Some(Transmit::Seal { .. }) => unreachable!("no machine of ours seals yet"),
+            Some(Transmit::Seal { file, offset, len }) => {
+                assert!(len > 0, "{id:?} seals nothing of {file:?}");
+                assert!(len <= most, "{id:?} seals {len} bytes at once, at most {most}");
+                Plan::Seal(Sealing { file, offset, len })
+            }
         };
         let plan = ask();
         if twice {
@@ -200,8 +238,9 @@ impl Node {
         plan
     }
 
-    fn send(&mut self, env: &mut Env, id: ConnId, bytes: &[u8]) -> bool {
-        let Some(&Conn { kind, .. }) = self.conns.get(&id) else { return false };
+    /// How many of them the kernel took; 1 for the news that it takes nothing ever again.
+    pub(super) fn send(&mut self, env: &mut Env, id: ConnId, bytes: &[u8]) -> usize {
+        let Some(&Conn { kind, .. }) = self.conns.get(&id) else { return 0 };
         let taken = match kind {
             Kind::Tcp(sock) => env.net.write(env.now, &mut env.queue, sock, bytes),
             Kind::Console | Kind::Notes if self.console.stalled => Ok(0),
@@ -218,7 +257,7 @@ impl Node {
         match taken {
             Ok(0) => {
                 self.conns.get_mut(&id).into_iter().for_each(|conn| conn.writable = false);
-                false
+                0
             }
             Ok(n) => {
                 env.trace.words(env.now, self.who(), "sent", id.0.index.into(), n as u64);
@@ -231,11 +270,11 @@ impl Node {
                     machine.handle_sent(now, id, n);
                 }
                 self.drain(env);
-                true
+                n
             }
             Err(fault) => {
                 self.lost(env, id, fault);
-                true
+                1
             }
         }
     }
@@ -259,7 +298,7 @@ impl Node {
         for id in ids {
             for _ in 0..10_000 {
                 let Plan::Bytes(bytes) = self.plan(id, usize::MAX) else { break };
-                if !self.send(env, id, &bytes) {
+                if self.send(env, id, &bytes) == 0 {
                     break;
                 }
             }
