@@ -1,8 +1,8 @@
 //! The driver of the real world: one thread, one poll, real sockets, files and clock behind a [`Machine`].
 //!
 //! One turn of the loop, in this order: timers, datagrams, accepts, answers to what the node asked for, connections
-//! that are ready (what is small first, then bulk up to a quantum), the operator's streams, a slice of copying and
-//! of listing; then the poll, which waits only if nothing of all that was left undone. Each part has a budget. Files
+//! that are ready (what is small first, then bulk up to a quantum), the operator's streams, a slice each of copying, of
+//! watching folders, of listing, and of reading for hashes if there was nothing else; then the poll, which waits only if nothing of all that was left undone. Each part has a budget. Files
 //! under `reactor/` hold one part each; this one holds the loop and knows nothing of what the node is for.
 
 mod beneath;
@@ -17,7 +17,10 @@ mod listing;
 pub mod log;
 mod outlet;
 mod place;
+mod reading;
+mod receiving;
 mod resolve;
+mod seal;
 mod signals;
 mod sockets;
 mod state;
@@ -25,11 +28,12 @@ mod stdio;
 mod table;
 mod token;
 mod turns;
+mod watch;
 
 pub use folders::StartError;
 
 use crate::config::{Folders, Limits};
-use crate::machine::{ConnId, Fault, FileId, Input, Interface, ListenerId, Machine, Output, SLEEP_MAX};
+use crate::machine::{ConnId, Dir, Fault, FileId, Input, Interface, ListenerId, Machine, Output, SLEEP_MAX};
 use crate::time::Duration;
 use mio::{Events, Poll};
 use rustix::fd::OwnedFd;
@@ -60,13 +64,17 @@ pub struct Reactor {
     folders: Option<folders::FolderHandles>,
     files: table::Table<files::OpenFile>,
     imports: VecDeque<FileId>,
+    reads: reading::Reads,
     listings: VecDeque<listing::Listing>,
+    watches: BTreeMap<Dir, watch::Watch>,
     state: state::StateFolder,
     stdio: stdio::Stdio,
     signals: Option<signal_hook_mio::v1_0::Signals>,
     signalled: bool,
     lookups: BTreeMap<u8, resolve::Lookup>,
     buffer: buffer::PageBuffer,
+    /// The last poll brought no event.
+    quiet: bool,
     /// What outputs brought about, told to the node from the loop and never from inside an output.
     answers: VecDeque<Answer>,
     exit: Option<u8>,
@@ -106,14 +114,6 @@ pub struct Stats {
 enum Answer {
     Input(Input<'static>),
     Interfaces(Vec<Interface>),
-}
-
-/// A part of the receive buffer as seen from a phase (see `buffer.rs`).
-#[derive(Clone, Copy, Debug)]
-struct Span {
-    phase: usize,
-    start: usize,
-    end: usize,
 }
 
 /// Raises the number of descriptors the process may open as far as it is allowed to; gives that number, for
@@ -159,13 +159,16 @@ impl Reactor {
             folders: handles,
             files: table::Table::new(),
             imports: VecDeque::new(),
+            reads: reading::Reads::default(),
             listings: VecDeque::new(),
+            watches: BTreeMap::new(),
             state,
             stdio: stdio::Stdio::default(),
             signals: None,
             signalled: false,
             lookups: BTreeMap::new(),
             buffer: buffer::PageBuffer::new(limits.run_chunks),
+            quiet: false,
             answers: VecDeque::new(),
             exit: None,
             stats: Stats::default(),
@@ -226,7 +229,9 @@ impl Reactor {
         self.serve_ready(machine);
         self.stdio_turn(machine);
         self.import_slice();
+        self.watch_slice();
         self.listing_slice();
+        self.reading_slice(machine);
     }
 
     /// Polls; waits only if no part of the turn was left undone, and not past the node's deadline.
@@ -234,6 +239,7 @@ impl Reactor {
         let timeout = self.sleep(machine);
         self.stats.polls += 1;
         self.stats.waits += u64::from(!timeout.is_zero());
+        self.quiet = false;
         match self.poll.poll(&mut self.events, Some(timeout)) {
             Ok(()) => {}
             // hostile: 192
@@ -245,6 +251,7 @@ impl Reactor {
             self.handle_event(event);
         }
         std::mem::swap(&mut self.events, &mut events);
+        self.quiet = self.events.is_empty();
         Ok(())
     }
 
@@ -265,6 +272,7 @@ impl Reactor {
             Source::Discovery => self.discovery_event(),
             Source::Lookup(slot) => self.lookup_event(slot),
             Source::Signals => self.signalled = true,
+            Source::Watch(dir) => self.watch_event(dir),
             console @ (Source::Stdin | Source::Stdout | Source::Stderr) => self.stdio.event(console),
             Source::Unknown => self.stats.stale_events += 1,
         }
@@ -277,6 +285,8 @@ impl Reactor {
             || !self.failed.is_empty()
             || !self.imports.is_empty()
             || !self.listings.is_empty()
+            || !self.reads.is_empty()
+            || self.watch_waits()
             || self.accept_waits()
             || self.discovery_waits()
             || self.stdio.waits();
@@ -337,24 +347,24 @@ impl Reactor {
             Output::CommitFile { file, name } => self.commit_file(file, &name),
             Output::DiscardFile { file } | Output::CloseFile { file } => self.end_file(file),
             Output::ImportFile { file, source, name } => self.import_file(file, &source, &name),
-            Output::ListFiles { request, dir, .. } => self.list_files(request, dir),
-            Output::ReadFile { file, .. } => {
-                self.answer(Input::FileFailed { file, fault: Fault::NotFound, fatal: false });
+            Output::ReadFile { file, offset, len } => self.read_file(file, offset, len),
+            Output::ListFiles { request, dir, folder, deep, max } => {
+                self.listings.push_back(listing::Listing::new(request, dir, &folder, deep, max));
             }
-            Output::OpenLog { file, .. } => {
-                self.answer(Input::FileFailed { file, fault: Fault::NotFound, fatal: true });
-            }
-            Output::WatchFolder { dir } => self.answer(Input::WatchLost { dir }),
-            Output::AppendLog { .. } | Output::TruncateLog { .. } | Output::CommitLog { .. } => {}
+            Output::WatchFolder { dir } => self.watch_folder(dir),
             Output::LoadState { kept, slot, max } => {
-                let content = self.state.load(slot, max);
+                let content = self.state.load(kept, slot, max);
                 self.answer(Input::StateLoaded { kept, slot, content });
             }
             Output::SaveState { kept, content } => {
-                let result = self.state.save(&content);
+                let result = self.state.save(kept, &content);
                 self.answer(Input::StateSaved { kept, result });
             }
-            Output::QuarantineState { slot, .. } => self.state.quarantine(slot),
+            Output::QuarantineState { kept, slot } => self.state.quarantine(kept, slot),
+            Output::OpenLog { file, fresh } => self.open_log(file, fresh),
+            Output::AppendLog { file, bytes } => self.append_log(file, &bytes),
+            Output::TruncateLog { file, len } => self.truncate_log(file, len),
+            Output::CommitLog { file } => self.commit_log(file),
             Output::Resolve { request, host, port } => self.resolve(request, &host, port),
             Output::Exit { status } => self.exit = Some(status),
         }

@@ -4,6 +4,7 @@ use super::beneath::{fault, is_regular, meta_of, open_file, size_of};
 use super::folders::FolderHandles;
 use super::import::Import;
 use super::place::{Taken, Temporary, place};
+use super::state::IndexLog;
 use super::{Answer, Reactor};
 use crate::machine::{Dir, Fault, FileId, Input};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -21,6 +22,7 @@ pub(super) enum OpenFile {
     Reading(OwnedFd),
     Growing(Growing),
     Importing(Box<Import>),
+    Log(IndexLog),
 }
 
 /// A file in the parts folder that grows.
@@ -155,22 +157,27 @@ impl Reactor {
 
     /// Closes whatever `file` is; what is not finished leaves nothing.
     pub(super) fn end_file(&mut self, file: FileId) {
-        let Some(open) = self.files.remove(file.0) else { return };
-        let Some(folders) = &self.folders else { return };
-        match open {
-            OpenFile::Reading(_) => {}
-            OpenFile::Growing(growing) => growing.remove(folders),
-            OpenFile::Importing(import) => import.remove(folders.get(Dir::Shared)),
+        self.reads.forget(file);
+        if let Some(open) = self.files.remove(file.0) {
+            self.remove_if_unfinished(&open);
         }
     }
 
-    /// Stores bytes of the receive buffer in a growing file.
-    pub(super) fn store(&mut self, file: FileId, offset: u64, bytes: super::Span) -> Stored {
+    fn remove_if_unfinished(&self, open: &OpenFile) {
+        match (open, &self.folders) {
+            (OpenFile::Growing(growing), Some(folders)) => growing.remove(folders),
+            (OpenFile::Importing(import), Some(folders)) => import.remove(folders.get(Dir::Shared)),
+            (OpenFile::Log(log), _) => self.state.remove_if_fresh(log),
+            _ => {}
+        }
+    }
+
+    /// Stores received bytes in a growing file.
+    pub(super) fn store(&mut self, file: FileId, offset: u64, bytes: &[u8]) -> Stored {
         let Some(OpenFile::Growing(growing)) = self.files.get_mut(file.0) else {
             return Stored { bytes: 0, fault: Some(Fault::NotFound), fatal: true };
         };
-        let data = &self.buffer.at_phase(bytes.phase)[bytes.start..bytes.end];
-        let (stored, fault) = growing.store(data, offset);
+        let (stored, fault) = growing.store(bytes, offset);
         Stored { bytes: stored, fault, fatal: false }
     }
 
@@ -186,13 +193,8 @@ impl Reactor {
 
     /// On the way out: what is unfinished leaves nothing.
     pub(super) fn remove_unfinished(&mut self) {
-        let Some(folders) = &self.folders else { return };
         for open in self.files.drain() {
-            match open {
-                OpenFile::Reading(_) => {}
-                OpenFile::Growing(growing) => growing.remove(folders),
-                OpenFile::Importing(import) => import.remove(folders.get(Dir::Shared)),
-            }
+            self.remove_if_unfinished(&open);
         }
     }
 }
@@ -218,10 +220,11 @@ pub(super) struct Stored {
 }
 
 impl OpenFile {
-    /// The descriptor, if the file is one that is served.
+    /// The descriptor, if the file is one to read from.
     pub(super) fn reading(&self) -> Option<BorrowedFd<'_>> {
         match self {
             OpenFile::Reading(fd) => Some(fd.as_fd()),
+            OpenFile::Log(log) => Some(log.file()),
             _ => None,
         }
     }

@@ -4,20 +4,25 @@ use super::Reactor;
 use super::beneath::{fault, is_regular, meta_of, open_folder};
 use crate::machine::{Dir, Entry, Fault, Input, ListEnd, RequestId};
 use rustix::fd::{BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, statat};
+use rustix::fs::{AtFlags, DirEntry, FileType, statat};
+use std::ffi::CStr;
 
 /// Folder entries looked at per turn.
 const SLICE: usize = 512;
 /// Files named by one part of the answer.
 const PART: usize = 256;
-/// Components of a name.
-const DEPTH: usize = 8;
+/// Components of a name: what lies deeper is neither listed nor watched.
+pub(super) const DEPTH: usize = 8;
 
 /// A walk that is under way, or waits for those before it.
 #[derive(Debug)]
 pub(super) struct Listing {
     request: RequestId,
     dir: Dir,
+    /// Where the walk begins: with a slash at its end, or empty.
+    folder: String,
+    /// Into the folders, too.
+    deep: bool,
     begun: bool,
     /// The folders from the root to where the walk is.
     stack: Vec<Folder>,
@@ -40,10 +45,13 @@ struct Folder {
 }
 
 impl Listing {
-    pub(super) fn new(request: RequestId, dir: Dir, max: usize) -> Listing {
+    pub(super) fn new(request: RequestId, dir: Dir, folder: &str, deep: bool, max: usize) -> Listing {
+        let folder = if folder.is_empty() { String::new() } else { format!("{folder}/") };
         Listing {
             request,
             dir,
+            folder,
+            deep,
             begun: false,
             stack: Vec::new(),
             max,
@@ -52,6 +60,15 @@ impl Listing {
             truncated: false,
             entries: Vec::new(),
         }
+    }
+
+    /// What a listing of the whole would not come by is not there.
+    fn begin(&mut self, root: BorrowedFd<'_>) -> Result<(), Fault> {
+        let folder = std::mem::take(&mut self.folder);
+        if folder.matches('/').count() >= DEPTH || folder.split('/').any(|part| part.starts_with('.')) {
+            return Err(Fault::NotFound);
+        }
+        self.enter(root, folder)
     }
 
     fn enter(&mut self, root: BorrowedFd<'_>, prefix: String) -> Result<(), Fault> {
@@ -93,15 +110,11 @@ impl Listing {
             return;
         };
         let raw = entry.file_name();
-        if raw.to_bytes().first() == Some(&b'.') {
+        if is_hidden(raw) {
             return;
         }
-        let kind = match entry.file_type() {
-            FileType::Unknown => statat(&folder.fd, raw, AtFlags::SYMLINK_NOFOLLOW)
-                .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
-            kind => kind,
-        };
-        if kind != FileType::RegularFile && kind != FileType::Directory {
+        let kind = kind_of(&folder.fd, &entry);
+        if kind != FileType::RegularFile && !(kind == FileType::Directory && self.deep) {
             return;
         }
         let Ok(name) = raw.to_str() else {
@@ -119,11 +132,10 @@ impl Listing {
 
     /// A name whose turn it is: a file is named, a folder entered.
     fn take(&mut self, root: BorrowedFd<'_>, name: &str) {
-        let depth = self.stack.len();
         let Some(folder) = self.stack.last() else { return };
         if name.ends_with('/') {
-            if depth < DEPTH {
-                let prefix = format!("{}{name}", folder.prefix);
+            let prefix = format!("{}{name}", folder.prefix);
+            if prefix.matches('/').count() < DEPTH {
                 // One that went away or may not be read is passed over.
                 if let Err(fault) = self.enter(root, prefix) {
                     log::debug!("cannot list the folder {name:?}: {fault}");
@@ -141,19 +153,33 @@ impl Listing {
     }
 }
 
-impl Reactor {
-    pub(super) fn list_files(&mut self, request: RequestId, dir: Dir) {
-        self.listings.push_back(Listing::new(request, dir, self.limits.listing_max));
-    }
+/// Hidden files and folders are nobody's business.
+pub(super) fn is_hidden(name: &CStr) -> bool {
+    name.to_bytes().first() == Some(&b'.')
+}
 
-    /// One slice of the first listing. One after another, since each holds the folders it is in open.
+/// What an entry of `folder` is; a file system may not say so at once.
+pub(super) fn kind_of(folder: &OwnedFd, entry: &DirEntry) -> FileType {
+    match entry.file_type() {
+        FileType::Unknown => statat(folder, entry.file_name(), AtFlags::SYMLINK_NOFOLLOW)
+            .map_or(FileType::Unknown, |stat| FileType::from_raw_mode(stat.st_mode)),
+        kind => kind,
+    }
+}
+
+impl Reactor {
+    /// One slice of the first listing. One after another, since each holds the folders it is in open. None before all
+    /// folders are watched that were there: what changes after a listing is told.
     pub(super) fn listing_slice(&mut self) {
+        if self.watches.values().any(|watch| watch.is_settling()) {
+            return;
+        }
         let Some(mut listing) = self.listings.pop_front() else { return };
         let request = listing.request;
         let ended = self.folders.as_ref().map_or(Err(Fault::NotFound), |folders| {
             let root = folders.get(listing.dir);
             if !std::mem::replace(&mut listing.begun, true) {
-                listing.enter(root, String::new())?;
+                listing.begin(root)?;
             }
             Ok(listing.slice(root))
         });
@@ -189,7 +215,8 @@ mod tests {
         let files = FileFolders { shared: at("shared"), downloads: at("downloads") };
         let folders = Folders { files: Some(files), state: at("state") };
         let mut reactor = Reactor::new(&folders, &Limits::desktop()).expect("a reactor");
-        (0..20).for_each(|i| reactor.list_files(RequestId(i), Dir::Shared));
+        let listing = |i| Listing::new(RequestId(i), Dir::Shared, "", true, 100_000);
+        reactor.listings.extend((0..20).map(listing));
         while !reactor.listings.is_empty() {
             reactor.listing_slice();
             assert!(reactor.listings.iter().filter(|listing| !listing.stack.is_empty()).count() <= 1);

@@ -1,5 +1,7 @@
 //! Listeners and streams: opened, accepted, registered once for both directions, closed.
 
+use super::receiving::{Habit, Rest};
+use super::seal::Carry;
 use super::{Reactor, token};
 use crate::machine::{ConnId, Fault, Input, ListenerId, Machine};
 use crate::time::{Duration, Instant};
@@ -67,9 +69,10 @@ pub(super) struct Stream {
     /// `rest` is to be shown again although nothing new came.
     pub(super) refeed: bool,
     /// Received and not yet consumed.
-    pub(super) rest: Vec<u8>,
-    /// Where in its page the next byte of a body belongs.
-    pub(super) phase: usize,
+    pub(super) rest: Rest,
+    pub(super) habit: Habit,
+    /// Sealed and not yet sent.
+    pub(super) carry: Carry,
     /// Turns in a row that moved nothing.
     pub(super) idle_turns: u16,
 }
@@ -89,8 +92,9 @@ impl Stream {
             queued: false,
             bulk: false,
             refeed: false,
-            rest: Vec::new(),
-            phase: 0,
+            rest: Rest::default(),
+            habit: Habit::default(),
+            carry: Carry::default(),
             idle_turns: 0,
         }
     }
@@ -115,8 +119,13 @@ impl Stream {
             return self.writable;
         }
         let reads = !self.paused && (self.refeed || (self.readable && !self.eof));
-        let writes = self.writable && (self.wake || self.half_close == HalfClose::Asked);
+        let writes = self.writable && (self.sends() || self.half_close == HalfClose::Asked);
         reads || writes
+    }
+
+    /// Whether there is something to send, as far as is known.
+    pub(super) fn sends(&self) -> bool {
+        self.wake || !self.carry.is_empty()
     }
 }
 
@@ -369,7 +378,7 @@ impl Reactor {
     /// Tells the peer that we are done, once the node has nothing left to send.
     pub(super) fn finish_half_close(&mut self, conn: ConnId) {
         let Some(stream) = self.streams.get_mut(conn.0) else { return };
-        if stream.half_close == HalfClose::Asked && !stream.wake {
+        if stream.half_close == HalfClose::Asked && !stream.sends() {
             stream.half_close = HalfClose::Done;
             stream.disarm();
             let _ = stream.io.shutdown(Shutdown::Write);

@@ -1,20 +1,60 @@
-//! The state folder: private, locked, its file replaced so that a kill or a power cut at any moment leaves the old
+//! The state folder: private, locked, its files replaced so that a kill or a power cut at any moment leaves the old
 //! content or the new.
+
+mod index_log;
+
+pub(super) use index_log::IndexLog;
 
 use super::beneath::{fault, is_regular, size_of};
 use super::folders::{StartError, open_folder};
-use crate::machine::{Fault, Slot};
+use crate::machine::{Fault, Kept, Slot};
 use rustix::fd::OwnedFd;
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::fs::{flock, fstat, fsync, linkat, openat, renameat, statat, unlinkat};
 use rustix::io::{Errno, read, write};
 use std::path::Path;
 
-const CURRENT: &str = "registry";
-const PREVIOUS: &str = "registry.1";
-const NEW: &str = "registry.tmp";
-const NEW_PREVIOUS: &str = "registry.1.tmp";
-const CORRUPT: &str = "registry.corrupt-";
+/// What a state file is called, in each of its generations and on the way there.
+#[derive(Debug)]
+struct Names {
+    current: &'static str,
+    previous: &'static str,
+    new: &'static str,
+    new_previous: &'static str,
+    corrupt: &'static str,
+}
+
+const REGISTRY: Names = Names {
+    current: "registry",
+    previous: "registry.1",
+    new: "registry.tmp",
+    new_previous: "registry.1.tmp",
+    corrupt: "registry.corrupt-",
+};
+const IDENTITY: Names = Names {
+    current: "identity",
+    previous: "identity.1",
+    new: "identity.tmp",
+    new_previous: "identity.1.tmp",
+    corrupt: "identity.corrupt-",
+};
+
+impl Names {
+    const fn of(kept: Kept) -> &'static Names {
+        match kept {
+            Kept::Registry => &REGISTRY,
+            Kept::Identity => &IDENTITY,
+        }
+    }
+
+    const fn slot(&self, slot: Slot) -> &'static str {
+        match slot {
+            Slot::Current => self.current,
+            Slot::Previous => self.previous,
+        }
+    }
+}
+
 /// Unreadable files that are kept.
 const CORRUPT_KEPT: usize = 3;
 
@@ -24,7 +64,7 @@ pub(super) struct StateFolder {
     dir: OwnedFd,
 }
 
-type Step = fn(&StateFolder, &[u8]) -> Result<(), Errno>;
+type Step = fn(&StateFolder, &Names, &[u8]) -> Result<(), Errno>;
 
 /// The steps of a replacement, in order. Between any two of them the process may be killed.
 const STEPS: [Step; 4] =
@@ -52,7 +92,8 @@ impl StateFolder {
 
     /// Removes what a kill in the midst of a save left: it may be large, and the next save may be far.
     fn sweep(&self) {
-        for left in [NEW, NEW_PREVIOUS] {
+        let [registry, identity] = [REGISTRY, IDENTITY].map(|names| [names.new, names.new_previous]);
+        for left in registry.into_iter().chain(identity).chain([index_log::FRESH]) {
             let ours = statat(&self.dir, left, AtFlags::SYMLINK_NOFOLLOW)
                 .is_ok_and(|stat| is_regular(&stat) && stat.st_uid == rustix::process::geteuid().as_raw());
             if ours {
@@ -61,9 +102,9 @@ impl StateFolder {
         }
     }
 
-    pub(super) fn load(&self, slot: Slot, max: usize) -> Result<Option<Vec<u8>>, Fault> {
+    pub(super) fn load(&self, kept: Kept, slot: Slot, max: usize) -> Result<Option<Vec<u8>>, Fault> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat(&self.dir, name(slot), flags, Mode::empty()) {
+        let file = match openat(&self.dir, Names::of(kept).slot(slot), flags, Mode::empty()) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(fault(errno)),
@@ -89,20 +130,21 @@ impl StateFolder {
         Ok(Some(content))
     }
 
-    pub(super) fn save(&self, content: &[u8]) -> Result<(), Fault> {
+    pub(super) fn save(&self, kept: Kept, content: &[u8]) -> Result<(), Fault> {
+        let names = Names::of(kept);
         for step in STEPS {
-            if let Err(errno) = step(self, content) {
-                let _ = unlinkat(&self.dir, NEW, AtFlags::empty());
+            if let Err(errno) = step(self, names, content) {
+                let _ = unlinkat(&self.dir, names.new, AtFlags::empty());
                 return Err(fault(errno));
             }
         }
         Ok(())
     }
 
-    fn write_new(&self, content: &[u8]) -> Result<(), Errno> {
-        self.remove(NEW)?;
+    fn write_new(&self, names: &Names, content: &[u8]) -> Result<(), Errno> {
+        self.remove(names.new)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(&self.dir, NEW, flags, Mode::from_raw_mode(0o600))?;
+        let file = openat(&self.dir, names.new, flags, Mode::from_raw_mode(0o600))?;
         let mut rest = content;
         while !rest.is_empty() {
             match write(&file, rest) {
@@ -116,24 +158,25 @@ impl StateFolder {
     }
 
     /// By a second link, so that the current name is never missing; by a rename where there are no links.
-    fn keep_previous(&self, _: &[u8]) -> Result<(), Errno> {
-        self.remove(NEW_PREVIOUS)?;
-        match linkat(&self.dir, CURRENT, &self.dir, NEW_PREVIOUS, AtFlags::empty()) {
+    fn keep_previous(&self, names: &Names, _: &[u8]) -> Result<(), Errno> {
+        let &Names { current, previous, new_previous, .. } = names;
+        self.remove(new_previous)?;
+        match linkat(&self.dir, current, &self.dir, new_previous, AtFlags::empty()) {
             Ok(()) => {
-                renameat(&self.dir, NEW_PREVIOUS, &self.dir, PREVIOUS)?;
+                renameat(&self.dir, new_previous, &self.dir, previous)?;
                 // Both names were one file already (killed before the next step): then the rename did nothing.
-                self.remove(NEW_PREVIOUS)
+                self.remove(new_previous)
             }
             Err(Errno::NOENT) => Ok(()),
-            Err(_) => renameat(&self.dir, CURRENT, &self.dir, PREVIOUS),
+            Err(_) => renameat(&self.dir, current, &self.dir, previous),
         }
     }
 
-    fn rename_new(&self, _: &[u8]) -> Result<(), Errno> {
-        renameat(&self.dir, NEW, &self.dir, CURRENT)
+    fn rename_new(&self, names: &Names, _: &[u8]) -> Result<(), Errno> {
+        renameat(&self.dir, names.new, &self.dir, names.current)
     }
 
-    fn sync(&self, _: &[u8]) -> Result<(), Errno> {
+    fn sync(&self, _: &Names, _: &[u8]) -> Result<(), Errno> {
         fsync(&self.dir)
     }
 
@@ -145,18 +188,19 @@ impl StateFolder {
     }
 
     /// Moves the file aside under the next free number and removes the oldest beyond those that are kept.
-    pub(super) fn quarantine(&self, slot: Slot) {
+    pub(super) fn quarantine(&self, kept: Kept, slot: Slot) {
+        let names = Names::of(kept);
         let Ok(entries) = rustix::fs::Dir::read_from(&self.dir) else { return };
-        let number = |name: &str| name.strip_prefix(CORRUPT)?.parse::<u64>().ok();
+        let number = |name: &str| name.strip_prefix(names.corrupt)?.parse::<u64>().ok();
         let mut kept: Vec<u64> =
             entries.flatten().filter_map(|entry| number(entry.file_name().to_str().ok()?)).collect();
         kept.sort_unstable();
         let next = kept.last().map_or(1, |last| last.saturating_add(1));
-        let aside = format!("{CORRUPT}{next}");
+        let aside = format!("{}{next}", names.corrupt);
         if statat(&self.dir, &*aside, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             return;
         }
-        match renameat(&self.dir, name(slot), &self.dir, &*aside) {
+        match renameat(&self.dir, names.slot(slot), &self.dir, &*aside) {
             Ok(()) => log::warn!("an unreadable state file was moved to {aside:?}"),
             Err(errno) => {
                 log::warn!("an unreadable state file cannot be moved aside: {errno}");
@@ -165,20 +209,14 @@ impl StateFolder {
         }
         let surplus = (kept.len() + 1).saturating_sub(CORRUPT_KEPT);
         for old in &kept[..surplus] {
-            let _ = unlinkat(&self.dir, format!("{CORRUPT}{old}"), AtFlags::empty());
+            let _ = unlinkat(&self.dir, format!("{}{old}", names.corrupt), AtFlags::empty());
         }
-    }
-}
-
-fn name(slot: Slot) -> &'static str {
-    match slot {
-        Slot::Current => CURRENT,
-        Slot::Previous => PREVIOUS,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::Kept::Registry;
     use super::*;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
@@ -197,23 +235,23 @@ mod tests {
                 let (temp, state) = state();
                 let at = |name: &str| temp.path().join("state").join(name);
                 for old in [b"one".as_slice(), b"two"] {
-                    state.save(old).expect("saved");
+                    state.save(Registry, old).expect("saved");
                 }
                 if !links {
                     // As on a file system without hard links: the rename of the first step's fallback.
-                    fs::rename(at(CURRENT), at(PREVIOUS)).expect("renamed");
+                    fs::rename(at(REGISTRY.current), at(REGISTRY.previous)).expect("renamed");
                 }
                 for step in &STEPS[..killed_after] {
-                    step(&state, b"three").expect("works");
+                    step(&state, &REGISTRY, b"three").expect("works");
                 }
-                let load = |slot| state.load(slot, 100).expect("loads");
+                let load = |slot| state.load(Registry, slot, 100).expect("loads");
                 let (current, previous) = (load(Slot::Current), load(Slot::Previous));
                 let newest = current.or(previous).expect("never none");
                 let expected = if killed_after >= 3 { b"three".as_slice() } else { b"two" };
                 assert_eq!(newest, expected, "{links} {killed_after}");
                 // And the next process gets on with what it finds.
                 for next in [b"four".as_slice(), b"five"] {
-                    state.save(next).expect("saved");
+                    state.save(Registry, next).expect("saved");
                 }
                 assert_eq!(load(Slot::Current).as_deref(), Some(b"five".as_slice()));
                 assert_eq!(load(Slot::Previous).as_deref(), Some(b"four".as_slice()));
@@ -222,7 +260,7 @@ mod tests {
                     .map(|entry| entry.expect("an entry").file_name())
                     .collect();
                 left.sort();
-                assert_eq!(left, [CURRENT, PREVIOUS]);
+                assert_eq!(left, [REGISTRY.current, REGISTRY.previous]);
             }
         }
     }
@@ -231,28 +269,34 @@ mod tests {
     fn what_a_killed_save_left_goes_at_the_next_start() {
         // hostile: 180
         let (temp, state) = state();
-        state.save(b"one").expect("saved");
-        state.write_new(b"two").expect("written");
+        state.save(Registry, b"one").expect("saved");
+        state.write_new(&REGISTRY, b"two").expect("written");
         drop(state);
         let path = temp.path().join("state");
-        std::os::unix::fs::symlink(CURRENT, path.join(NEW_PREVIOUS)).expect("a link");
+        std::os::unix::fs::symlink(REGISTRY.current, path.join(REGISTRY.new_previous)).expect("a link");
         let state = StateFolder::open(&path).expect("opens");
-        assert!(!path.join(NEW).exists());
-        assert!(path.join(NEW_PREVIOUS).is_symlink(), "none of ours");
-        assert_eq!(state.load(Slot::Current, 100).expect("loads").as_deref(), Some(b"one".as_slice()));
+        assert!(!path.join(REGISTRY.new).exists());
+        assert!(path.join(REGISTRY.new_previous).is_symlink(), "none of ours");
+        assert_eq!(
+            state.load(Registry, Slot::Current, 100).expect("loads").as_deref(),
+            Some(b"one".as_slice())
+        );
     }
 
     #[test]
     fn too_large_or_strange_files_are_not_read() {
         // hostile: 177
         let (temp, state) = state();
-        assert_eq!(state.load(Slot::Current, 10), Ok(None));
-        state.save(b"0123456789").expect("saved");
-        assert_eq!(state.load(Slot::Current, 10).map(|content| content.map(|c| c.len())), Ok(Some(10)));
-        assert_eq!(state.load(Slot::Current, 9), Err(Fault::TooLarge));
-        let path = temp.path().join("state").join(PREVIOUS);
+        assert_eq!(state.load(Registry, Slot::Current, 10), Ok(None));
+        state.save(Registry, b"0123456789").expect("saved");
+        assert_eq!(
+            state.load(Registry, Slot::Current, 10).map(|content| content.map(|c| c.len())),
+            Ok(Some(10))
+        );
+        assert_eq!(state.load(Registry, Slot::Current, 9), Err(Fault::TooLarge));
+        let path = temp.path().join("state").join(REGISTRY.previous);
         std::os::unix::fs::symlink("/dev/zero", path).expect("a link");
-        assert_eq!(state.load(Slot::Previous, 10), Err(Fault::NotRegular));
+        assert_eq!(state.load(Registry, Slot::Previous, 10), Err(Fault::NotRegular));
     }
 
     #[test]
@@ -260,12 +304,12 @@ mod tests {
         // hostile: 176
         let (temp, state) = state();
         for i in 0..5 {
-            state.save(format!("bad {i}").as_bytes()).expect("saved");
-            state.quarantine(Slot::Current);
-            assert_eq!(state.load(Slot::Current, 100), Ok(None));
+            state.save(Registry, format!("bad {i}").as_bytes()).expect("saved");
+            state.quarantine(Registry, Slot::Current);
+            assert_eq!(state.load(Registry, Slot::Current, 100), Ok(None));
         }
         for (n, kept) in [(1, false), (2, false), (3, true), (4, true), (5, true)] {
-            let path = temp.path().join("state").join(format!("{CORRUPT}{n}"));
+            let path = temp.path().join("state").join(format!("registry.corrupt-{n}"));
             assert_eq!(path.exists(), kept, "{n}");
         }
     }

@@ -1,6 +1,6 @@
 //! Poll tokens: 20 bits of index and 12 of generation for a connection, and named ones for everything else.
 
-use crate::machine::{ConnId, ListenerId};
+use crate::machine::{ConnId, Dir, ListenerId};
 use mio::Token;
 
 const INDEX_BITS: u32 = 20;
@@ -17,6 +17,9 @@ pub(super) const SIGNALS: Token = Token(FIXED as usize + 257);
 pub(super) const STDIN: Token = Token(FIXED as usize + 258);
 pub(super) const STDOUT: Token = Token(FIXED as usize + 259);
 pub(super) const STDERR: Token = Token(FIXED as usize + 260);
+const WATCH_SHARED: Token = Token(FIXED as usize + 261);
+const WATCH_DOWNLOADS: Token = Token(FIXED as usize + 262);
+const WATCH_PARTS: Token = Token(FIXED as usize + 263);
 
 /// What a token stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +29,8 @@ pub(super) enum Source {
     Lookup(u8),
     Discovery,
     Signals,
+    /// The watch of a folder.
+    Watch(Dir),
     Stdin,
     Stdout,
     Stderr,
@@ -51,10 +56,21 @@ pub(super) fn of_lookup(slot: u8) -> Token {
     Token((LOOKUPS + u32::from(slot)) as usize)
 }
 
+pub(super) fn of_watch(dir: Dir) -> Token {
+    match dir {
+        Dir::Shared => WATCH_SHARED,
+        Dir::Downloads => WATCH_DOWNLOADS,
+        Dir::Parts => WATCH_PARTS,
+    }
+}
+
 pub(super) fn source(token: Token) -> Source {
     match token {
         DISCOVERY => return Source::Discovery,
         SIGNALS => return Source::Signals,
+        WATCH_SHARED => return Source::Watch(Dir::Shared),
+        WATCH_DOWNLOADS => return Source::Watch(Dir::Downloads),
+        WATCH_PARTS => return Source::Watch(Dir::Parts),
         STDIN => return Source::Stdin,
         STDOUT => return Source::Stdout,
         STDERR => return Source::Stderr,
@@ -92,6 +108,9 @@ mod tests {
         }
         assert_eq!(source(of_lookup(31)), Source::Lookup(31));
         assert_eq!(source(DISCOVERY), Source::Discovery);
+        for dir in [Dir::Shared, Dir::Downloads, Dir::Parts] {
+            assert_eq!(source(of_watch(dir)), Source::Watch(dir));
+        }
         assert_eq!(source(STDERR), Source::Stderr);
         assert_eq!(source(Token(usize::MAX)), Source::Unknown);
     }

@@ -1,17 +1,17 @@
-//! A connection's turn: receive, store, send, each within the turn's budget; and the order of the turns.
+//! The order of the turns; a connection's turn, within its budget; and the half of it that sends.
 
+use super::Reactor;
 use super::files::OpenFile;
 use super::outlet::ready;
 use super::sockets::HalfClose;
-use super::{Reactor, Span};
 use crate::config::CHUNK;
-use crate::machine::{Body, ConnId, Fault, FileId, Input, Machine, Transmit};
+use crate::machine::{ConnId, Fault, FileId, Input, Machine, Transmit};
 use mio::net::TcpStream;
 use rustix::event::PollFlags;
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::sendfile;
 use rustix::io::{Errno, pread};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 
 /// A turn that moved as much as this makes a connection a bulk one.
 const BULK: usize = 64 << 10;
@@ -20,7 +20,7 @@ const IDLE_TURNS_MAX: u16 = 1000;
 
 /// What came of one attempt to send.
 #[derive(Debug)]
-enum Sent {
+pub(super) enum Sent {
     Bytes(usize),
     /// Of a file, and not all that was asked for.
     Part(usize),
@@ -68,7 +68,7 @@ impl Reactor {
         if !self.establish(machine, conn) {
             return 0;
         }
-        let both = self.streams.get(conn.0).is_some_and(|s| s.readable && !s.paused && s.wake);
+        let both = self.streams.get(conn.0).is_some_and(|s| s.readable && !s.paused && s.sends());
         let share = if both { 2 } else { 1 };
         // Nobody else is ready: nobody waits for a shorter turn.
         let alone = self.small.is_empty() && self.bulk.is_empty();
@@ -90,133 +90,15 @@ impl Reactor {
         moved
     }
 
-    fn receive(&mut self, machine: &mut dyn Machine, conn: ConnId, (bytes, ops): (usize, usize)) -> usize {
-        let mut moved = 0;
-        for _ in 0..ops {
-            let Some(stream) = self.streams.get_mut(conn.0) else { break };
-            if stream.paused || moved >= bytes {
-                break;
-            }
-            let have = stream.rest.len();
-            let phase = if have == 0 { stream.phase } else { 0 };
-            let area = self.buffer.at_phase(phase);
-            let fresh = if std::mem::take(&mut stream.refeed) {
-                0
-            } else if stream.readable && !stream.eof {
-                if have >= area.len() {
-                    log::error!("internal error: a connection consumes nothing of {have} bytes");
-                    self.fail(machine, conn, Fault::Os(0));
-                    break;
-                }
-                let want = (have + (bytes - moved).max(CHUNK)).min(area.len());
-                match stream.io.read(&mut area[have..want]) {
-                    Ok(0) => {
-                        stream.eof = true;
-                        machine.handle_input(self.clock.now(), Input::Eof { conn });
-                        self.drain(machine);
-                        break;
-                    }
-                    Ok(n) => n,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        stream.readable = false;
-                        break;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) => {
-                        self.fail(machine, conn, Fault::of(&error));
-                        break;
-                    }
-                }
-            } else {
-                break;
-            };
-            area[..have].copy_from_slice(&stream.rest);
-            stream.rest.clear();
-            moved += fresh;
-            self.feed(machine, conn, Span { phase, start: 0, end: have + fresh });
-        }
-        moved
-    }
-
-    /// Shows bytes of the buffer to the node, again as long as it gets on with them, and keeps what is left.
-    fn feed(&mut self, machine: &mut dyn Machine, conn: ConnId, mut span: Span) {
-        while span.start < span.end {
-            let bytes = &mut self.buffer.at_phase(span.phase)[span.start..span.end];
-            let received = machine.handle_recv(self.clock.now(), conn, bytes);
-            let consumed = received.consumed.min(span.end - span.start);
-            if let Some(stream) = self.streams.get_mut(conn.0) {
-                stream.paused |= received.pause;
-                let ahead = received.body.as_ref().filter(|body| body.range.end == span.end - span.start);
-                // The next read goes where its pages lie as those of the file do.
-                stream.phase = ahead
-                    .and_then(|body| {
-                        usize::try_from((body.offset + body.range.len() as u64) % CHUNK as u64).ok()
-                    })
-                    .unwrap_or(0);
-            }
-            match received.body {
-                Some(body) => self.store_body(machine, conn, &body, span),
-                None => self.drain(machine),
-            }
-            span.start += consumed;
-            let Some(stream) = self.streams.get_mut(conn.0) else { return };
-            if consumed == 0 || stream.paused {
-                // Paused and resumed within one call: the node wants to see the same bytes again.
-                stream.refeed = received.pause && !stream.paused;
-                break;
-            }
-        }
-        let Some(stream) = self.streams.get_mut(conn.0) else { return };
-        if span.start == span.end {
-            stream.rest = Vec::new();
-        } else {
-            stream.rest.extend_from_slice(&self.buffer.at_phase(span.phase)[span.start..span.end]);
-        }
-    }
-
-    fn store_body(&mut self, machine: &mut dyn Machine, conn: ConnId, body: &Body, span: Span) {
-        let end = (span.start + body.range.end).min(span.end);
-        let start = (span.start + body.range.start).min(end);
-        let stored = self.store(body.file, body.offset, Span { phase: span.phase, start, end });
-        self.drain(machine);
-        if stored.bytes > 0 {
-            self.stats.bytes_stored += stored.bytes as u64;
-            machine.handle_written(self.clock.now(), conn, stored.bytes);
-            self.drain(machine);
-        }
-        if let Some(fault) = stored.fault {
-            let failed = Input::FileFailed { file: body.file, fault, fatal: stored.fatal };
-            machine.handle_input(self.clock.now(), failed);
-            self.drain(machine);
-        }
-    }
-
     fn transmit(&mut self, machine: &mut dyn Machine, conn: ConnId, (bytes, ops): (usize, usize)) -> usize {
         let mut moved = 0;
         for _ in 0..ops {
-            let Some(stream) = self.streams.get_mut(conn.0) else { break };
-            if !stream.writable || !stream.wake || moved >= bytes {
+            let Some(stream) = self.streams.get(conn.0) else { break };
+            if !stream.writable || !stream.sends() || moved >= bytes {
                 break;
             }
-            let run = (bytes - moved).min(self.limits.send_chunks * CHUNK);
-            let mut rest = 0;
-            let sent = match machine.poll_transmit(conn) {
-                None | Some(Transmit::Bytes([]) | Transmit::File { len: 0, .. } | Transmit::Seal { .. }) => {
-                    Sent::Nothing
-                }
-                Some(Transmit::Bytes(bytes)) => match stream.io.write(bytes) {
-                    Ok(n) => Sent::Bytes(n),
-                    Err(error) => of_error(&error),
-                },
-                Some(Transmit::File { file, offset, len }) => {
-                    rest = len;
-                    let len = usize::try_from(len).unwrap_or(usize::MAX).min(run);
-                    match self.files.get(file.0).and_then(OpenFile::reading) {
-                        Some(fd) => send_file(&mut stream.io, fd, offset, len, self.buffer.whole(), file),
-                        None => Sent::File(file, Fault::NotFound, true),
-                    }
-                }
-            };
+            let sent = self.send(machine, conn, bytes - moved);
+            let Some(stream) = self.streams.get_mut(conn.0) else { break };
             match sent {
                 Sent::Bytes(n) | Sent::Part(n) => {
                     moved += n;
@@ -226,9 +108,6 @@ impl Reactor {
                         stream.writable = false;
                     }
                     self.stats.bytes_sent += n as u64;
-                    if rest > n as u64 {
-                        stream.arm();
-                    }
                     machine.handle_sent(self.clock.now(), conn, n);
                     self.drain(machine);
                 }
@@ -249,9 +128,40 @@ impl Reactor {
         }
         moved
     }
+
+    /// One attempt: what is left of a record first, then what the node names. `budget`: bytes of a file at most.
+    fn send(&mut self, machine: &mut dyn Machine, conn: ConnId, budget: usize) -> Sent {
+        let Some(stream) = self.streams.get_mut(conn.0) else { return Sent::Nothing };
+        if !stream.carry.is_empty() {
+            return stream.send_carried();
+        }
+        let record = match machine.poll_transmit(conn) {
+            None
+            | Some(Transmit::Bytes([]) | Transmit::File { len: 0, .. } | Transmit::Seal { len: 0, .. }) => {
+                return Sent::Nothing;
+            }
+            Some(Transmit::Bytes(bytes)) => {
+                return stream.io.write(bytes).map_or_else(|error| of_error(&error), Sent::Bytes);
+            }
+            Some(Transmit::File { file, offset, len: rest }) => {
+                let len = usize::try_from(rest).unwrap_or(usize::MAX).min(budget);
+                let len = len.min(self.limits.send_chunks * CHUNK);
+                let Some(fd) = self.files.get(file.0).and_then(OpenFile::reading) else {
+                    return Sent::File(file, Fault::NotFound, true);
+                };
+                let sent = send_file(&mut stream.io, fd, offset, len, self.buffer.whole(), file);
+                if matches!(sent, Sent::Bytes(n) | Sent::Part(n) if rest > n as u64) {
+                    stream.arm();
+                }
+                return sent;
+            }
+            Some(Transmit::Seal { file, offset, len }) => (file, offset, len),
+        };
+        self.send_sealed(machine, conn, record)
+    }
 }
 
-fn of_error(error: &io::Error) -> Sent {
+pub(super) fn of_error(error: &io::Error) -> Sent {
     match error.kind() {
         io::ErrorKind::WouldBlock => Sent::Blocked,
         io::ErrorKind::Interrupted => Sent::Interrupted,

@@ -56,11 +56,21 @@ impl Readers {
 #[test]
 fn small_requests_are_served_beside_bulk() {
     // hostile: 190
+    small_requests_beside(b"GET big.bin\n");
+}
+
+#[test]
+fn small_requests_are_served_beside_sealed_bulk() {
+    // hostile: 190
+    small_requests_beside(b"SEAL big.bin\n");
+}
+
+fn small_requests_beside(bulk: &'static [u8]) {
     let home = Home::new();
     home.share("big.bin", &noise(64 << 20));
     let server = Running::start(&home, &Limits::desktop());
     let idle: Vec<TcpStream> = (0..200).map(|_| server.connect()).collect();
-    let readers = Readers::start(4, server.addr, b"GET big.bin\n");
+    let readers = Readers::start(4, server.addr, bulk);
     let before = readers.wait_for(8 << 20);
     let mut took: Vec<Duration> = (0..200)
         .map(|_| {

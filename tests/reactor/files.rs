@@ -170,17 +170,16 @@ fn an_import_broken_off_leaves_nothing() {
     assert!(reports <= 4, "{reports}");
 }
 
-fn listing(home: &Home, limits: &Limits) -> (Vec<Entry>, ListEnd) {
+fn listing(home: &Home, max: usize) -> (Vec<Entry>, ListEnd) {
+    listing_of(home, "", true, max)
+}
+
+fn listing_of(home: &Home, folder: &str, deep: bool, max: usize) -> (Vec<Entry>, ListEnd) {
     let mut all = Vec::new();
     let mut last = ListEnd::More;
-    let list = Output::ListFiles {
-        request: RequestId(9),
-        dir: Dir::Shared,
-        folder: String::new(),
-        deep: true,
-        max: 100_000,
-    };
-    run(home.reactor(limits), vec![list], |script, input| {
+    let list =
+        Output::ListFiles { request: RequestId(9), dir: Dir::Shared, folder: folder.into(), deep, max };
+    run(home.reactor(&Limits::desktop()), vec![list], |script, input| {
         if let Some(Input::Listed { request, entries, end }) = input {
             assert_eq!(request, RequestId(9));
             all.extend(entries);
@@ -216,7 +215,7 @@ fn a_listing_names_regular_files_in_order() {
     fs::write(at(deep).join("eight"), b"").expect("a file");
     fs::write(at(deep).join("8/nine"), b"").expect("a file");
 
-    let (entries, end) = listing(&home, &Limits::desktop());
+    let (entries, end) = listing(&home, 100_000);
     let names: Vec<_> = entries.iter().map(|entry| (entry.name.as_str(), entry.meta.size)).collect();
     let expected = [("1/2/3/4/5/6/7/eight", 0), ("a.txt", 1), ("a/x/deep", 4), ("b", 2), ("ñ", 3)];
     assert_eq!(names, expected);
@@ -230,16 +229,53 @@ fn a_listing_of_many_files_comes_in_parts_and_stops_at_the_limit() {
     for i in 0..1500 {
         home.share(&format!("{i:04}"), b"");
     }
-    let (entries, end) = listing(&home, &Limits::desktop());
+    let (entries, end) = listing(&home, 100_000);
     assert_eq!((entries.len(), end), (1500, ListEnd::Done { skipped: 0 }));
     assert!(entries.is_sorted());
     for max in [0, 1, 700, 1499] {
-        let limits = Limits { listing_max: max, ..Limits::desktop() };
-        let (entries, end) = listing(&home, &limits);
+        let (entries, end) = listing(&home, max);
         assert_eq!((entries.len(), end), (max, ListEnd::Truncated));
     }
-    let limits = Limits { listing_max: 1500, ..Limits::desktop() };
-    assert_eq!(listing(&home, &limits).1, ListEnd::Done { skipped: 0 });
+    assert_eq!(listing(&home, 1500).1, ListEnd::Done { skipped: 0 });
+}
+
+#[test]
+fn a_folder_is_listed_as_the_whole_lists_it() {
+    // hostile: 59, 60
+    let home = Home::new();
+    home.share("top", b"");
+    let at = |name: &str| home.at("shared").join(name);
+    fs::create_dir_all(at("a/x/y")).expect("folders");
+    fs::create_dir_all(at(".git/x")).expect("folders");
+    fs::create_dir_all(at("1/2/3/4/5/6/7/8")).expect("folders");
+    for name in ["a/one", "a/x/two", "a/x/y/three", ".git/x/o", "1/2/3/4/5/6/7/eight", "1/2/3/4/5/6/7/8/nine"]
+    {
+        fs::write(at(name), b"1").expect("a file");
+    }
+    symlink("a", at("link")).expect("a link");
+    symlink("x", at("a/link")).expect("a link");
+    let names = |folder, deep, max| {
+        let (entries, end) = listing_of(&home, folder, deep, max);
+        (entries.into_iter().map(|entry| entry.name).collect::<Vec<_>>(), end)
+    };
+    let done = ListEnd::Done { skipped: 0 };
+    let whole = |names: &[&str]| (names.iter().map(|&name| name.to_owned()).collect(), done.clone());
+    assert_eq!(names("", false, 9), whole(&["top"]));
+    assert_eq!(names("a", true, 9), whole(&["a/one", "a/x/two", "a/x/y/three"]));
+    assert_eq!(names("a", false, 9), whole(&["a/one"]));
+    assert_eq!(names("a/x", true, 9), whole(&["a/x/two", "a/x/y/three"]));
+    assert_eq!(names("a", true, 2).1, ListEnd::Truncated);
+    assert_eq!(names("1/2/3/4", true, 9), whole(&["1/2/3/4/5/6/7/eight"]));
+    let failed = |folder| match names(folder, true, 9) {
+        (none, ListEnd::Failed(fault)) if none.is_empty() => fault,
+        other => panic!("{folder}: {other:?}"),
+    };
+    for folder in ["gone", "a/gone", "top", "..", "a/../a", "/etc", ".git", ".git/x", "1/2/3/4/5/6/7/8"] {
+        assert_eq!(failed(folder), Fault::NotFound, "{folder}");
+    }
+    for link in ["link", "a/link", "link/x"] {
+        assert!(matches!(failed(link), Fault::NotRegular | Fault::NotFound), "{link}");
+    }
 }
 
 #[test]

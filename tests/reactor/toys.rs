@@ -3,13 +3,14 @@
 use distrishare::config::{FileFolders, Folders, Limits};
 use distrishare::machine::{
     Body, Census, ConnId, Deadline, Dir, Fault, FileId, Id, Input, ListenerId, Machine, Meta, Output,
-    Received, Transmit,
+    Received, SEAL_HEAD, SEAL_TAIL, Transmit,
 };
 use distrishare::reactor::{Reactor, Stats};
 use distrishare::time::{Duration, Instant};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -71,10 +72,37 @@ pub fn noise(len: usize) -> Vec<u8> {
     bytes
 }
 
+/// Bytes of a toy record: its length before it, a mark behind it, every byte turned.
+pub const RECORD: usize = 64 << 10;
+pub const MARK: &[u8; 4] = b"mark";
+
+pub fn seal(payload: &mut [u8]) {
+    payload.iter_mut().for_each(|byte| *byte ^= 0x5a);
+}
+
+/// The records of a stream, opened; panics where one is not whole.
+pub fn open_records(mut bytes: &[u8]) -> Vec<u8> {
+    let mut content = Vec::new();
+    while !bytes.is_empty() {
+        let len = record_len(bytes).expect("a length");
+        content.extend_from_slice(&bytes[4..4 + len]);
+        assert_eq!(&bytes[4 + len..8 + len], MARK);
+        bytes = &bytes[8 + len..];
+    }
+    seal(&mut content);
+    content
+}
+
+fn record_len(bytes: &[u8]) -> Option<usize> {
+    let len = u32::from_be_bytes(bytes.get(..4)?.try_into().ok()?);
+    usize::try_from(len).ok()
+}
+
 /// What a connection of the server sends.
 enum Piece {
     Bytes(Vec<u8>, usize),
     File { file: FileId, offset: u64, len: u64 },
+    Sealed { file: FileId, offset: u64, len: u64 },
 }
 
 enum Role {
@@ -82,8 +110,14 @@ enum Role {
     Command,
     Echo,
     Get(FileId),
+    /// In records, which stand between two words; or by themselves, and then a half-close.
+    Seal {
+        file: FileId,
+        alone: bool,
+    },
     Put {
         file: FileId,
+        sealed: bool,
         received: u64,
         written: u64,
         eof: bool,
@@ -95,10 +129,12 @@ enum Role {
 struct Peer {
     role: Role,
     out: VecDeque<Piece>,
+    /// Bytes of records that the kernel did not take yet.
+    sealed: usize,
     close_after: bool,
 }
 
-/// Serves `ECHO`, `GET name`, `PUT name`, `SMALL`, `HOLD`, `HOARD`, `STALL` (until the channel says go on), `QUIT`.
+/// Serves `ECHO`, `GET name`, `SEAL name`, `ALONE name`, `PUT`, `OPEN` (a put in records), `SMALL`, `HOLD`, `HOARD`, `STALL` (until the channel says go on), `QUIT`.
 pub struct Server {
     outputs: VecDeque<Output>,
     peers: BTreeMap<ConnId, Peer>,
@@ -111,7 +147,7 @@ pub struct Server {
 impl Server {
     fn peer_of(&mut self, wanted: FileId) -> Option<ConnId> {
         let owns = |peer: &Peer| match peer.role {
-            Role::Get(file) | Role::Put { file, .. } => file == wanted,
+            Role::Get(file) | Role::Seal { file, .. } | Role::Put { file, .. } => file == wanted,
             _ => false,
         };
         self.peers.iter().find(|(_, peer)| owns(peer)).map(|(&conn, _)| conn)
@@ -142,17 +178,17 @@ impl Server {
         let mut pause = false;
         let role = match verb {
             "ECHO" => Role::Echo,
-            "GET" => {
+            "GET" | "SEAL" | "ALONE" => {
                 let file = self.next_file();
                 self.outputs.push_back(Output::OpenFile { file, dir: Dir::Shared, name });
-                Role::Get(file)
+                if verb == "GET" { Role::Get(file) } else { Role::Seal { file, alone: verb == "ALONE" } }
             }
-            "PUT" => {
+            "PUT" | "OPEN" => {
                 let file = self.next_file();
                 let name = format!("v1-{:016x}", self.files);
                 self.outputs.push_back(Output::CreateFile { file, name });
                 pause = true;
-                Role::Put { file, received: 0, written: 0, eof: false }
+                Role::Put { file, sealed: verb == "OPEN", received: 0, written: 0, eof: false }
             }
             "HOARD" => {
                 pause = true;
@@ -182,7 +218,7 @@ impl Server {
     }
 
     fn commit_if_whole(&mut self, conn: ConnId) {
-        if let Some(Peer { role: Role::Put { file, received, written, eof: true }, .. }) =
+        if let Some(Peer { role: Role::Put { file, received, written, eof: true, .. }, .. }) =
             self.peers.get(&conn)
         {
             if received == written {
@@ -203,7 +239,8 @@ impl Machine for Server {
         }
         self.generations[index as usize] += 1;
         let conn = ConnId(Id { index, generation: self.generations[index as usize] });
-        self.peers.insert(conn, Peer { role: Role::Command, out: VecDeque::new(), close_after: false });
+        let peer = Peer { role: Role::Command, out: VecDeque::new(), sealed: 0, close_after: false };
+        self.peers.insert(conn, peer);
         Some(conn)
     }
 
@@ -217,27 +254,36 @@ impl Machine for Server {
                     self.commit_if_whole(conn);
                 }
                 Some(Role::Echo) => self.outputs.push_back(Output::Shutdown { conn }),
-                Some(Role::Command | Role::Hoard) => self.close(conn, false),
+                Some(Role::Command | Role::Hoard | Role::Seal { .. }) => self.close(conn, false),
                 _ => {}
             },
             Input::FileOpened { file, meta: Meta { size, .. } } | Input::FileCreated { file, room: size } => {
                 let Some(conn) = self.peer_of(file) else { return };
                 let peer = self.peers.get_mut(&conn).expect("known");
-                if let Role::Get(_) = peer.role {
-                    peer.close_after = true;
-                    if size == 0 {
-                        return self.close(conn, false);
+                match peer.role {
+                    Role::Get(_) => {
+                        peer.close_after = true;
+                        if size == 0 {
+                            return self.close(conn, false);
+                        }
+                        peer.out.push_back(Piece::File { file, offset: 0, len: size });
+                        self.outputs.push_back(Output::Wake { conn });
                     }
-                    peer.out.push_back(Piece::File { file, offset: 0, len: size });
-                    self.outputs.push_back(Output::Wake { conn });
-                } else {
-                    self.outputs.push_back(Output::Resume { conn });
+                    Role::Seal { alone, .. } => {
+                        peer.close_after = !alone;
+                        let word = |text: &[u8]| Piece::Bytes(text.to_vec(), 0);
+                        peer.out.extend((!alone).then(|| word(b"begin\n")));
+                        peer.out.push_back(Piece::Sealed { file, offset: 0, len: size });
+                        peer.out.extend((!alone).then(|| word(b"end\n")));
+                        self.outputs.push_back(Output::Wake { conn });
+                    }
+                    _ => self.outputs.push_back(Output::Resume { conn }),
                 }
             }
             Input::FileFailed { file, fault, fatal } => {
                 let Some(conn) = self.peer_of(file) else { return };
                 match self.peers[&conn].role {
-                    Role::Get(_) if !fatal => self.close(conn, true),
+                    Role::Get(_) | Role::Seal { .. } if !fatal => self.close(conn, true),
                     _ => {
                         if !fatal {
                             self.outputs.push_back(Output::DiscardFile { file });
@@ -269,13 +315,24 @@ impl Machine for Server {
                 self.outputs.push_back(Output::Wake { conn });
                 Received { consumed: len, ..Received::default() }
             }
+            Role::Put { file, received, sealed: true, .. } => {
+                let Some(len) = record_len(bytes) else { return Received::default() };
+                let Some(record) = bytes.get_mut(4..8 + len) else { return Received::default() };
+                assert_eq!(&record[len..], MARK);
+                seal(&mut record[..len]);
+                let body = Some(Body { file: *file, offset: *received, range: 4..4 + len });
+                *received += len as u64;
+                Received { consumed: 8 + len, body, pause: false }
+            }
             Role::Put { file, received, .. } => {
                 let body = Some(Body { file: *file, offset: *received, range: 0..len });
                 *received += len as u64;
                 Received { consumed: len, body, pause: false }
             }
             Role::Hoard => Received { pause: true, ..Received::default() },
-            Role::Get(_) | Role::Done => Received { consumed: len, ..Received::default() },
+            Role::Get(_) | Role::Seal { .. } | Role::Done => {
+                Received { consumed: len, ..Received::default() }
+            }
         }
     }
 
@@ -290,11 +347,48 @@ impl Machine for Server {
         Some(match self.peers.get(&conn)?.out.front()? {
             Piece::Bytes(bytes, from) => Transmit::Bytes(&bytes[*from..]),
             &Piece::File { file, offset, len } => Transmit::File { file, offset, len },
+            &Piece::Sealed { file, offset, len } => {
+                let len = RECORD.min(usize::try_from(len).expect("fits"));
+                Transmit::Seal { file, offset, len }
+            }
         })
+    }
+
+    fn handle_read(
+        &mut self,
+        _: Instant,
+        conn: ConnId,
+        buffer: &mut [u8],
+        payload: Range<usize>,
+    ) -> Range<usize> {
+        assert!(payload.start >= SEAL_HEAD && buffer.len() >= payload.end + SEAL_TAIL, "room for a frame");
+        let peer = self.peers.get_mut(&conn).expect("known");
+        assert_eq!(peer.sealed, 0, "a record goes before the next one is read");
+        let Some(Piece::Sealed { file, offset, len }) = peer.out.front_mut() else { panic!("not asked for") };
+        *offset += payload.len() as u64;
+        *len -= payload.len() as u64;
+        if *len == 0 {
+            self.outputs.push_back(Output::CloseFile { file: *file });
+            peer.out.pop_front();
+            if let Role::Seal { alone: true, .. } = peer.role {
+                self.outputs.push_back(Output::Shutdown { conn });
+            }
+        }
+        seal(&mut buffer[payload.clone()]);
+        let head = u32::try_from(payload.len()).expect("small").to_be_bytes();
+        buffer[payload.start - 4..payload.start].copy_from_slice(&head);
+        buffer[payload.end..payload.end + 4].copy_from_slice(MARK);
+        let record = payload.start - 4..payload.end + 4;
+        peer.sealed = record.len();
+        record
     }
 
     fn handle_sent(&mut self, _: Instant, conn: ConnId, n: usize) {
         let Some(peer) = self.peers.get_mut(&conn) else { return };
+        if peer.sealed > 0 {
+            peer.sealed = peer.sealed.checked_sub(n).expect("no more than the record");
+            return;
+        }
         let done = match peer.out.front_mut().expect("something was sent") {
             Piece::Bytes(bytes, from) => {
                 *from += n;
@@ -305,6 +399,7 @@ impl Machine for Server {
                 *len -= n as u64;
                 *len == 0
             }
+            Piece::Sealed { .. } => panic!("no record was made"),
         };
         if done {
             if let Some(Piece::File { file, .. }) = peer.out.pop_front() {
