@@ -5,6 +5,7 @@
 //! * [`registry_file`] is what a registry keeps over restarts;
 //! * [`address`] decides which addresses may be used, [`name`] which file names;
 //! * [`escape`] makes foreign text fit for a terminal and a log;
+//! * [`query`] is the language of search, [`fold`] the text it compares, [`results`] what many nodes answered to one;
 //! * [`command`] is the console's grammar and its help.
 
 pub mod address;
@@ -21,5 +22,6 @@ pub mod name;
 pub mod query;
 pub mod registry;
 pub mod registry_file;
+pub mod results;
 pub mod v1;
 pub mod v2;
