@@ -108,3 +108,6 @@ pub fn list_len(span: Span, size: u64) -> u64 {
     };
     if count > 1 { count } else { 0 }
 }
+
+#[cfg(test)]
+mod tests;

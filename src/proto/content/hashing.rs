@@ -11,10 +11,7 @@ pub struct FileHasher {
     /// The piece that is being read. A full one stays here until more follows: it may be the whole file.
     piece: Hasher,
     bytes: u64,
-    values: Vec<Value>,
-    group: Tree,
-    groups: Vec<Value>,
-    above: Tree,
+    lists: Lists,
 }
 
 /// What a file came to.
@@ -40,21 +37,14 @@ impl Default for FileHasher {
 impl FileHasher {
     /// Nothing read yet.
     pub fn new() -> FileHasher {
-        FileHasher {
-            piece: Hasher::new(),
-            bytes: 0,
-            values: Vec::new(),
-            group: Tree::default(),
-            groups: Vec::new(),
-            above: Tree::default(),
-        }
+        FileHasher { piece: Hasher::new(), bytes: 0, lists: Lists::default() }
     }
 
     /// The next bytes of the file.
     pub fn update(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             if self.piece.count() == PIECE {
-                self.end_piece();
+                self.lists.push(self.piece.finalize_non_root());
                 self.piece = hasher_at(self.bytes);
             }
             let room = PIECE - self.piece.count();
@@ -74,7 +64,7 @@ impl FileHasher {
     /// The values that are ready by now and were not taken before, in order. Who takes them while a long file is read
     /// holds 32 bytes per GiB of it, else 32 bytes per MiB.
     pub fn take_values(&mut self) -> Vec<Value> {
-        std::mem::take(&mut self.values)
+        std::mem::take(&mut self.lists.values)
     }
 
     /// The file ends here.
@@ -84,23 +74,25 @@ impl FileHasher {
             let root = self.piece.finalize().into();
             return Hashed { root, size, values: Vec::new(), groups: Vec::new() };
         }
-        self.end_piece();
-        let root = if self.groups.is_empty() {
-            self.group.root()
-        } else {
-            self.end_group();
-            self.above.root()
-        };
-        // own state: more than one piece was pushed into a tree of one group, or more than one group into that above.
-        let root = root.expect("two subtrees have a root");
-        Hashed { root, size, values: self.values, groups: self.groups }
+        self.lists.push(self.piece.finalize_non_root());
+        self.lists.finish(size)
     }
+}
 
-    fn end_piece(&mut self) {
+/// The lists of a file of more than one piece, as its pieces end.
+#[derive(Clone, Debug, Default)]
+struct Lists {
+    values: Vec<Value>,
+    group: Tree,
+    groups: Vec<Value>,
+    above: Tree,
+}
+
+impl Lists {
+    fn push(&mut self, value: Value) {
         if self.group.count() == GROUP_PIECES {
             self.end_group();
         }
-        let value = self.piece.finalize_non_root();
         self.values.push(value);
         self.group.push(&value);
     }
@@ -110,6 +102,18 @@ impl FileHasher {
             self.groups.push(value);
             self.above.push(&value);
         }
+    }
+
+    fn finish(mut self, size: u64) -> Hashed {
+        let root = if self.groups.is_empty() {
+            self.group.root()
+        } else {
+            self.end_group();
+            self.above.root()
+        };
+        // own state: a second piece followed the first, and a second group the first where one was ended before.
+        let root = root.expect("two subtrees have a root");
+        Hashed { root, size, values: self.values, groups: self.groups }
     }
 }
 
@@ -173,3 +177,6 @@ impl PieceHasher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,8 @@
 //! The lists of a download, taken from others.
 
 use super::{
-    Expected, Root, SIZE_MAX, Span, VALUE, Value, group_of, group_range, group_value_of, list_len, pieces,
-    root_of,
+    Expected, GROUP_PIECES, Root, SIZE_MAX, Span, VALUE, Value, group_of, group_range, group_value_of,
+    list_len, pieces, root_of,
 };
 use std::fmt;
 
@@ -136,6 +136,7 @@ impl ValueList {
         check_count(bytes, first, all)?;
         if first == 0 {
             self.groups.clear();
+            self.groups.reserve_exact(all as usize);
         }
         self.groups.extend(values(bytes));
         let complete = self.groups.len() as u64 == all;
@@ -160,6 +161,7 @@ impl ValueList {
         check_count(bytes, first, range.end)?;
         if first == range.start {
             self.pieces.clear();
+            self.pieces.reserve_exact(GROUP_PIECES as usize);
             self.group = group;
         }
         self.pieces.extend(values(bytes));
@@ -179,6 +181,11 @@ impl ValueList {
         if !self.knows_pieces() {
             self.pieces = Vec::new();
         }
+    }
+
+    /// Bytes that its lists take: 192 KiB at most.
+    pub fn held(&self) -> usize {
+        (self.groups.capacity() + self.pieces.capacity()) * VALUE
     }
 
     /// What the piece must come to; `None`: its value is not known by now (see [`ValueList::needs`]), or the file has no such
@@ -230,3 +237,6 @@ fn check_count(bytes: &[u8], first: u64, end: u64) -> Result<(), ValuesError> {
 fn values(bytes: &[u8]) -> impl Iterator<Item = Value> + '_ {
     bytes.chunks_exact(VALUE).filter_map(|value| value.try_into().ok())
 }
+
+#[cfg(test)]
+mod tests;

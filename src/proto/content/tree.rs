@@ -83,3 +83,90 @@ pub fn group_value_of(piece_values: &[Value], group: u64, size: u64) -> Option<V
     }
     Tree::from_iter(piece_values).value()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::content::PIECE;
+
+    /// As the paper on BLAKE3 says it: left of a node is the largest power of two that leaves something for the right.
+    fn slowly(values: &[Value]) -> Value {
+        let Some((left, right)) = halves(values) else { return values[0] };
+        merge_subtrees_non_root(&slowly(left), &slowly(right), Mode::Hash)
+    }
+
+    fn slow_root(values: &[Value]) -> Root {
+        let (left, right) = halves(values).expect("a root has two sides");
+        merge_subtrees_root(&slowly(left), &slowly(right), Mode::Hash).into()
+    }
+
+    fn halves(values: &[Value]) -> Option<(&[Value], &[Value])> {
+        let left = (1..).map(|bit| 1 << bit).find(|&full: &usize| full >= values.len())? / 2;
+        (values.len() > 1).then(|| values.split_at(left))
+    }
+
+    fn some_values(count: u64) -> Vec<Value> {
+        (0..count).map(|n| *blake3::hash(&n.to_le_bytes()).as_bytes()).collect()
+    }
+
+    #[test]
+    fn every_number_of_values_is_merged_as_the_paper_says() {
+        for count in 1..=130 {
+            let values = some_values(count);
+            assert_eq!(Tree::from_iter(&values).value(), Some(slowly(&values)), "{count}");
+            let root = Tree::from_iter(&values).root();
+            assert_eq!(root, (count > 1).then(|| slow_root(&values)), "{count}");
+        }
+        assert_eq!(Tree::default().value(), None);
+        assert_eq!(Tree::default().root(), None);
+    }
+
+    #[test]
+    fn pieces_and_groups_lead_to_the_same_root() {
+        for count in [2, 3, 2047, 2048, 2049, 2050, 4095, 4096, 4097, 5000, 6144, 6145] {
+            let (values, size) = (some_values(count), count * PIECE - 77);
+            let root = slow_root(&values);
+            assert_eq!(root_of(&values, Span::Piece, size), Some(root), "{count}");
+            let groups = group_values(&values, size);
+            if count <= GROUP_PIECES {
+                assert_eq!(groups, Vec::<Value>::new(), "{count}");
+                assert_eq!(root_of(&groups, Span::Group, size), None, "{count}");
+                continue;
+            }
+            assert_eq!(groups.len() as u64, count.div_ceil(GROUP_PIECES));
+            assert_eq!(root_of(&groups, Span::Group, size), Some(root), "{count}");
+            for (n, group) in values.chunks(GROUP_PIECES as usize).enumerate() {
+                assert_eq!(groups[n], slowly(group), "{count}: {n}");
+                assert_eq!(group_value_of(group, n as u64, size), Some(groups[n]), "{count}: {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_wrong_number_of_values_leads_nowhere() {
+        // hostile: 106
+        let size = 5000 * PIECE;
+        let values = some_values(5001);
+        for count in [0, 1, 2, 3, 4999, 5001] {
+            assert_eq!(root_of(&values[..count], Span::Piece, size), None, "{count}");
+            assert_eq!(group_values(&values[..count], size), Vec::<Value>::new(), "{count}");
+        }
+        for count in [0, 1, 2, 4, 5000] {
+            assert_eq!(root_of(&values[..count], Span::Group, size), None, "{count}");
+        }
+        for (group, count) in
+            [(0, 2047), (0, 2049), (2, 903), (2, 905), (2, 2048), (3, 0), (3, 1), (u64::MAX, 1)]
+        {
+            assert_eq!(group_value_of(&values[..count], group, size), None, "{group}: {count}");
+        }
+        // A file of one piece has no list, and nothing is above a single group.
+        for size in [0, 1, PIECE] {
+            for count in [0, 1, 2] {
+                assert_eq!(root_of(&values[..count], Span::Piece, size), None, "{size}");
+                assert_eq!(root_of(&values[..count], Span::Group, size), None, "{size}");
+            }
+        }
+        assert_eq!(root_of(&values[..2], Span::Piece, u64::MAX), None);
+        assert_eq!(group_values(&values[..2], u64::MAX), Vec::<Value>::new());
+    }
+}
