@@ -318,6 +318,8 @@ pub struct Limits {
     pub jobs: usize,
     /// Files named by a listing.
     pub listing_max: usize,
+    /// Files in the share index.
+    pub index_files: usize,
     /// Bytes of a datagram that is looked at.
     pub datagram_max: usize,
     /// Datagrams of one source, per second.
@@ -401,6 +403,7 @@ impl Limits {
             downloads: 64,
             jobs: 128,
             listing_max: 100_000,
+            index_files: 1_000_000,
             datagram_max: 512,
             datagrams_per_source: 10,
             datagram_burst: 20,
@@ -441,6 +444,7 @@ impl Limits {
             downloads: 8,
             jobs: 16,
             listing_max: 10_000,
+            index_files: 10_000,
             console_out_max: 64 << 10,
             open_files: 64,
             turn_bytes: 64 << 10,
