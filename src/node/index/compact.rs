@@ -12,7 +12,7 @@ use std::ops::Range;
 const SWITCH_SLOTS: u32 = 4096;
 
 /// What came of a step.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Step {
     /// Go on.
     More,

@@ -201,7 +201,7 @@ impl Journal {
         match reader.damage() {
             Some(Damage::Version(_)) | None => {}
             Some(damage) => {
-                log::warn!("the kept index is cut short, since {damage}: some files are hashed again")
+                log::warn!("the kept index is cut short, since {damage}: some files are hashed again");
             }
         }
         if good < size {

@@ -13,6 +13,9 @@ pub(super) struct Disk {
     pub(super) fault: Option<Fault>,
 }
 
+/// What happens to the disk meanwhile.
+type Change = fn(&mut World);
+
 #[derive(Debug)]
 enum Reply {
     Listed(Vec<Entry>, ListEnd),
@@ -43,7 +46,7 @@ pub(super) struct World {
     /// Entries of a part of a listing.
     pub(super) part: usize,
     /// Done to the disk after so many more reads.
-    pub(super) after_reads: Option<(usize, fn(&mut World))>,
+    pub(super) after_reads: Option<(usize, Change)>,
     inodes: u64,
     /// What was asked for: when, and what.
     pub(super) reads: Vec<(Instant, String, u64, usize)>,
