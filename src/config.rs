@@ -320,6 +320,8 @@ pub struct Limits {
     pub listing_max: usize,
     /// Folders watched for changes; the kernel may allow fewer.
     pub watches: usize,
+    /// Files in the share index.
+    pub index_files: usize,
     /// Bytes of a datagram that is looked at.
     pub datagram_max: usize,
     /// Datagrams of one source, per second.
@@ -404,6 +406,7 @@ impl Limits {
             jobs: 128,
             listing_max: 100_000,
             watches: 8192,
+            index_files: 1_000_000,
             datagram_max: 512,
             datagrams_per_source: 10,
             datagram_burst: 20,
@@ -445,6 +448,7 @@ impl Limits {
             jobs: 16,
             listing_max: 10_000,
             watches: 512,
+            index_files: 10_000,
             console_out_max: 64 << 10,
             open_files: 64,
             turn_bytes: 64 << 10,

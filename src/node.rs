@@ -3,6 +3,7 @@
 
 pub mod bootstrap;
 mod gate;
+pub mod index;
 mod notices;
 mod outgoing;
 mod pace;

@@ -1,0 +1,223 @@
+//! Which file is hashed when, and how fast.
+
+use super::file::{FileNo, State};
+use super::table::Table;
+use crate::machine::Meta;
+use crate::node::timers::Timers;
+use crate::proto::content::{FileHasher, Value};
+use crate::time::{Duration, Instant};
+use std::collections::VecDeque;
+
+/// While transfers run a slice is hashed so often: two hundredths of the processor for 256 KiB.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
+/// Where the system has no descriptors or memory left nothing is opened for so long.
+const SHORTAGE_PAUSE: Duration = Duration::from_secs(10);
+/// Files that were asked for.
+const WANTED_MAX: usize = 64;
+/// A file that changed is left alone for so long, and twice as long each time it changes after it was read …
+const RESTLESS_PAUSE: Duration = Duration::from_secs(1);
+/// … doubled so often at most.
+const RESTLESS_MAX: u8 = 8;
+/// A file that was left alone for so long (nanoseconds) before it changed is read at once.
+const CALM: u64 = 600_000_000_000;
+/// A longer file's values go to the log while it is read: 2 GiB have 64 KiB of them.
+const STREAM_FROM: u64 = 2 << 30;
+/// So many bytes at a time: 8 KiB of values.
+const STREAM_STEP: u64 = 256 << 20;
+
+/// The file that is being hashed.
+#[derive(Debug)]
+pub(super) struct Work {
+    pub(super) file: FileNo,
+    /// What it was when it was opened; before that, when it was listed.
+    pub(super) meta: Meta,
+    hasher: FileHasher,
+    stage: Stage,
+    /// Values were handed on.
+    streamed: bool,
+    /// Hand on more from here.
+    stream_at: u64,
+}
+
+/// What work a change was the end of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lost {
+    /// The file had not been read.
+    Nothing,
+    /// A root that was known.
+    Root,
+    /// It was being read.
+    UnderWay,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Opening,
+    /// A slice is awaited.
+    Reading,
+    /// The next slice waits for its time.
+    Resting,
+}
+
+impl Work {
+    /// Bytes that were hashed.
+    pub(super) fn offset(&self) -> u64 {
+        self.hasher.bytes()
+    }
+
+    pub(super) fn is_opening(&self) -> bool {
+        self.stage == Stage::Opening
+    }
+
+    pub(super) fn is_reading(&self) -> bool {
+        self.stage == Stage::Reading
+    }
+
+    pub(super) fn is_resting(&self) -> bool {
+        self.stage == Stage::Resting
+    }
+
+    /// It is open and this now.
+    pub(super) fn opened(&mut self, meta: Meta) {
+        (self.meta, self.stage) = (meta, Stage::Resting);
+    }
+
+    /// The next slice is asked for: where, and how long.
+    pub(super) fn ask(&mut self, slice: usize) -> (u64, usize) {
+        self.stage = Stage::Reading;
+        let left = self.meta.size - self.offset();
+        (self.offset(), usize::try_from(left).map_or(slice, |left| left.min(slice)))
+    }
+
+    /// A slice came. `Some(true)`: it was the last one; `None`: there is something else in the file than there was.
+    pub(super) fn slice(&mut self, bytes: &[u8], meta: Meta) -> Option<bool> {
+        let left = self.meta.size - self.offset();
+        if meta != self.meta || bytes.is_empty() || bytes.len() as u64 > left {
+            return None;
+        }
+        self.stage = Stage::Resting;
+        self.hasher.update(bytes);
+        Some(self.offset() == self.meta.size)
+    }
+
+    /// Values of a long file to be handed on, and whether they are its first.
+    pub(super) fn values(&mut self) -> Option<(bool, Vec<Value>)> {
+        if self.meta.size < STREAM_FROM || self.offset() < self.stream_at {
+            return None;
+        }
+        self.stream_at = self.offset() + STREAM_STEP;
+        Some((!std::mem::replace(&mut self.streamed, true), self.hasher.take_values()))
+    }
+
+    pub(super) fn finish(self) -> crate::proto::content::Hashed {
+        self.hasher.finish()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Hashing {
+    pub(super) work: Option<Work>,
+    /// To be hashed first.
+    wanted: VecDeque<FileNo>,
+    /// Files that are left alone for a while.
+    pauses: Timers<FileNo>,
+    busy: bool,
+    /// Nothing is opened or read before.
+    next: Instant,
+}
+
+impl Hashing {
+    /// Whether transfers run. True: that is news.
+    pub(super) fn set_busy(&mut self, now: Instant, busy: bool) -> bool {
+        let news = self.busy != busy;
+        self.busy = busy;
+        if news && !busy {
+            self.next = self.next.min(now);
+        }
+        news
+    }
+
+    /// Hash this one first.
+    pub(super) fn want(&mut self, file: FileNo) {
+        if self.wanted.len() < WANTED_MAX && !self.wanted.contains(&file) {
+            self.wanted.push_back(file);
+        }
+    }
+
+    /// The next file, if it is time for it.
+    pub(super) fn begin(&mut self, now: Instant, table: &mut Table) -> Option<u32> {
+        if self.work.is_some() || self.next > now {
+            return None;
+        }
+        let waits = |slot: &u32| table.get(*slot).is_some_and(|file| file.state() == State::Waiting);
+        let wanted = std::iter::from_fn(|| self.wanted.pop_front());
+        let mut wanted = wanted.filter_map(|file| table.slot(file)).filter(waits);
+        let slot = wanted.next().or_else(|| table.first_waiting())?;
+        let (file, meta) = (table.number(slot), table.get(slot)?.meta());
+        table.set_state(slot, State::Hashing);
+        let (hasher, stage) = (FileHasher::new(), Stage::Opening);
+        self.work = Some(Work { file, meta, hasher, stage, streamed: false, stream_at: STREAM_STEP });
+        Some(slot)
+    }
+
+    /// Whether the next slice or file may be asked for.
+    pub(super) fn may_go_on(&self, now: Instant) -> bool {
+        self.next <= now
+    }
+
+    /// A slice was hashed, or a file opened.
+    pub(super) fn rest(&mut self, now: Instant) {
+        if self.busy {
+            self.next = now + BUSY_PAUSE;
+        }
+    }
+
+    /// The system can open no more.
+    pub(super) fn shortage(&mut self, now: Instant) {
+        self.next = now + SHORTAGE_PAUSE;
+    }
+
+    /// The file of that slot changed. It is left alone for a while, unless it was so for long. `old`: what it was before.
+    pub(super) fn changed(&mut self, now: Instant, table: &mut Table, slot: u32, lost: Lost, old: Meta) {
+        let Some(file) = table.get(slot) else { return };
+        let calm = file.meta().mtime.abs_diff(old.mtime) > CALM && lost != Lost::UnderWay;
+        let times = match file.restless() {
+            _ if calm => 0,
+            times if lost == Lost::Nothing => times,
+            times => RESTLESS_MAX.min(times + 1),
+        };
+        table.set_restless(slot, times);
+        if !calm {
+            table.set_state(slot, State::Paused);
+            let due = now + RESTLESS_PAUSE * (1 << times);
+            self.pauses.set(table.number(slot), due, "left alone");
+        }
+    }
+
+    /// Files that were left alone long enough wait again.
+    pub(super) fn end_pauses(&mut self, now: Instant, table: &mut Table, most: usize) {
+        for _ in 0..most {
+            let Some((file, _)) = self.pauses.pop_due(now) else { return };
+            let slot = table.slot(file);
+            if let Some(slot) = slot.filter(|&s| table.get(s).is_some_and(|f| f.state() == State::Paused)) {
+                table.set_state(slot, State::Waiting);
+            }
+        }
+    }
+
+    /// It is gone.
+    pub(super) fn forget(&mut self, file: FileNo) {
+        self.pauses.cancel(file);
+    }
+
+    /// When there is something to do. `hash`: files may be read.
+    pub(super) fn due(&mut self, table: &Table, hash: bool) -> Option<(Instant, &'static str)> {
+        let pause = self.pauses.next_deadline().map(|deadline| (deadline.at, deadline.reason));
+        let waits = match &self.work {
+            Some(work) => work.is_resting(),
+            None => table.first_waiting().is_some(),
+        };
+        let slice = (waits && hash).then_some((self.next, "hash"));
+        [pause, slice].into_iter().flatten().min()
+    }
+}

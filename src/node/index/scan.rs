@@ -1,0 +1,289 @@
+//! When which folder is listed: hints of changes, debounced and coalesced, and now and then everything.
+
+use crate::proto::name::check_name;
+use crate::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// A folder is listed once it was quiet for so long …
+const QUIET: Duration = Duration::from_secs(1);
+/// … or has not been quiet since so long.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Folders with changes that are remembered: where more have some, everything is listed.
+const FOLDERS_MAX: usize = 256;
+/// Between two listings of everything.
+const RESCAN: Duration = Duration::from_secs(600);
+/// The same where changes may go unseen.
+const RESCAN_LOST: Duration = Duration::from_secs(60);
+/// After a listing none follows for so many times as long as it took: a large folder that changes all the time, or ever
+/// new folders, take a fifth of the time at most …
+const REST: u32 = 4;
+/// … unless that would be longer than this.
+const REST_MAX: Duration = Duration::from_secs(30);
+
+/// A listing that is under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Job {
+    /// Relative to the shared folder; empty for all of it.
+    pub(super) folder: String,
+    /// With the folders in it.
+    pub(super) deep: bool,
+    /// Marks the files that it names.
+    pub(super) seen: u32,
+    pub(super) stage: Stage,
+    /// Files that were left out because of their names.
+    pub(super) refused: u64,
+    /// There was no room for some file.
+    pub(super) full: bool,
+    /// Some file was gone, so that there is room again.
+    pub(super) gone: bool,
+    begun: Instant,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Parts of the listing are awaited.
+    Naming,
+    /// It is over: files of the folder that it did not name are gone. From this name on they are still to be looked for.
+    Sweeping(String),
+    /// After everything was listed: roots that no file claimed are forgotten, from this slot on.
+    Purging(u32),
+}
+
+impl Job {
+    /// Everything.
+    pub(super) fn is_whole(&self) -> bool {
+        self.folder.is_empty() && self.deep
+    }
+
+    /// What the names of its files begin with.
+    pub(super) fn prefix(&self) -> String {
+        if self.folder.is_empty() { String::new() } else { format!("{}/", self.folder) }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Change {
+    deep: bool,
+    first: Instant,
+    last: Instant,
+}
+
+#[derive(Debug)]
+pub(super) struct Scan {
+    /// Folders with changes.
+    changed: BTreeMap<String, Change>,
+    /// When everything is listed next.
+    whole: Instant,
+    rescan: Duration,
+    /// No listing begins before.
+    rest: Instant,
+    seen: u32,
+    /// Listings of everything that ended well.
+    wholes: u64,
+    pub(super) job: Option<Job>,
+}
+
+impl Scan {
+    pub(super) fn new(now: Instant) -> Scan {
+        let changed = BTreeMap::new();
+        Scan { changed, whole: now, rescan: RESCAN, rest: now, seen: 0, wholes: 0, job: None }
+    }
+
+    /// A hint: something changed directly in the folder, or (`deep`) the folder itself did.
+    pub(super) fn changed(&mut self, now: Instant, folder: &str, deep: bool) {
+        if folder.is_empty() && deep {
+            self.whole = self.whole.min(now + QUIET);
+            return;
+        }
+        if !folder.is_empty() && check_name(folder).is_err() {
+            return; // nor would any file in it be taken
+        }
+        if let Some(over) = self.deep_over(folder) {
+            over.last = now;
+            return;
+        }
+        if deep {
+            self.forget_beneath(folder);
+        }
+        if let Some(change) = self.changed.get_mut(folder) {
+            (change.deep, change.last) = (change.deep || deep, now);
+        } else if self.changed.len() >= FOLDERS_MAX {
+            self.changed.clear();
+            self.whole = self.whole.min(now + QUIET);
+        } else {
+            self.changed.insert(folder.to_owned(), Change { deep, first: now, last: now });
+        }
+    }
+
+    /// Changes may go unseen from now on.
+    pub(super) fn watch_lost(&mut self, now: Instant) {
+        // This may be said again and again: the time between two listings of everything holds all the same.
+        if self.rescan == RESCAN {
+            self.rescan = RESCAN_LOST;
+            let early = if self.wholes == 0 { now + QUIET } else { now + RESCAN_LOST };
+            self.whole = self.whole.min(early);
+        }
+    }
+
+    /// When the next listing begins; none while one is under way.
+    pub(super) fn due(&self) -> Option<Instant> {
+        if self.job.is_some() {
+            return None;
+        }
+        let folders = self.changed.values().map(Change::due);
+        Some(folders.fold(self.whole, Instant::min).max(self.rest))
+    }
+
+    /// Begins the listing that is due, if one is.
+    pub(super) fn begin(&mut self, now: Instant) -> Option<&Job> {
+        if self.due().is_none_or(|due| due > now) {
+            return None;
+        }
+        let (folder, deep) = if self.whole <= now {
+            self.changed.clear();
+            (String::new(), true)
+        } else {
+            let next = self.changed.iter().min_by_key(|(_, change)| change.due())?.0.clone();
+            let change = self.changed.remove(&next)?;
+            (next, change.deep)
+        };
+        self.seen = self.seen.wrapping_add(1);
+        let (seen, stage) = (self.seen, Stage::Naming);
+        self.job = Some(Job { folder, deep, seen, stage, refused: 0, full: false, gone: false, begun: now });
+        self.job.as_ref()
+    }
+
+    /// The listing under way is over, with all that follows from it. `well`: it could be carried out.
+    pub(super) fn end(&mut self, now: Instant, well: bool) -> Option<Job> {
+        let job = self.job.take()?;
+        self.rest = now + ((now - job.begun) * REST).min(REST_MAX);
+        if job.is_whole() {
+            self.whole = now + self.rescan;
+            self.wholes += u64::from(well);
+        }
+        if job.full && job.gone {
+            self.whole = self.whole.min(now + QUIET);
+        }
+        Some(job)
+    }
+
+    /// How often everything was listed.
+    pub(super) fn wholes(&self) -> u64 {
+        self.wholes
+    }
+
+    /// The folder above `folder`, or itself, that is listed with all beneath it anyway.
+    fn deep_over(&mut self, folder: &str) -> Option<&mut Change> {
+        let ends = folder.match_indices('/').map(|(at, _)| at).chain([folder.len()]);
+        let over =
+            ends.map(|end| &folder[..end]).find(|over| self.changed.get(*over).is_some_and(|c| c.deep))?;
+        self.changed.get_mut(over)
+    }
+
+    fn forget_beneath(&mut self, folder: &str) {
+        let prefix = format!("{folder}/");
+        loop {
+            let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+            let next = self.changed.range::<str, _>(from).next().map(|(name, _)| name);
+            match next.filter(|name| name.starts_with(&prefix)).cloned() {
+                Some(name) => self.changed.remove(&name),
+                None => return,
+            };
+        }
+    }
+}
+
+impl Change {
+    fn due(&self) -> Instant {
+        (self.last + QUIET).min(self.first + PATIENCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Instant {
+        Instant::from_micros(millis * 1000)
+    }
+
+    /// A scan whose first listing of everything is over.
+    fn settled() -> Scan {
+        let mut scan = Scan::new(at(0));
+        assert!(scan.begin(at(0)).is_some_and(Job::is_whole));
+        assert!(scan.end(at(0), true).is_some());
+        scan
+    }
+
+    /// The listings that begin up to `until`, each over at once: when, which folder, deep or not.
+    fn run(scan: &mut Scan, until: Instant) -> Vec<(Instant, String, bool)> {
+        let mut begun = Vec::new();
+        while let Some(due) = scan.due().filter(|&due| due <= until) {
+            let job = scan.begin(due).cloned().expect("it is due");
+            begun.push((due, job.folder, job.deep));
+            scan.end(due, true);
+        }
+        begun
+    }
+
+    #[test]
+    fn a_folder_is_listed_once_it_is_quiet_or_patience_ends() {
+        let mut scan = settled();
+        scan.changed(at(1000), "a", false);
+        scan.changed(at(1900), "a", false);
+        assert_eq!(run(&mut scan, at(60_000)), [(at(2900), "a".into(), false)]);
+        (0..100).for_each(|i| scan.changed(at(100_000 + 100 * i), "a", false));
+        let begun = run(&mut scan, at(109_900));
+        assert_eq!(begun, [(at(105_000), "a".into(), false)]);
+    }
+
+    #[test]
+    fn a_deep_change_covers_those_beneath_it() {
+        let mut scan = settled();
+        for folder in ["a/b", "a/b/c", "a", "ab", "a/b!"] {
+            scan.changed(at(0), folder, false);
+        }
+        scan.changed(at(0), "a/b", true);
+        scan.changed(at(0), "a/b/c/d", true);
+        scan.changed(at(0), "a/b", false);
+        let begun: Vec<_> = run(&mut scan, at(60_000)).into_iter().map(|(_, f, deep)| (f, deep)).collect();
+        let expected = [("a", false), ("a/b", true), ("a/b!", false), ("ab", false)];
+        assert_eq!(begun, expected.map(|(folder, deep)| (folder.to_owned(), deep)));
+    }
+
+    #[test]
+    fn changes_in_too_many_folders_become_one_listing_of_everything() {
+        let mut scan = settled();
+        (0..10_000).for_each(|i| scan.changed(at(i), &format!("f{i}"), false));
+        assert!(scan.changed.len() <= FOLDERS_MAX);
+        let begun = run(&mut scan, at(30_000));
+        assert!(begun.iter().any(|(_, folder, deep)| folder.is_empty() && *deep), "{begun:?}");
+        assert!(begun.len() <= 2 * FOLDERS_MAX);
+        for folder in ["../x", "a\u{1b}", ".git", "a//b"] {
+            scan.changed(at(31_000), folder, false);
+        }
+        assert_eq!(run(&mut scan, at(60_000)), []);
+    }
+
+    #[test]
+    fn everything_is_listed_every_ten_minutes_or_each_minute_where_changes_go_unseen() {
+        let mut scan = settled();
+        let whole = |s: u64| (at(s * 1000), String::new(), true);
+        assert_eq!(run(&mut scan, at(1_900_000)), [600, 1200, 1800].map(whole));
+        scan.watch_lost(at(1_900_000));
+        (0..50).for_each(|i| scan.watch_lost(at(1_910_000 + i)));
+        assert_eq!(run(&mut scan, at(2_030_000)), [1960, 2020].map(whole));
+    }
+
+    #[test]
+    fn a_listing_that_took_long_is_followed_by_rest() {
+        let mut scan = settled();
+        scan.changed(at(0), "a", false);
+        assert!(scan.begin(at(1000)).is_some());
+        scan.changed(at(1500), "a", false);
+        assert_eq!(scan.due(), None, "one at a time");
+        scan.end(at(4000), true);
+        assert_eq!(scan.due(), Some(at(4000 + 4 * 3000)));
+    }
+}

@@ -1,0 +1,129 @@
+//! After a listing: what it did not name is gone, in slices.
+
+use super::Index;
+use super::scan::{Job, Scan, Stage};
+use crate::machine::{Fault, ListEnd};
+use crate::time::Instant;
+
+/// Files looked at per call.
+const SWEEP: usize = 2048;
+/// Records looked at per call.
+const PURGE: u32 = 8192;
+
+impl Index {
+    /// A part of the listing was taken in.
+    pub(super) fn end_part(&mut self, now: Instant, refused: u64, full: bool, end: &ListEnd) {
+        let Some(scan) = &mut self.scan else { return };
+        let Some(job) = &mut scan.job else { return };
+        job.refused += refused;
+        job.full |= full;
+        match end {
+            ListEnd::More => return,
+            ListEnd::Done { skipped } => job.refused += skipped,
+            ListEnd::Truncated => job.full = true,
+            // It is no folder any more: nothing is in it.
+            ListEnd::Failed(Fault::NotFound | Fault::NotRegular) if !job.folder.is_empty() => {}
+            ListEnd::Failed(fault) => {
+                // What is there cannot be told: what was there stays until it can.
+                if job.is_whole() && !std::mem::replace(&mut self.warned.listing, true) {
+                    log::warn!("the shared folder cannot be listed: {fault}");
+                }
+                scan.end(now, false);
+                return;
+            }
+        }
+        job.stage = Stage::Sweeping(job.prefix());
+    }
+
+    /// Goes on with what follows from the listing that is over.
+    pub(super) fn sweep(&mut self, now: Instant) {
+        let Some(job) = self.scan.as_mut().and_then(|scan| scan.job.as_mut()) else { return };
+        let seen = job.seen;
+        match &job.stage {
+            Stage::Naming => {}
+            Stage::Sweeping(from) => {
+                let from = from.clone();
+                let (gone, next) = self.find_gone(&from);
+                self.note_gone(!gone.is_empty());
+                for slot in gone {
+                    self.drop_work(slot);
+                    self.hashing.forget(self.table.number(slot));
+                    self.table.vanish(slot, seen);
+                }
+                self.swept(now, next);
+            }
+            &Stage::Purging(from) => match self.table.purge(from, PURGE, seen) {
+                Some(next) => job.stage = Stage::Purging(next),
+                None => self.end_job(now),
+            },
+        }
+    }
+
+    fn note_gone(&mut self, gone: bool) {
+        if let Some(job) = self.scan.as_mut().and_then(|scan| scan.job.as_mut()) {
+            job.gone |= gone;
+        }
+    }
+
+    fn swept(&mut self, now: Instant, next: Option<String>) {
+        let Some(job) = self.scan.as_mut().and_then(|scan| scan.job.as_mut()) else { return };
+        match next {
+            Some(next) => job.stage = Stage::Sweeping(next),
+            None if job.is_whole() => job.stage = Stage::Purging(0),
+            None => self.end_job(now),
+        }
+    }
+
+    /// Files of the listed folder from the name `from` on that the listing did not name, and from which name to go on.
+    fn find_gone(&self, from: &str) -> (Vec<u32>, Option<String>) {
+        let mut gone = Vec::new();
+        let Some(job) = self.scan.as_ref().and_then(|scan| scan.job.as_ref()) else { return (gone, None) };
+        let prefix = job.prefix();
+        let mut last = None;
+        for (n, slot) in self.table.names_from(from).enumerate() {
+            let Some(name) = self.table.get(slot).map(|file| file.name()) else { continue };
+            let Some(rest) = name.strip_prefix(&prefix) else { return (gone, None) };
+            if n == SWEEP {
+                return (gone, last.map(behind));
+            }
+            last = Some(name);
+            if let Some((folder, _)) = rest.split_once('/').filter(|_| !job.deep) {
+                // Over all that is in that folder: `0` stands behind `/`.
+                return (gone, Some(format!("{prefix}{folder}0")));
+            }
+            if self.table.seen(slot) != job.seen {
+                gone.push(slot);
+            }
+        }
+        (gone, None)
+    }
+
+    fn end_job(&mut self, now: Instant) {
+        let Some(job) = self.scan.as_mut().and_then(|scan: &mut Scan| scan.end(now, true)) else { return };
+        if job.is_whole() {
+            (self.limited, self.refused) = (job.full, job.refused);
+            self.warned.listing = false;
+            self.journal.retry(&mut self.asks);
+        }
+        self.limited |= job.full;
+        self.warn(&job);
+    }
+
+    /// What the operator should know, once.
+    fn warn(&mut self, job: &Job) {
+        if job.full && !std::mem::replace(&mut self.warned.limit, true) {
+            log::warn!(
+                "there are more shared files than the {} that the index holds: the rest is left out",
+                self.room
+            );
+        }
+        if job.refused > 0 && job.is_whole() && !std::mem::replace(&mut self.warned.refused, true) {
+            log::warn!("{} shared files are left out: their names are not safe on every system", job.refused);
+        }
+    }
+}
+
+/// The first name that can stand behind `name`.
+fn behind(name: &str) -> String {
+    format!("{name}\0")
+}

@@ -1,0 +1,275 @@
+//! Roots over restarts.
+
+use super::super::Index;
+use super::world::{SLICE, World, limits};
+use crate::machine::{Fault, Meta};
+use crate::proto::content::PIECE;
+use crate::proto::index_log::{HEADER, Reader};
+use crate::time::{Duration, Instant};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn shared() -> World {
+    let mut world = World::new();
+    for i in 0..20_u8 {
+        world.put(&format!("small/{i}"), &vec![i; 100 * usize::from(i)]);
+    }
+    world.put("two pieces", &vec![3; PIECE as usize + 1]);
+    world.put("three pieces", &vec![4; 2 * PIECE as usize + 77]);
+    world.start();
+    world.run(SECOND);
+    world.assert_right();
+    world
+}
+
+#[test]
+fn after_a_restart_nothing_is_read_again() {
+    let world = shared();
+    world.files.keys().filter(|name| *name != "small/0").for_each(|name| {
+        assert!(world.index.get(name).is_some_and(|file| file.lists.is_some()), "{name}");
+    });
+    let mut again = world.restart();
+    again.assert_right();
+    assert_eq!((again.bytes_read(), &again.log), (0, &world.log));
+    again.put("small/7", b"changed");
+    let bytes = vec![9; 2 * PIECE as usize];
+    again.put("two pieces", &bytes);
+    again.files.remove("small/0");
+    again.run(700 * SECOND);
+    again.assert_right();
+    again.assert_lists();
+    assert_eq!(again.bytes_read(), 7 + bytes.len());
+    let third = again.restart();
+    third.assert_right();
+    third.assert_lists();
+    assert_eq!(third.bytes_read(), 0);
+}
+
+#[test]
+fn small_files_share_an_append() {
+    let mut world = World::new();
+    (0..2000).for_each(|i| world.put(&format!("{i}"), &[i as u8; 64]));
+    world.start();
+    world.run(SECOND);
+    world.assert_right();
+    assert!(world.appended < 1100, "{}", world.appended);
+}
+
+#[test]
+fn a_log_that_is_torn_anywhere_costs_what_was_torn_off() {
+    // hostile: 166
+    let world = shared();
+    let log = world.log.clone().expect("a log");
+    let mut ends = vec![0, HEADER];
+    let mut reader = Reader::new();
+    ends.extend(reader.push(&log).iter().map(|entry| entry.record.end as usize));
+    assert_eq!(ends.last(), Some(&log.len()));
+    for end in ends.iter().flat_map(|end| [end.saturating_sub(1), *end, end + 1, end + 40]) {
+        let mut torn = World::new();
+        torn.files = world.files.clone();
+        torn.log = Some(log[..end.min(log.len())].to_vec());
+        torn.start();
+        torn.run(2 * SECOND);
+        torn.assert_right();
+        let kept = ends.iter().filter(|whole| **whole <= end && **whole > HEADER).count();
+        assert_eq!(torn.opens.len(), 21 - kept, "{end}");
+        torn.files.remove("small/0");
+        torn.assert_lists();
+        let again = torn.restart();
+        assert_eq!((again.bytes_read(), &again.log), (0, &torn.log), "{end}");
+    }
+}
+
+#[test]
+fn a_log_that_is_none_is_begun_anew() {
+    let world = shared();
+    let mut flipped = world.log.clone().expect("a log");
+    flipped[HEADER + 60] ^= 1;
+    for (log, opens) in [(vec![0; 5000], 21), (b"{\"nodes\": []}".to_vec(), 21), (flipped, 21)] {
+        let mut other = World::new();
+        (other.files, other.log) = (world.files.clone(), Some(log));
+        other.start();
+        other.run(2 * SECOND);
+        other.assert_right();
+        assert_eq!(other.opens.len(), opens);
+        assert_eq!(other.restart().bytes_read(), 0);
+    }
+}
+
+#[test]
+fn without_a_log_it_works_all_the_same() {
+    let mut world = World::new();
+    world.log_fault = Some(Fault::ReadOnly);
+    world.put("a", b"alpha");
+    world.start();
+    world.assert_right();
+    assert!(world.index.get("a").is_some_and(|file| file.lists.is_none()));
+    assert!(!world.index.progress().kept);
+    world.put("b", &vec![1; 3 * PIECE as usize]);
+    world.run(700 * SECOND);
+    world.assert_right();
+    assert_eq!(world.appended, 0);
+}
+
+#[test]
+fn a_full_disk_keeps_what_was_written_and_later_it_is_written_again() {
+    // hostile: 160
+    let full = shared();
+    let len = full.log.as_ref().expect("a log").len();
+    for room in [0, 5, HEADER, HEADER + 50, HEADER + 1000, len - 1] {
+        let mut world = World::new();
+        (world.files, world.room) = (full.files.clone(), room);
+        world.start();
+        world.run(2 * SECOND);
+        world.assert_right();
+        assert!(!world.index.progress().kept, "{room}");
+        let log = world.log.clone().expect("a log");
+        let mut reader = Reader::new();
+        reader.push(&log);
+        assert_eq!(reader.good(), log.len() as u64, "no half record is left");
+        world.room = usize::MAX;
+        world.put("later", &vec![5; 2 * PIECE as usize]);
+        world.run(1300 * SECOND);
+        assert_eq!(world.index.progress().kept, log.len() >= HEADER);
+        world.assert_right();
+        world.put("latest", &vec![6; 2 * PIECE as usize]);
+        world.run(700 * SECOND);
+        let again = world.restart();
+        again.assert_right();
+        assert!(again.opens.len() < 23 || log.len() < HEADER);
+    }
+}
+
+/// A log of more than 1 MiB, most of which speaks of files that are no more.
+fn wasteful() -> World {
+    let mut world = World::new();
+    for round in 0..12_u8 {
+        for i in 0..1300 {
+            world.put(&format!("{i:04}"), &[round, i as u8, (i >> 8) as u8]);
+        }
+        world.put("two pieces", &vec![round; PIECE as usize + 1]);
+        world.put("empty", b"");
+        world.put("three pieces", &vec![round; 2 * PIECE as usize + 77]);
+        // Copying it fails as yet.
+        world = world.restart_with(|world| world.commit_fault = Some(Fault::Os(5)));
+        world.run(2 * SECOND);
+        world.assert_right();
+    }
+    assert!(world.log.as_ref().is_some_and(|log| log.len() > 1 << 20));
+    world
+}
+
+#[test]
+fn a_log_of_mostly_garbage_is_copied_without_it() {
+    let mut world = wasteful();
+    let before = world.log.clone().map_or(0, |log| log.len());
+    // Where copying fails the old one stays.
+    let mut failing = world.restart_with(|world| world.commit_fault = Some(Fault::Os(5)));
+    failing.run(700 * SECOND);
+    failing.files.remove("empty");
+    failing.assert_lists();
+    assert_eq!(
+        (failing.log.as_ref().map(Vec::len), failing.replaced, &failing.fresh),
+        (Some(before), 0, &None)
+    );
+    let mut full = world.restart_with(|world| world.room = before / 50);
+    full.run(700 * SECOND);
+    assert_eq!((full.log.as_ref().map(Vec::len), full.replaced), (Some(before), 0));
+    full.put("0000", b"more");
+    full.room = usize::MAX;
+    full.run(700 * SECOND);
+    full.assert_right();
+    assert_eq!(full.restart().bytes_read(), 0);
+
+    world = world.restart();
+    world.run(SECOND);
+    world.assert_right();
+    assert_eq!((world.replaced, world.bytes_read()), (1, 0));
+    let after = world.log.clone().map_or(0, |log| log.len());
+    assert!(after < before / 4, "{after} of {before}");
+    world.put("two pieces", &vec![99; PIECE as usize + 5]);
+    world.run(700 * SECOND);
+    world.files.remove("empty");
+    world.assert_lists();
+    let mut again = world.restart();
+    again.run(SECOND);
+    assert_eq!((again.bytes_read(), again.replaced), (0, 0));
+    again.assert_lists();
+}
+
+#[test]
+fn hard_links_are_read_once() {
+    let mut world = World::new();
+    world.put("a", &[1; SLICE]);
+    let link = world.files["a"].clone();
+    world.files.insert("b/link".to_owned(), link.clone());
+    world.start();
+    world.files.insert("c/link".to_owned(), link);
+    world.run(700 * SECOND);
+    world.assert_right();
+    world.assert_lists();
+    // Both waited at first, so both were read; from then on it is known.
+    assert_eq!(world.opens, ["a", "b/link"]);
+    let again = world.restart();
+    again.assert_right();
+    assert_eq!(again.bytes_read(), 0);
+}
+
+/// A sparse file of some GiB: the index sees zeros, of which the test holds one slice.
+#[test]
+fn the_values_of_a_long_file_go_to_the_log_while_it_is_read() {
+    use super::super::{Ask, Log};
+    let limits = crate::config::Limits { run_chunks: 256, ..limits() };
+    let size = (2 << 30) + PIECE + 5;
+    let meta = Meta { size, mtime: 1, device: 1, inode: 1 };
+    let zeros = vec![0; 1 << 20];
+    let (mut index, mut log, mut now) = (Index::new(&limits), Vec::new(), Instant::ZERO);
+    index.start(now);
+    let (mut largest, mut change_at, mut truncated) = (0, Some(size / 2), 0);
+    let mut changed = meta;
+    loop {
+        while let Some(ask) = index.poll_output() {
+            let log_meta = Meta { size: log.len() as u64, ..Meta::default() };
+            match ask {
+                Ask::Watch | Ask::Close => {}
+                Ask::List { .. } => {
+                    let entry = crate::machine::Entry { name: "long".into(), meta: changed };
+                    index.listed(now, &[entry], &crate::machine::ListEnd::Done { skipped: 0 });
+                }
+                Ask::Open { .. } => index.opened(now, changed),
+                Ask::Read { offset, len } => {
+                    if change_at.is_some_and(|at| offset >= at) {
+                        (change_at, changed.mtime) = (None, 2);
+                    }
+                    index.read(now, offset, &zeros[..len], changed);
+                }
+                Ask::OpenLog { log } => index.log_opened(now, log),
+                Ask::ReadLog { offset, len, .. } => {
+                    let start = log.len().min(offset as usize);
+                    let bytes: Vec<u8> = log[start..log.len().min(start + len)].to_vec();
+                    index.log_read(now, Log::Kept, offset, &bytes, log_meta);
+                }
+                Ask::AppendLog { bytes, .. } => {
+                    largest = largest.max(bytes.len());
+                    log.extend_from_slice(&bytes);
+                }
+                Ask::TruncateLog { len, .. } => {
+                    truncated += 1;
+                    log.truncate(len as usize);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        if index.progress().hashed_files == 1 && log.len() > 65_536 {
+            break;
+        }
+        let (due, _) = index.poll_timeout().expect("it goes on");
+        now = now.max(due);
+        index.timeout(now);
+    }
+    assert!(truncated == 1 && largest <= 9000, "{truncated} {largest}");
+    let mut reader = Reader::new();
+    let entries = reader.push(&log);
+    assert_eq!((entries.len(), reader.good()), (1, log.len() as u64));
+    assert_eq!((entries[0].meta, Some(entries[0].root)), (changed, index.get("long").and_then(|f| f.root)));
+}
