@@ -20,6 +20,8 @@ pub(super) struct Part {
     /// What stands before the first `*` or `?`, and after the last one: most names fail here.
     start: String,
     end: String,
+    /// The longest text between two of them: most other names fail here.
+    middle: String,
     /// Bytes that a name needs at least.
     least: usize,
 }
@@ -122,18 +124,22 @@ impl Part {
         let start = tokens.iter().map_while(is).collect();
         let mut end: Vec<char> = tokens.iter().rev().map_while(is).collect();
         end.reverse();
+        let runs = tokens.split(|token| is(token).is_none());
+        let inner = runs.clone().skip(1).take(runs.count().saturating_sub(2));
+        let middle = inner.max_by_key(|run| run.len()).unwrap_or_default().iter().filter_map(is).collect();
         let least = tokens.iter().map(|token| match token {
             Token::Is(c) => c.len_utf8(),
             Token::One => 1,
             Token::Some => 0,
         });
-        Part { start, end: end.into_iter().collect(), least: least.sum(), tokens }
+        Part { start, end: end.into_iter().collect(), middle, least: least.sum(), tokens }
     }
 
     fn matches(&self, name: &str) -> bool {
         name.len() >= self.least
             && name.starts_with(&*self.start)
             && name.ends_with(&*self.end)
+            && name.contains(&*self.middle)
             && self.walk(name)
     }
 
