@@ -1,6 +1,9 @@
 //! A search over 1, 10, 100 and 1,000 nodes that are known from a registry. The nodes are addresses of the loopback, all
-//! behind one socket; every tenth has the file. What is measured is the asking peer with its real reactor (and the
-//! answers' share of the other core): from the line typed to the end of the command.
+//! behind one socket and played by one thread. What is measured is the asking peer with its real reactor (and the answers'
+//! share of the other core): from the line typed to the end of the command.
+//!
+//! In v1 every tenth node has the file. In v2 the same; and then each node tells 256 files of one table of 10,000, which
+//! are merged by content and ranked. The nodes' own looking through their indexes is not in it: see `index` and `many`.
 #![allow(missing_docs)] // criterion's macros make functions without
 
 #[path = "support/mod.rs"]
@@ -9,17 +12,18 @@ mod support;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use distrishare::config::Limits;
 use distrishare::proto::registry::encode_reply;
+use distrishare::proto::v2::message::FileInfo;
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use support::Node;
+use support::session::{address, file_name, start_crowd};
 
-/// The address of the `n`th node.
-fn address(n: usize) -> Ipv4Addr {
-    Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 1, 0, 0)) + u32::try_from(n + n / 254 * 2 + 1).expect("few"))
-}
+/// Files that the nodes share among them, and how many each of them tells.
+const TABLE: usize = 10_000;
+const TOLD: usize = 256;
 
 /// Reads one object and answers it; whatever fails is the asker's loss.
 fn answer(stream: &mut TcpStream, with: impl FnOnce(&str) -> Vec<u8>) -> std::io::Result<()> {
@@ -27,6 +31,8 @@ fn answer(stream: &mut TcpStream, with: impl FnOnce(&str) -> Vec<u8>) -> std::io
     while !request.ends_with(b"}") {
         match stream.read(&mut part)? {
             0 => return Ok(()),
+            // As an old node: what is not JSON is not answered.
+            _ if request.is_empty() && part[0] != b'{' => return Ok(()),
             n => request.extend_from_slice(&part[..n]),
         }
     }
@@ -61,31 +67,108 @@ fn start_nodes(count: usize) -> SocketAddr {
     (Ipv4Addr::LOCALHOST, port).into()
 }
 
-fn search(c: &mut Criterion) {
-    let mut group = c.benchmark_group("search");
-    group.sampling_mode(SamplingMode::Flat).sample_size(20);
-    group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
-    for count in [1, 10, 100, 1000] {
-        group.throughput(Throughput::Elements(count as u64));
-        let mut node = None;
-        group.bench_function(BenchmarkId::from_parameter(count), |b| {
-            let node = node.get_or_insert_with(|| {
-                let mut node = Node::start(&Limits::desktop(), Some(start_nodes(count)));
-                node.tell("bootstrap\n");
-                node.event("done");
-                node
-            });
-            b.iter(|| {
-                node.tell("search file.bin\n");
-                for _ in 0..count.div_ceil(10) {
-                    node.event("found");
-                }
-                node.event("done");
-            });
-        });
-    }
-    group.finish();
+/// Every tenth has the file, under the one name.
+fn few(n: usize) -> Vec<FileInfo> {
+    let root = Some(blake3::hash(b"content").into());
+    let file = FileInfo { name: "file.bin".to_owned(), size: 7, mtime: Some(1), root };
+    if n % 10 == 0 { vec![file] } else { Vec::new() }
 }
 
-criterion_group!(benches, search);
+/// Each has another part of the table.
+fn many() -> impl Fn(usize) -> Vec<FileInfo> + Send + 'static {
+    let table: Vec<FileInfo> = (0..TABLE)
+        .map(|i| {
+            let name = file_name(i);
+            let root = Some(blake3::hash(name.as_bytes()).into());
+            FileInfo { name, size: i as u64, mtime: Some(1), root }
+        })
+        .collect();
+    move |n| (0..TOLD).map(|i| table[(n * 97 + i * 39) % TABLE].clone()).collect()
+}
+
+/// A peer that knows the nodes of this registry.
+fn searcher(registry: SocketAddr) -> Node {
+    // All results are told, and nobody reads them as fast as they come.
+    let limits = Limits { console_out_max: 64 << 20, ..Limits::desktop() };
+    let mut node = Node::start(&limits, Some(registry));
+    node.tell("bootstrap\n");
+    node.event("done");
+    node
+}
+
+fn search(c: &mut Criterion) {
+    // Two ways, one question; sessions are kept from one search to the next.
+    for (name, start) in [
+        ("search/v1", start_nodes as fn(usize) -> SocketAddr),
+        ("search/v2", |count| start_crowd(count, few)),
+    ] {
+        let mut group = c.benchmark_group(name);
+        group.sampling_mode(SamplingMode::Flat).sample_size(20);
+        group.warm_up_time(Duration::from_secs(1)).measurement_time(Duration::from_secs(4));
+        for count in [1, 10, 100, 1000] {
+            group.throughput(Throughput::Elements(count as u64));
+            let mut node = None;
+            group.bench_function(BenchmarkId::from_parameter(count), |b| {
+                let node = node.get_or_insert_with(|| searcher(start(count)));
+                b.iter(|| {
+                    node.tell("search file.bin\n");
+                    node.skip_to("done")
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+/// The time of so many searches one after another, and the searcher's CPU time: medians.
+fn searches(rounds: usize, node: &mut Node) -> (Duration, Duration, usize) {
+    let (mut times, mut cpus, mut lines) = (Vec::new(), Vec::new(), 0);
+    for _ in 0..rounds {
+        #[allow(clippy::disallowed_methods)] // what it takes in the world
+        let (start, before) = (Instant::now(), node.cpu());
+        node.tell("search band many\n");
+        lines = node.skip_to("done");
+        times.push(start.elapsed());
+        cpus.push(node.cpu() - before);
+    }
+    times.sort();
+    cpus.sort();
+    (times[rounds / 2], cpus[rounds / 2], lines)
+}
+
+/// No times to be repeated, since the first search of a node is one: it dials 1,000 nodes and shakes hands with them.
+fn crowd(_: &mut Criterion) {
+    // `cargo test --benches` only wants to see that it builds and starts.
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return;
+    }
+    let registry = start_crowd(1000, many());
+    let nobody = start_crowd(1000, |_| Vec::new());
+    let mut first = Vec::new();
+    for _ in 0..5 {
+        let mut node = searcher(nobody);
+        #[allow(clippy::disallowed_methods)] // the same
+        let (start, before) = (Instant::now(), node.cpu());
+        node.tell("search file.bin\n");
+        // Nothing is found, and that is an error.
+        node.skip_to("done");
+        let (took, cpu) = (start.elapsed(), node.cpu() - before);
+        let (again, cpu_again, _) = searches(5, &mut node);
+        println!(
+            "1,000 nodes, nothing found: first search {took:?} (CPU {cpu:?}), later {again:?} ({cpu_again:?})"
+        );
+        first.push(cpu.saturating_sub(cpu_again));
+    }
+    first.sort();
+    println!("1,000 dials and handshakes: {:?} of the searcher's CPU, median of 5", first[2]);
+    let mut node = searcher(registry);
+    let (first, first_cpu, _) = searches(1, &mut node);
+    let (took, cpu, lines) = searches(5, &mut node);
+    println!(
+        "1,000 nodes, {TOLD} files of each, {TABLE} different: first {first:?} (CPU {first_cpu:?}), later {took:?} \
+         (CPU {cpu:?}), {lines} lines of JSON"
+    );
+}
+
+criterion_group!(benches, search, crowd);
 criterion_main!(benches);

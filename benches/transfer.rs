@@ -1,5 +1,7 @@
-//! A v1 download from file to file over the loopback: two nodes with real reactors on a thread each, files in memory.
-//! The time runs from the line typed to the event that says the file is saved under its name.
+//! A download from file to file over the loopback: two nodes with real reactors on a thread each, files in memory. The
+//! time runs from the line typed to the event that says the file is saved under its name.
+//!
+//! In v1; and in v2, sealed and verified, where the session stands already, as it does for the second file of a node.
 #![allow(missing_docs)] // criterion's macros make functions without
 
 // A bench reads clocks.
@@ -12,10 +14,21 @@ use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main,
     measurement::WallTime,
 };
-use distrishare::config::Limits;
+use distrishare::config::{Crypto, Key, Limits};
 use std::fmt::Write;
+use std::fs;
 use std::time::{Duration, Instant};
 use support::{Node, noise};
+
+/// How the two speak.
+#[derive(Clone, Copy)]
+enum Way {
+    V1,
+    Aes,
+    ChaCha,
+}
+
+const WAYS: [(&str, Way); 3] = [("v1", Way::V1), ("v2 AES", Way::Aes), ("v2 ChaCha20", Way::ChaCha)];
 
 /// Two nodes: one that has a file, one that fetches it.
 struct Pair {
@@ -24,9 +37,20 @@ struct Pair {
 }
 
 impl Pair {
-    fn new(limits: &Limits, content: &[u8]) -> Pair {
-        let pair = Pair { from: Node::start(limits, None), to: Node::start(limits, None) };
-        pair.from.share("file.bin", content);
+    fn new(way: Way, limits: &Limits, content: &[u8]) -> Pair {
+        let from = Node::start_as(limits, None, |config| {
+            fs::create_dir_all(&config.folders.shared).expect("made");
+            fs::write(config.folders.shared.join("file.bin"), content).expect("written");
+            match way {
+                // To an open node it is an old one, which it is found to be once.
+                Way::V1 => config.group = Some(Key::new([7; 32])),
+                Way::Aes => {}
+                Way::ChaCha => config.crypto = Crypto::Real { aes: false },
+            }
+        });
+        let mut pair = Pair { from, to: Node::start(limits, None) };
+        pair.from.hashed(1);
+        pair.fetch(1);
         pair
     }
 
@@ -52,15 +76,14 @@ impl Pair {
 fn measure(
     group: &mut BenchmarkGroup<'_, WallTime>,
     id: BenchmarkId,
-    limits: &Limits,
-    len: usize,
-    times: usize,
+    (way, limits): (Way, &Limits),
+    (len, times): (usize, usize),
 ) {
     group.throughput(Throughput::Bytes((len * times) as u64));
     let content = noise(len);
     let mut pair = None;
     group.bench_function(id, |b| {
-        let pair = pair.get_or_insert_with(|| Pair::new(limits, &content));
+        let pair = pair.get_or_insert_with(|| Pair::new(way, limits, &content));
         b.iter_custom(|rounds| (0..rounds).map(|_| pair.fetch(times)).sum());
     });
 }
@@ -74,32 +97,42 @@ fn settings<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime
 
 /// How long the whole of a download takes, by its size.
 fn sizes(c: &mut Criterion) {
-    let mut group = settings(c, "transfer/size");
     for kib in [4, 64, 1024, 16 << 10, 256 << 10] {
-        let id = BenchmarkId::from_parameter(format!("{kib} KiB"));
-        measure(&mut group, id, &Limits::desktop(), kib << 10, 1);
+        let mut group = settings(c, &format!("transfer/{kib} KiB"));
+        for (name, way) in WAYS {
+            let id = BenchmarkId::from_parameter(name);
+            measure(&mut group, id, (way, &Limits::desktop()), (kib << 10, 1));
+        }
+        group.finish();
     }
-    group.finish();
 }
 
-/// The unit of I/O at both ends: chunks a system call.
+/// The unit of I/O at both ends: chunks a system call; in v2 chunks a record.
 fn runs(c: &mut Criterion) {
     let mut group = settings(c, "transfer/run");
     for chunks in [1, 4, 16, 64] {
         let limits = Limits { run_chunks: chunks, send_chunks: chunks, ..Limits::desktop() };
-        measure(&mut group, BenchmarkId::from_parameter(format!("{chunks} chunks")), &limits, 64 << 20, 1);
+        let id = BenchmarkId::from_parameter(format!("v1, {chunks} chunks"));
+        measure(&mut group, id, (Way::V1, &limits), (64 << 20, 1));
+    }
+    for chunks in [1, 4, 16] {
+        let limits = Limits { record_chunks: chunks, ..Limits::desktop() };
+        let id = BenchmarkId::from_parameter(format!("v2 AES, {chunks} chunks"));
+        measure(&mut group, id, (Way::Aes, &limits), (64 << 20, 1));
     }
     group.finish();
 }
 
 /// The same bytes as one file and as 32 at once.
 fn parallel(c: &mut Criterion) {
-    let mut group = settings(c, "transfer/parallel");
     for times in [1, 32] {
-        let len = (128 << 20) / times;
-        measure(&mut group, BenchmarkId::from_parameter(times), &Limits::desktop(), len, times);
+        let mut group = settings(c, &format!("transfer/parallel {times}"));
+        for (name, way) in WAYS {
+            let id = BenchmarkId::from_parameter(name);
+            measure(&mut group, id, (way, &Limits::desktop()), ((128 << 20) / times, times));
+        }
+        group.finish();
     }
-    group.finish();
 }
 
 criterion_group!(benches, sizes, runs, parallel);

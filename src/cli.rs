@@ -72,8 +72,8 @@ Commands are read from standard input: type `help`, or try
   echo 'search welcome.txt' | ds-peer 9100 --join
 
 Exit status: 0 done, 1 other failure, 2 usage, 3 nothing found, 5 refused,
-6 network or no peer, 7 timeout, 9 no space, 12 input or output,
-130 interrupted.
+6 network or no peer, 7 timeout, 8 verification failed, 9 no space,
+12 input or output, 130 interrupted.
 ";
 
 /// `ds-bootstrap --help`.

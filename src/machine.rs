@@ -29,7 +29,8 @@
 //!   `fatal = true`. A driver ignores outputs for ids it no longer knows; a node ignores inputs likewise.
 //! * **End of stream.** [`Input::Eof`] comes when all bytes were handed over, even if the node has not consumed them
 //!   all (it may need the end to decide), and never while the connection is paused. Bytes that were not consumed are
-//!   handed over again after [`Output::Resume`], also when `Eof` was said already.
+//!   handed over again after [`Output::Resume`], also when `Eof` was said already; and at once where some were consumed
+//!   and the connection was not paused: the node may have taken one record of several.
 //! * **A connection with something to send says so** with [`Output::Wake`]; from then on the driver pulls whenever the
 //!   socket can take more, until `poll_transmit` returns `None`.
 
@@ -173,8 +174,8 @@ pub enum Transmit<'a> {
         /// Bytes left to send, never 0.
         len: u64,
     },
-    /// A range of an open file that is sealed before it goes: the driver reads up to `len` bytes and calls
-    /// [`Machine::handle_read`]. Reading fewer is fine; none is [`Fault::Shrunk`].
+    /// A range of an open file that is sealed before it goes: the driver reads `len` bytes and calls
+    /// [`Machine::handle_read`]. A file that has fewer is [`Fault::Shrunk`].
     Seal {
         /// Opened by [`Output::OpenFile`] or [`Output::OpenLog`].
         file: FileId,
@@ -463,7 +464,7 @@ pub struct Census {
     pub files_discarded: u64,
     /// Of those, not ended yet.
     pub files_growing: u64,
-    /// Bytes the node holds in buffers of its own.
+    /// Bytes that wait for the console.
     pub buffered: usize,
 }
 

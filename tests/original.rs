@@ -170,7 +170,7 @@ fn we_download_from_the_original() {
         files.push((name.to_owned(), content));
     }
     let theirs = place.path("shared").to_string_lossy().into_owned();
-    let (_model, port) = place.model("peer.py", &["serve", "--shared", &theirs]);
+    let (model, port) = place.model("peer.py", &["serve", "--shared", &theirs]);
     let (mut peer, _) = place.peer(&[]);
     for (name, content) in files {
         let events = peer.run(&format!("get 127.0.0.1 {port} {name}"));
@@ -181,6 +181,57 @@ fn we_download_from_the_original() {
         let path = place.folder.path().join(done["path"].as_str().expect("a path"));
         assert!(fs::read(path).expect("it said so") == content, "{name} has other bytes");
     }
+    let events = peer.run("search mañana.txt");
+    let result =
+        events.iter().find(|event| event["event"] == "result").unwrap_or_else(|| panic!("{events:?}"));
+    let expected = json!({ "event": "result", "number": 1, "name": "mañana.txt", "size": null, "root": null,
+        "sources": [{ "ip": "127.0.0.1", "port": port }] });
+    assert_eq!(result, &expected);
+    for command in ["get 1", "get 4097.bin"] {
+        let events = peer.run(command);
+        assert!(names(&events).contains(&"downloaded"), "{command}: {events:?}");
+    }
+    // It does not know words, and its owner is not told of things that are none.
+    let events = peer.run("search ext:txt");
+    assert!(events[0]["message"].as_str().is_some_and(|text| text.contains("one exact name")), "{events:?}");
+    let said = model.heard();
+    assert!(
+        !said.contains("Traceback") && !said.contains("Error"),
+        "our first try in v2 harms nobody:\n{said}"
+    );
+}
+
+#[test]
+fn the_original_s_nodes_and_ours_are_searched_at_once() {
+    let Some(place) = Place::new("a mixed network") else { return };
+    fs::write(place.path("shared/lesson.txt"), "old").expect("below our own folder");
+    let theirs = place.path("shared").to_string_lossy().into_owned();
+    let (model, old) = place.model("peer.py", &["serve", "--shared", &theirs]);
+    let other = Place::new("a mixed network").expect("it was there a moment ago");
+    fs::write(other.path("shared/lesson.txt"), "new, and longer").expect("below our own folder");
+    let (_ann, new) = other.peer(&[]);
+    let third = Place::new("a mixed network").expect("it was there a moment ago");
+    let (mut bob, _) = third.peer(&[]);
+    for port in [old, new] {
+        bob.run(&format!("get 127.0.0.1 {port} lesson.txt"));
+    }
+    let events = bob.run("search lesson.txt");
+    let results: Vec<&Value> = events.iter().filter(|event| event["event"] == "result").collect();
+    assert_eq!(results.len(), 2, "{events:?}");
+    assert_eq!((&results[0]["size"], &results[0]["sources"][0]["port"]), (&json!(15), &json!(new)));
+    assert_eq!((&results[1]["size"], &results[1]["sources"][0]["port"]), (&json!(null), &json!(old)));
+    for (command, verified, content) in [("get 1", true, "new, and longer"), ("get 2", false, "old")] {
+        let events = bob.run(command);
+        let done = events.iter().find(|event| event["event"] == "downloaded");
+        let done = done.unwrap_or_else(|| panic!("{command}: {events:?}"));
+        assert_eq!(done["verified"], verified, "{command}");
+        let path = third.folder.path().join(done["path"].as_str().expect("a path"));
+        assert_eq!(fs::read_to_string(path).expect("it said so"), content);
+    }
+    // Words find new nodes' files only; who knows what it is comes from there.
+    let events = bob.run("get lesson.txt");
+    assert!(events.iter().any(|event| event["verified"] == true), "{events:?}");
+    assert!(!model.heard().contains("Traceback"), "{}", model.heard());
 }
 
 #[test]

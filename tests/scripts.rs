@@ -13,11 +13,13 @@
 //! $ file PATH TEXT · bytes PATH N · folder PATH · fifo PATH · link PATH TARGET · chmod PATH MODE · cat PATH · ls PATH ·
 //!                               same A B;
 //!                               `\_` is a blank in a name, `\xNN` a byte
+//! $ ask ann BYTES               sends these to its port and shows what comes back until it closes
 //! $ stranger eve FOUND TEXT     a server that answers searches and downloads with these; `-`: with nothing, and waits
 //! ```
 //!
 //! Not shown: the log below warnings, and what each node says at its start unless the transcript has it.
-//! Holes: `{ann}` a port, `{dir}` the folder everything is in, `{number}`, `{time}`, `{any}`.
+//! Holes: `{ann}` a port, `{ann.id}` and `{ann.id6}` the id and its first 6 digits of one that ran with `--json`, `{dir}` the
+//! folder everything is in, `{number}`, `{time}`, `{id}` any node's id, `{hex}`, `{any}`.
 
 // Tests live in the world: they have clocks, threads and an environment.
 #![allow(clippy::disallowed_methods)]
@@ -110,6 +112,16 @@ fn group() {
 #[test]
 fn streams() {
     script("streams");
+}
+
+#[test]
+fn search() {
+    script("search");
+}
+
+#[test]
+fn group_network() {
+    script("group_network");
 }
 
 #[test]
@@ -219,7 +231,7 @@ fn script(name: &str) {
 
 /// Without what differs from run to run or is the same in all of them.
 fn shown(mut printed: Vec<String>, expected: &[String]) -> Vec<String> {
-    const START: [&str; 2] = ["! ready: this node listens on ", "! open node: "];
+    const START: [&str; 3] = ["! ready: this node listens on ", "! open node: ", "! member of the group "];
     let starts = |line: &str| START.iter().any(|start| line.starts_with(start));
     let wanted = expected.iter().any(|line| starts(line));
     printed.retain(|line| !line.contains(" [INFO] ") && (wanted || !starts(line)));
@@ -265,11 +277,21 @@ fn matches(pattern: &str, text: &str) -> bool {
         return true;
     }
     type Hole = (&'static str, fn(char) -> bool);
-    const HOLES: [Hole; 3] = [
+    const HOLES: [Hole; 4] = [
         ("{number}", |c| c.is_ascii_digit()),
         ("{time}", |c| c.is_ascii_digit() || c == ':'),
+        ("{hex}", |c| c.is_ascii_hexdigit()),
         ("{any}", |_| true),
     ];
+    if let Some((before, after)) = pattern.split_once("{id}") {
+        // One that stands behind another hole is found where that hole may end.
+        let spread = HOLES.iter().any(|(hole, _)| before.contains(hole));
+        let is_id = |at: usize| text.get(at..at + ID).is_some_and(|id| ids(id).next() == Some(0..ID));
+        let mut starts: Box<dyn Iterator<Item = usize>> =
+            if spread { Box::new(0..text.len()) } else { Box::new(std::iter::once(before.len())) };
+        return starts
+            .any(|at| is_id(at) && matches(before, &text[..at]) && matches(after, &text[at + ID..]));
+    }
     let first =
         HOLES.iter().filter_map(|(hole, fits)| Some((pattern.find(hole)?, *hole, fits))).min_by_key(|f| f.0);
     let Some((at, hole, fits)) = first else { return pattern == text };
@@ -277,6 +299,23 @@ fn matches(pattern: &str, text: &str) -> bool {
     let after = &pattern[at + hole.len()..];
     let ends = rest.char_indices().take_while(|(_, c)| fits(*c)).map(|(i, c)| i + c.len_utf8());
     ends.into_iter().any(|end| matches(after, &rest[end..])) || (hole == "{any}" && matches(after, rest))
+}
+
+/// Digits of a node's id.
+const ID: usize = 16;
+
+/// Where a text names nodes by their ids: hexadecimal digits, exactly so many, a letter among them or not.
+fn ids(text: &str) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let digit = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+    let starts = text.char_indices().map(|(i, _)| i).chain([text.len()]);
+    let words = starts.filter(move |&i| {
+        text[i..].starts_with(digit) && !text[..i].ends_with(|c: char| c.is_ascii_alphanumeric())
+    });
+    words.filter_map(move |i| {
+        let len = text[i..].find(|c: char| !digit(c)).unwrap_or(text.len() - i);
+        let alone = !text[i + len..].starts_with(|c: char| c.is_ascii_alphanumeric());
+        (len == ID && alone).then_some(i..i + len)
+    })
 }
 
 /// A program beside the transcript.
@@ -319,13 +358,15 @@ impl Reader {
 struct Stage {
     folder: tempfile::TempDir,
     ports: BTreeMap<String, u16>,
+    /// Those of nodes that said theirs.
+    ids: BTreeMap<String, String>,
     running: BTreeMap<String, Running>,
 }
 
 impl Stage {
     fn new() -> Stage {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        Stage { folder, ports: BTreeMap::new(), running: BTreeMap::new() }
+        Stage { folder, ports: BTreeMap::new(), ids: BTreeMap::new(), running: BTreeMap::new() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -340,6 +381,9 @@ impl Stage {
         for (name, port) in &self.ports {
             line = line.replace(&format!("{{{name}}}"), &port.to_string());
         }
+        for (name, id) in &self.ids {
+            line = line.replace(&format!("{{{name}.id}}"), id).replace(&format!("{{{name}.id6}}"), &id[..6]);
+        }
         line
     }
 
@@ -351,6 +395,11 @@ impl Stage {
                 let known = format!("{before}{port}{after}");
                 line = line.replace(&known, &format!("{before}{{{name}}}{after}"));
             }
+        }
+        let known: Vec<String> = ids(&line).map(|at| line[at].to_owned()).collect();
+        for id in known {
+            let named = self.ids.iter().find(|(_, of_node)| **of_node == id);
+            line = line.replace(&id, &named.map_or("{id}".to_owned(), |(name, _)| format!("{{{name}.id}}")));
         }
         line
     }
@@ -397,6 +446,7 @@ impl Stage {
                 return vec![if a == b { "  the same" } else { "  different" }.to_owned()];
             }
             "stop" => return self.stop(first, second),
+            "ask" => return ask(self.ports[first], &unescape(second)),
             "stranger" => {
                 let (found, content) = second.split_once(' ').unwrap_or((second, ""));
                 let port = stranger(found.replace("\\_", " "), content.replace("\\_", " "));
@@ -463,6 +513,7 @@ impl Stage {
         let running = Running { child, out, err };
         if beside {
             self.ports.insert(name.to_owned(), ready(name, &running));
+            self.ids.extend(id_in(&running.out.so_far()).map(|id| (name.to_owned(), id)));
             self.running.insert(name.to_owned(), running);
             return Vec::new();
         }
@@ -499,6 +550,7 @@ impl Stage {
         if let Some(port) = port_in(&out).or_else(|| port_in(&err)) {
             self.ports.insert(name.to_owned(), port);
         }
+        self.ids.extend(id_in(&out).map(|id| (name.to_owned(), id)));
         let mut lines: Vec<String> = out.lines().map(|line| said("  ", line)).collect();
         lines.extend(err.lines().map(|line| said("! ", line)));
         lines.extend(ending(status));
@@ -556,6 +608,12 @@ fn port_in(text: &str) -> Option<u16> {
     digits.parse().ok()
 }
 
+/// The node's id in the event `ready`.
+fn id_in(text: &str) -> Option<String> {
+    let line = text.lines().find(|line| line.contains("\"event\":\"ready\""))?;
+    ids(line).next().map(|at| line[at].to_owned())
+}
+
 fn ready(name: &str, running: &Running) -> u16 {
     let end = Instant::now() + LIMIT;
     loop {
@@ -570,7 +628,24 @@ fn ready(name: &str, running: &Running) -> u16 {
     }
 }
 
-/// A node that answers a search with `found` and a download with `content`; `-`: keeps the connection and says nothing.
+/// What comes back for these bytes until the other side closes; strangers are not kept waiting for that.
+fn ask(port: u16, bytes: &[u8]) -> Vec<String> {
+    let mut conn = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    conn.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket of ours");
+    conn.write_all(bytes).expect("it reads");
+    let mut answer = Vec::new();
+    // A reset is an end like others.
+    match conn.read_to_end(&mut answer) {
+        Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => panic!("no end: {error}"),
+        _ if answer.is_empty() => vec!["  nothing, and closed".to_owned()],
+        _ => String::from_utf8_lossy(&answer).lines().map(|line| said("  ", line)).collect(),
+    }
+}
+
+/// What the original says to everything that is none of its requests, the beginning of version 2 among it.
+const BAD_JSON: &str = "ERROR: Formato de mensaje inválido. Se requiere JSON.";
+
+/// A node of the original's that answers a search with `found` and a download with `content`; `-`: keeps the connection and says nothing.
 fn stranger(found: String, content: String) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("bound").port();
@@ -580,6 +655,10 @@ fn stranger(found: String, content: String) -> u16 {
             let mut asked = [0; 4096];
             let n = conn.read(&mut asked).unwrap_or(0);
             let asked = String::from_utf8_lossy(&asked[..n]);
+            if !asked.starts_with('{') {
+                drop(conn.write_all(BAD_JSON.as_bytes()));
+                continue;
+            }
             let answer = if asked.contains("\"search\"") { &found } else { &content };
             match answer.as_str() {
                 "-" => silent.push(conn),
@@ -600,10 +679,15 @@ fn patterns_match() {
         ("{any} x {any}", " x x y", true),
         ("{number} nodes{any}", "1 node", false),
         ("x{any}", "x", true),
+        ("id {id}.", "id 0123456789abcdef.", true),
+        ("id {id}.", "id 0123456789abcde.", false),
+        ("{any} {id} {number}", "a: b 0123456789abcdef 7", true),
     ] {
         assert_eq!(matches(pattern, text), fits, "{pattern} {text}");
     }
     assert_eq!(unescape("a\\x1bb"), b"a\x1bb");
+    let roots = format!("{} x0123456789abcdef", "0123456789abcdef".repeat(4));
+    assert_eq!(ids(&roots).next(), None, "the root of a file is no id");
 }
 
 #[test]

@@ -71,8 +71,9 @@ impl Silence {
         let mut modes = before.clone();
         modes.local_modes.remove(LocalModes::ECHO);
         modes.local_modes.insert(LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG);
-        // A stop (^Z) would leave the shell's terminal silent.
+        // A stop (^Z) or a quit (^\\) would leave the shell's terminal silent.
         modes.special_codes[SpecialCodeIndex::VSUSP] = 0;
+        modes.special_codes[SpecialCodeIndex::VQUIT] = 0;
         tcsetattr(&terminal, OptionalActions::Flush, &modes)?;
         Ok(Silence { terminal, before })
     }

@@ -270,6 +270,14 @@ impl Index {
         }
     }
 
+    /// A file of ours was put there, whole, in this folder.
+    pub fn changed_by_us(&mut self, now: Instant, folder: &str) {
+        if let Some(scan) = &mut self.scan {
+            scan.changed_by_us(now, folder);
+        }
+        self.pump(now);
+    }
+
     /// Changes may go unseen from now on.
     pub fn watch_lost(&mut self, now: Instant) {
         if let Some(scan) = &mut self.scan {

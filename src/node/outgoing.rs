@@ -49,7 +49,8 @@ impl Outgoing {
             if self.taken == self.bytes.len() {
                 self.bytes = Vec::new();
                 self.taken = 0;
-            } else if self.taken >= 1 << 16 {
+            } else if self.taken >= (1 << 16).max(self.bytes.len() / 2) {
+                // Not sooner: no more bytes are moved than were sent, however many wait.
                 self.bytes.drain(..self.taken);
                 self.taken = 0;
             }

@@ -8,6 +8,8 @@ use crate::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pace {
     started: Instant,
+    /// From when the average counts, and what had moved then.
+    judged: (Instant, u64),
     moved: u64,
     /// `moved` when it was last looked at.
     mark: u64,
@@ -25,12 +27,18 @@ pub(crate) enum Slow {
 
 impl Pace {
     pub(crate) fn new(now: Instant, interval: Duration) -> Pace {
-        Pace { started: now, moved: 0, mark: 0, interval }
+        Pace { started: now, judged: (now, 0), moved: 0, mark: 0, interval }
     }
 
     /// When to look first, or again after a chunk was moved.
     pub(crate) fn next_look(&self, now: Instant) -> Instant {
         now + self.interval
+    }
+
+    /// Somebody else moves the rest: he is judged by what he does himself.
+    pub(crate) fn begin_again(&mut self, now: Instant) {
+        self.judged = (now, self.moved);
+        self.mark = self.moved;
     }
 
     /// `n` more bytes moved.
@@ -53,8 +61,10 @@ impl Pace {
         if self.moved - self.mark < CHUNK as u64 {
             return Err(Slow::Stalled);
         }
-        let allowed = limits.transfer_grace + Duration::from_secs(self.moved / limits.rate_min.max(1));
-        if self.elapsed(now) > allowed {
+        let (since, before) = self.judged;
+        let moved = self.moved - before;
+        let allowed = limits.transfer_grace + Duration::from_secs(moved / limits.rate_min.max(1));
+        if now - since > allowed {
             return Err(Slow::Average);
         }
         self.mark = self.moved;
@@ -92,5 +102,20 @@ mod tests {
         });
         // 4096 bytes in 30 s are 137 a second: allowed for the grace and a little longer, not for ever.
         assert!(ended.count() < 5);
+    }
+
+    #[test]
+    fn who_goes_on_where_another_was_slow_has_a_grace_of_his_own() {
+        let limits = Limits::desktop();
+        let mut pace = Pace::new(Instant::ZERO, limits.progress_interval);
+        pace.add(4096);
+        let late = Instant::ZERO + Duration::from_secs(1000);
+        assert_eq!(pace.look(late, &limits), Err(Slow::Average));
+        pace.begin_again(late);
+        let next = pace.next_look(late);
+        assert_eq!(pace.look(next, &limits), Err(Slow::Stalled), "what was there does not count");
+        pace.add(4096);
+        assert_eq!(pace.look(next, &limits), Ok(pace.next_look(next)));
+        assert_eq!((pace.moved(), pace.elapsed(next)), (8192, Duration::from_secs(1030)));
     }
 }

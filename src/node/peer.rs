@@ -1,45 +1,61 @@
 //! The peer: serves its shared folder, finds other nodes, searches and downloads. This file holds the state and hands
 //! each input to the part it is for; the parts stand in the files beside it, one a role.
 
+mod answer;
 mod ask;
+mod browse;
 mod commands;
 mod console;
+mod contract;
 mod dialer;
 mod discovery;
 mod fetch;
 mod files;
+mod get;
+mod identity;
 mod jobs;
 mod known;
 mod life;
+mod pull;
+mod reach;
 mod registries;
 mod report;
+mod search;
 mod serve;
+mod session;
+mod shared;
+mod transfers;
 
 use crate::config::{ConsoleMode, PeerConfig};
-use crate::machine::{
-    Census, ConnId, Deadline, Fault, FileId, Input, Interface, ListenerId, Machine, Output, Received,
-    RequestId, Transmit,
-};
+use crate::machine::{ConnId, Fault, FileId, Interface, ListenerId, Meta, Output, RequestId};
 use crate::node::gate::Gate;
+use crate::node::index::Index;
 use crate::node::notices::Notices;
 use crate::node::outgoing::Outgoing;
 use crate::node::table::Table;
 use crate::node::timers::{LATE, LATE_GRACE, Timers};
 use crate::proto::address::Here;
+use crate::proto::entropy::Entropy;
+use crate::proto::v2::identity::Identity;
 use crate::time::{Duration, Instant};
+use answer::Searching;
 use ask::Ask;
 use console::Console;
 use dialer::Dialer;
 use discovery::Discovery;
-use fetch::{Transfer, TransferId};
 use files::{Files, Owner};
 use jobs::{Job, JobId};
 use known::Known;
+use reach::{Sessions, Strangers};
 use registries::Registry;
 use report::Event;
+use search::Hit;
 use serve::Serve;
+use session::Session;
+use shared::IndexFiles;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use transfers::{Transfer, TransferId};
 
 /// The one listener of a peer.
 const LISTENER: ListenerId = ListenerId(0);
@@ -76,6 +92,18 @@ pub struct Peer {
     /// Downloads that wait for others to end, in order.
     queued: VecDeque<TransferId>,
 
+    /// Who we are to other nodes.
+    identity: Identity,
+    entropy: Entropy,
+    sessions: Sessions,
+    strangers: Strangers,
+    index: Index,
+    index_files: IndexFiles,
+    /// Searches of other nodes under way.
+    searching: VecDeque<Searching>,
+    /// What the last search found, for `get N`.
+    hits: Vec<Hit>,
+
     console: Console,
     jobs: Table<Job>,
     resolving: BTreeMap<RequestId, Resolving>,
@@ -92,6 +120,7 @@ pub struct Peer {
 enum Conn {
     Serve(Serve),
     Ask(Ask),
+    Session(Box<Session>),
     Fetch(TransferId, Outgoing),
     /// One of the console's two streams.
     Console,
@@ -102,12 +131,21 @@ enum Conn {
 enum Resolving {
     Registry(usize),
     Get(JobId),
+    /// A listing for the index.
+    Index,
 }
 
 /// What may be due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Timer {
     Conn(ConnId),
+    /// The answer to a search on a session.
+    Answer(ConnId),
+    /// A download over a session.
+    Pull(TransferId),
+    /// A slice of another node's search.
+    Search,
+    Index,
     /// The longest wait for a dial.
     Dials,
     Job(JobId),
@@ -134,6 +172,8 @@ impl Peer {
         let console = ConnId(conns.insert(Conn::Console));
         let notes = ConnId(conns.insert(Conn::Console));
         let limits = &config.limits;
+        let mut entropy = Entropy::new(&config.entropy);
+        let instance = u64::from_le_bytes(entropy.bytes());
         let said_dropped =
             if config.json { |lines| Event::Dropped { lines }.json() } else { console::lines_dropped };
         let mut peer = Peer {
@@ -153,10 +193,18 @@ impl Peer {
             notices: Notices::default(),
             known: Known::default(),
             dialer: Dialer::new(limits),
-            discovery: Discovery::new(),
+            discovery: Discovery::new(config.group.as_ref(), instance, limits),
             registries: config.bootstraps.iter().cloned().map(Registry::new).collect(),
             transfers: Table::new(),
             queued: VecDeque::new(),
+            identity: Identity::generate(&mut entropy),
+            entropy,
+            sessions: Sessions::default(),
+            strangers: Strangers::default(),
+            index: Index::new(limits),
+            index_files: IndexFiles::default(),
+            searching: VecDeque::new(),
+            hits: Vec::new(),
             console: Console::new(
                 console,
                 notes,
@@ -175,7 +223,7 @@ impl Peer {
         };
         peer.outputs.push_back(Output::OpenConsole { console, notes });
         peer.outputs.push_back(Output::ListInterfaces);
-        peer.outputs.push_back(Output::Listen { listener: LISTENER, addr: peer.listen });
+        peer.load_identity();
         peer
     }
 
@@ -199,7 +247,14 @@ impl Peer {
                         self.conn_timeout(now, conn);
                     }
                 }
-                Timer::Job(job) => self.finish(now, job, Ok(())),
+                Timer::Answer(conn) => self.answer_late(now, conn),
+                Timer::Pull(transfer) => self.pull_timeout(now, transfer),
+                Timer::Search => self.search_slice(now),
+                Timer::Index => {
+                    self.index.timeout(now);
+                    self.drive_index(now);
+                }
+                Timer::Job(job) => self.job_timeout(now, job),
                 Timer::Refresh(number) => self.register(now, number, None, true),
                 Timer::Hello => self.hello(now),
                 Timer::Greet => self.greet(),
@@ -219,6 +274,7 @@ impl Peer {
         match self.conns.get(conn.0) {
             Some(Conn::Serve(_)) => self.serve_timeout(now, conn),
             Some(Conn::Ask(_)) => self.ask_timeout(now, conn),
+            Some(Conn::Session(_)) => self.session_timeout(now, conn),
             Some(Conn::Fetch(transfer, _)) => self.fetch_timeout(now, conn, *transfer),
             Some(Conn::Console) | None => {}
         }
@@ -228,13 +284,14 @@ impl Peer {
         match self.resolving.remove(&request) {
             Some(Resolving::Registry(number)) => self.registry_resolved(now, number, result),
             Some(Resolving::Get(job)) => self.get_resolved(now, job, result),
-            None => {}
+            Some(Resolving::Index) | None => {}
         }
     }
 
     fn connected(&mut self, now: Instant, conn: ConnId, local: SocketAddr) {
         match self.conns.get(conn.0) {
             Some(Conn::Ask(_)) => self.ask_connected(now, conn, local),
+            Some(Conn::Session(_)) => self.session_connected(now, conn),
             Some(Conn::Fetch(transfer, _)) => self.fetch_connected(now, conn, *transfer),
             _ => {}
         }
@@ -244,6 +301,7 @@ impl Peer {
         match self.conns.get(conn.0) {
             Some(Conn::Serve(_)) => self.serve_gone(conn),
             Some(Conn::Ask(_)) => self.ask_closed(now, conn, fault),
+            Some(Conn::Session(_)) => self.session_closed(now, conn, fault),
             Some(Conn::Fetch(transfer, _)) => self.fetch_closed(now, conn, *transfer, fault),
             Some(Conn::Console) => {
                 self.console.closed(conn);
@@ -264,6 +322,7 @@ impl Peer {
         match self.conns.get(conn.0) {
             Some(Conn::Serve(_)) => self.serve_eof(now, conn),
             Some(Conn::Ask(_)) => self.ask_read(now, conn),
+            Some(Conn::Session(_)) => self.session_eof(now, conn),
             Some(Conn::Fetch(transfer, _)) => self.fetch_eof(now, conn, *transfer),
             Some(Conn::Console) => {
                 if let Some(rest) = self.console.take_rest() {
@@ -278,11 +337,18 @@ impl Peer {
         }
     }
 
-    fn file_opened(&mut self, now: Instant, file: FileId, size: u64) {
+    fn file_opened(&mut self, now: Instant, file: FileId, meta: Meta) {
         match self.files.owner(file) {
-            Some(Owner::Serve(conn)) => self.serve_opened(now, conn, size),
-            Some(Owner::Fetch(transfer)) => self.fetch_opened(now, transfer, size),
+            Some(Owner::Serve(conn)) => self.serve_opened(now, conn, meta.size),
+            Some(Owner::Answer(conn)) => self.answer_opened(now, conn, file, meta),
+            Some(Owner::Hashing | Owner::Log | Owner::FreshLog) => self.index_opened(now, file, meta),
             _ => {}
+        }
+    }
+
+    fn file_created(&mut self, now: Instant, file: FileId, room: u64) {
+        if let Some(Owner::Fetch(transfer)) = self.files.owner(file) {
+            self.fetch_opened(now, transfer, room);
         }
     }
 
@@ -295,6 +361,10 @@ impl Peer {
             Owner::Serve(conn) => self.serve_file_failed(now, conn, fault, fatal),
             Owner::Fetch(transfer) => self.fetch_file_failed(now, transfer, fault, fatal),
             Owner::Share(job) => self.share_failed(now, job, fault),
+            Owner::Answer(conn) => self.answer_failed(now, conn, file, fault, fatal),
+            Owner::Hashing | Owner::Log | Owner::FreshLog => {
+                self.index_failed(now, owner, file, fault, fatal);
+            }
         }
     }
 
@@ -311,6 +381,7 @@ impl Peer {
         while let Some(conn) = self.dialer.next(self.room()) {
             match self.conns.get(conn.0) {
                 Some(Conn::Ask(_)) => self.ask_dial(now, conn),
+                Some(Conn::Session(_)) => self.session_dial(now, conn),
                 Some(Conn::Fetch(transfer, _)) => self.fetch_dial(now, conn, *transfer),
                 _ => debug_assert!(false, "only questions and downloads dial"),
             }
@@ -385,108 +456,6 @@ impl Peer {
     fn discard_file(&mut self, file: FileId) {
         if self.files.drop(file) {
             self.outputs.push_back(Output::DiscardFile { file });
-        }
-    }
-}
-
-impl Machine for Peer {
-    fn handle_accept(&mut self, now: Instant, listener: ListenerId, peer: SocketAddr) -> Option<ConnId> {
-        let conn = self.accept(now, listener, peer);
-        self.settle(now);
-        conn
-    }
-
-    fn handle_input(&mut self, now: Instant, input: Input<'_>) {
-        match input {
-            Input::Timeout => self.timeouts(now),
-            Input::Signal(signal) => self.signal(now, signal),
-            Input::Listening { addr, .. } => self.listening(now, addr),
-            Input::ListenFailed { fault, .. } => self.listen_failed(now, fault),
-            Input::Connected { conn, local } => self.connected(now, conn, local),
-            Input::Closed { conn, fault } => self.closed(now, conn, fault),
-            Input::Eof { conn } => self.eof(now, conn),
-            Input::DiscoveryOpened => self.discovery_opened(now, Ok(())),
-            Input::DiscoveryFailed { fault } => self.discovery_opened(now, Err(fault)),
-            Input::Datagram { from, bytes } => self.heard(now, from, bytes),
-            Input::Interfaces(interfaces) => self.interfaces_are(now, interfaces),
-            Input::JoinFailed { interface, fault } => self.join_failed(interface, fault),
-            Input::FileOpened { file, meta } => self.file_opened(now, file, meta.size),
-            Input::FileCreated { file, room } => self.file_opened(now, file, room),
-            Input::FileFailed { file, fault, fatal } => self.file_failed(now, file, fault, fatal),
-            Input::FileProgress { file, bytes, size } => {
-                if let Some(Owner::Share(job)) = self.files.owner(file) {
-                    self.share_progress(job, bytes, size);
-                }
-            }
-            Input::FileCommitted { file, name, size } => self.file_committed(now, file, &name, size),
-            Input::Listed { request, entries, end } => self.listed(now, request, &entries, &end),
-            Input::Resolved { request, result } => self.resolved(now, request, result),
-            // Nothing of a peer depends on the wall clock, and it keeps no state file yet.
-            Input::WallClock(_)
-            | Input::StateLoaded { .. }
-            | Input::StateSaved { .. }
-            | Input::FileRead { .. }
-            | Input::FolderChanged { .. }
-            | Input::WatchLost { .. } => {}
-        }
-        self.settle(now);
-    }
-
-    fn handle_recv(&mut self, now: Instant, conn: ConnId, bytes: &mut [u8]) -> Received {
-        let received = match self.conns.get(conn.0) {
-            Some(Conn::Serve(_)) => self.serve_recv(now, conn, bytes),
-            Some(Conn::Ask(_)) => self.ask_recv(now, conn, bytes),
-            Some(Conn::Fetch(transfer, _)) => self.fetch_recv(now, conn, *transfer, bytes),
-            Some(Conn::Console) => self.console_recv(now, bytes),
-            None => Received { consumed: bytes.len(), ..Received::default() },
-        };
-        self.settle(now);
-        received
-    }
-
-    fn handle_written(&mut self, now: Instant, conn: ConnId, n: usize) {
-        if let Some(Conn::Fetch(transfer, _)) = self.conns.get(conn.0) {
-            self.fetch_written(now, *transfer, n);
-        }
-        self.settle(now);
-    }
-
-    fn poll_transmit(&mut self, conn: ConnId) -> Option<Transmit<'_>> {
-        match self.conns.get(conn.0)? {
-            Conn::Serve(serve) => Self::serve_transmit(serve),
-            Conn::Ask(ask) => Self::ask_transmit(ask),
-            Conn::Fetch(_, out) => out.transmit(),
-            Conn::Console => self.console.transmit(conn),
-        }
-    }
-
-    fn handle_sent(&mut self, now: Instant, conn: ConnId, n: usize) {
-        match self.conns.get_mut(conn.0) {
-            Some(Conn::Serve(_)) => self.serve_sent(now, conn, n),
-            Some(Conn::Ask(_)) => self.ask_sent(conn, n),
-            Some(Conn::Fetch(_, out)) => out.sent(n),
-            Some(Conn::Console) => self.console.sent(conn, n),
-            None => {}
-        }
-        self.settle(now);
-    }
-
-    fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
-    }
-
-    fn poll_timeout(&mut self) -> Option<Deadline> {
-        self.timers.next_deadline()
-    }
-
-    fn census(&self) -> Census {
-        let streams = [self.console.console, self.console.notes];
-        Census {
-            conns: self.sockets + streams.iter().filter(|conn| self.conns.get(conn.0).is_some()).count(),
-            timers: self.timers.len(),
-            nodes: self.known.len(),
-            buffered: self.console.buffered(),
-            ..self.files.census()
         }
     }
 }

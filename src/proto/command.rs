@@ -46,18 +46,15 @@ pub enum Command {
     },
     /// Show what we share.
     Files,
-    /// Ask all nodes for a file.
+    /// Ask all nodes for files.
     Search {
-        /// The name, as typed.
+        /// What for, in the language of [`crate::proto::query`], with its quotes as typed.
         words: String,
     },
-    /// Download a file from a node.
-    Get {
-        /// Who has it.
-        node: HostPort,
-        /// The file's name there, as typed; no rule has been applied to it.
-        name: String,
-    },
+    /// List what a node shares.
+    Browse(NodeRef),
+    /// Download a file.
+    Get(Wanted),
     /// Show what was downloaded.
     Downloads,
     /// Give up downloads and shares under way: those of this file, or all.
@@ -84,7 +81,8 @@ impl Command {
             Command::Share { .. } => "share",
             Command::Files => "files",
             Command::Search { .. } => "search",
-            Command::Get { .. } => "get",
+            Command::Browse(_) => "browse",
+            Command::Get(_) => "get",
             Command::Downloads => "downloads",
             Command::Cancel(_) => "cancel",
             Command::Status => "status",
@@ -94,6 +92,31 @@ impl Command {
             Command::Empty => "",
         }
     }
+}
+
+/// A node, as the operator names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeRef {
+    /// By where it listens.
+    At(HostPort),
+    /// By the beginning of its id, in hex digits.
+    Id(String),
+}
+
+/// What is to be downloaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A file of one node.
+    At {
+        /// Who has it.
+        node: HostPort,
+        /// The file's name there, as typed; no rule has been applied to it.
+        name: String,
+    },
+    /// A result of the last search, from 1 on.
+    Number(usize),
+    /// The file of that name, whoever has it.
+    Name(String),
 }
 
 /// One of the three lists of nodes.
@@ -192,11 +215,13 @@ pub fn parse(line: &str) -> Result<Line, CommandError> {
     if background {
         words.pop();
     }
+    let line =
+        if background { line.trim_end_matches([' ', '\t']).strip_suffix('&').unwrap_or(line) } else { line };
     let Some(first) = words.first() else {
         return if background { Err(unknown("&")) } else { Ok(empty) };
     };
     let (entry, used) = find(first, words.get(1))?;
-    let mut args = Args::new(entry, &words[used..]);
+    let mut args = Args::new(entry, &words[used..], line);
     let command = (entry.build)(&mut args)?;
     args.end()?;
     if background && matches!(command, Command::Wait(_) | Command::Quit) {

@@ -6,6 +6,7 @@ use super::files::OpenFile;
 use super::sockets::Stream;
 use super::turns::{Sent, of_error};
 use crate::machine::{ConnId, Fault, FileId, Machine};
+use rustix::fd::BorrowedFd;
 use rustix::io::{Errno, pread};
 use std::io::Write;
 
@@ -74,13 +75,9 @@ impl Reactor {
         let Some(fd) = self.files.get(file.0).and_then(OpenFile::reading) else {
             return Sent::File(file, Fault::NotFound, true);
         };
-        let (room, mut payload) = self.buffer.sealing(len);
-        match pread(fd, &mut room[payload.clone()], offset) {
-            // hostile: 63
-            Ok(0) => return Sent::File(file, Fault::Shrunk, false),
-            Ok(n) => payload.end = payload.start + n,
-            Err(Errno::INTR) => return Sent::Interrupted,
-            Err(errno) => return Sent::File(file, Fault::of(&errno.into()), false),
+        let (room, payload) = self.buffer.sealing(len);
+        if let Err(fault) = read_exact(fd, &mut room[payload.clone()], offset) {
+            return Sent::File(file, fault, false);
         }
         let range = machine.handle_read(self.clock.now(), conn, room, payload);
         self.drain(machine);
@@ -95,6 +92,23 @@ impl Reactor {
             Some(record) => stream.send_record(record),
         }
     }
+}
+
+/// All of the range, or why not.
+fn read_exact(fd: BorrowedFd<'_>, mut place: &mut [u8], mut offset: u64) -> Result<(), Fault> {
+    while !place.is_empty() {
+        match pread(fd, &mut *place, offset) {
+            // hostile: 63
+            Ok(0) => return Err(Fault::Shrunk),
+            Ok(n) => {
+                offset += n as u64;
+                place = &mut place[n..];
+            }
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Fault::of(&errno.into())),
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

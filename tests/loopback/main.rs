@@ -3,10 +3,14 @@
 // Tests live in the world: they have clocks, threads and an environment.
 #![allow(clippy::disallowed_methods)]
 
+mod changes;
 mod folders;
 mod group;
+mod identity;
 mod idle;
+mod members;
 mod place;
+mod sessions;
 mod signals;
 mod streams;
 #[path = "../support/mod.rs"]

@@ -159,8 +159,15 @@ fn slow(pieces: usize) -> u16 {
         for mut conn in listener.incoming().map_while(Result::ok) {
             let mut asked = [0; 4096];
             let n = conn.read(&mut asked).unwrap_or(0);
-            if String::from_utf8_lossy(&asked[..n]).contains("\"search\"") {
-                let _ = conn.write_all(b"FOUND");
+            let asked = String::from_utf8_lossy(&asked[..n]);
+            // As the original does with version 2.
+            let answer = match asked.contains("\"search\"") {
+                true => "FOUND",
+                false if !asked.starts_with('{') => "ERROR: Formato de mensaje inválido. Se requiere JSON.",
+                false => "",
+            };
+            if !answer.is_empty() {
+                let _ = conn.write_all(answer.as_bytes());
                 continue;
             }
             for _ in 0..pieces {

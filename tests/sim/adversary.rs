@@ -83,9 +83,9 @@ pub(crate) enum Order {
     Honest,
     /// Relay: dials `to` and says what that direction of an earlier connection was.
     Replay { tape: usize, side: Side, to: SocketAddr },
-    /// Speaker: says more, on each of its connections.
+    /// Speaker: says more, on each of its connections. Member: the same, as one sealed message.
     Say(Vec<u8>),
-    /// Speaker: dials once more.
+    /// Speaker and Member: dials once more.
     Dial,
     /// Speaker: ends its side of each of its connections in order.
     Fin,
@@ -95,7 +95,7 @@ pub(crate) enum Order {
 
 /// What is to be sent, in pieces and at times that are drawn.
 #[derive(Default)]
-struct Drips(BTreeMap<SockId, Drip>);
+pub(crate) struct Drips(BTreeMap<SockId, Drip>);
 
 #[derive(Default)]
 struct Drip {
@@ -108,13 +108,13 @@ struct Drip {
 const UNSENT_MAX: usize = 256 << 10;
 
 impl Drips {
-    fn say(&mut self, cx: &mut Cx<'_>, sock: SockId, bytes: &[u8]) {
+    pub(crate) fn say(&mut self, cx: &mut Cx<'_>, sock: SockId, bytes: &[u8]) {
         self.0.entry(sock).or_default().bytes.extend(bytes);
         self.arm(cx, sock);
     }
 
     /// FIN once everything was said.
-    fn fin(&mut self, cx: &mut Cx<'_>, sock: SockId) {
+    pub(crate) fn fin(&mut self, cx: &mut Cx<'_>, sock: SockId) {
         self.0.entry(sock).or_default().fin = true;
         self.arm(cx, sock);
     }
@@ -128,7 +128,7 @@ impl Drips {
     }
 
     /// One piece more; the timer's token is the socket's number.
-    fn timer(&mut self, cx: &mut Cx<'_>, token: u64) {
+    pub(crate) fn timer(&mut self, cx: &mut Cx<'_>, token: u64) {
         let sock = SockId(token);
         let Some(drip) = self.0.get_mut(&sock) else { return };
         drip.armed = false;

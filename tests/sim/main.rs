@@ -10,6 +10,8 @@
 //! actor     processes that are no machines: scripted adversaries;  original: models of the original's programs
 //! adversary relays that record, change and repeat what passes, speakers, floods of connections that never get on
 //! trace     the running hash and the last lines;  queue, rng, ids, bytes, env: the small parts
+//! member    a node of version 2 made by hand, that says whatever it is given
+//! liar      members made by hand, who say what a scene wants
 //! scenes    the nodes themselves, in worlds that are kind to them and in others
 //! toys, smith, selftests  machines and tests that show that the simulator works and can fail
 //! ```
@@ -25,6 +27,8 @@ mod env;
 mod faults;
 mod harness;
 mod ids;
+mod liar;
+mod member;
 mod multicast;
 mod net;
 mod node;

@@ -18,7 +18,7 @@ use crate::ids::{HostId, NodeId, Owner, SockId};
 use crate::net::Notice;
 use crate::queue::Event;
 use crate::rng::Rng;
-use distrishare::machine::{ConnId, Dir, Fault, FileId, Input, ListenerId, Machine, Signal};
+use distrishare::machine::{ConnId, Dir, Fault, FileId, Input, ListenerId, Machine, Signal, Transmit};
 use distrishare::time::{Instant, WallTime};
 use files::{Deed, OpenFile};
 use rules::Rules;
@@ -184,6 +184,16 @@ impl Node {
             files_touched: false,
             rules: None,
         }
+    }
+
+    /// Bytes that wait in its memory to be sent: the most of any connection.
+    pub(crate) fn unsent(&mut self) -> usize {
+        let Some(machine) = self.machine.as_mut() else { return 0 };
+        let waiting = self.conns.keys().filter_map(|&conn| match machine.poll_transmit(conn) {
+            Some(Transmit::Bytes(bytes)) => Some(bytes.len()),
+            _ => None,
+        });
+        waiting.max().unwrap_or(0)
     }
 
     pub(crate) fn running(&self) -> bool {

@@ -228,8 +228,8 @@ impl World {
     }
 
     /// Tells an adversary what to do next.
-    pub(crate) fn order(&mut self, actor: ActorId, order: Order) {
-        self.actors[actor.0].tell(&mut self.env, Told::Order(&order));
+    pub(crate) fn order(&mut self, actor: ActorId, order: &Order) {
+        self.actors[actor.0].tell(&mut self.env, Told::Order(order));
         self.dispatch();
     }
 

@@ -116,6 +116,15 @@ impl Scan {
         }
     }
 
+    /// We ourselves put a whole file there: no need to wait for quiet.
+    pub(super) fn changed_by_us(&mut self, now: Instant, folder: &str) {
+        self.changed(now, folder, false);
+        if let Some(change) = self.changed.get_mut(folder) {
+            (change.first, change.last) = (Instant::ZERO, Instant::ZERO);
+            self.rest = now;
+        }
+    }
+
     /// Changes may go unseen from now on.
     pub(super) fn watch_lost(&mut self, now: Instant) {
         // This may be said again and again: the time between two listings of everything holds all the same.

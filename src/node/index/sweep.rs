@@ -118,7 +118,10 @@ impl Index {
             );
         }
         if job.refused > 0 && job.is_whole() && !std::mem::replace(&mut self.warned.refused, true) {
-            log::warn!("{} shared files are left out: their names are not safe on every system", job.refused);
+            log::warn!(
+                "shared files left out, since their names are not safe on every system: {}",
+                job.refused
+            );
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Questions to other nodes and registries: one short exchange a connection, with one deadline from dial to answer.
 
 use super::dialer::Class;
-use super::fetch::TransferId;
 use super::jobs::JobId;
 use super::known::Via;
 use super::report::{Code, Failure};
+use super::transfers::TransferId;
 use super::{Conn, Peer, Timer};
 use crate::machine::{ConnId, Fault, Output, Received, Transmit};
 use crate::node::outgoing::Outgoing;
@@ -186,15 +186,20 @@ impl Peer {
         let Ask { addr, purpose, .. } = ask;
         // A connection alone proves no node: anything that listens takes one.
         if matches!(answer, Answer::Found | Answer::NotFound) {
-            if matches!(purpose, Purpose::Before(..)) {
+            if let Purpose::Before(transfer, _) = purpose {
                 // Only now: a mistyped address would stay on the list of nodes.
-                self.known.learn(addr, Via::Operator, now, &self.own, &self.config.limits);
+                let via = if self.is_typed(transfer) { Via::Operator } else { Via::Session };
+                self.known.learn(addr, via, now, &self.own, &self.config.limits);
+                // v2 was tried there first.
+                if self.falls_back() && !self.known.get(addr).is_some_and(|node| node.is_old(now)) {
+                    self.known.is_old(addr, now);
+                }
             }
             self.known.prove(addr, now);
         }
         match purpose {
             Purpose::Probe(job) => self.probed(now, job, addr, matches!(answer, Answer::Alive)),
-            Purpose::Search(job, name) => self.searched(now, job, addr, &name, &answer),
+            Purpose::Search(job, name) => self.old_answered(now, job, addr, &name, &answer),
             Purpose::Before(transfer, _) => self.fetch_searched(now, transfer, answer),
             Purpose::Register(number) => self.registered(now, number, addr, answer),
         }

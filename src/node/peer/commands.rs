@@ -3,16 +3,17 @@
 use super::ask::Purpose;
 use super::console::LineIn;
 use super::files::Owner;
-use super::jobs::{JobId, Tally, Work, list_files};
+use super::jobs::{JobId, Work, list_files};
 use super::known::Node;
 use super::report::{Code, Event, Failure, Status};
-use super::{Peer, Resolving, Timer};
-use crate::config::{ConsoleMode, HostPort, V1_DEFAULT_SECRET};
-use crate::machine::{Dir, Fault, Output, RequestId};
-use crate::proto::address::is_local_net;
+use super::search::Then;
+use super::{Peer, Timer};
+use crate::config::{ConsoleMode, HostPort};
+use crate::machine::{Dir, Output, RequestId};
 use crate::proto::command::{self, Command, CommandError, Line, List};
 use crate::proto::escape::for_terminal;
-use crate::proto::name::{check_name, file_name_of_source};
+use crate::proto::group::group_name;
+use crate::proto::name::file_name_of_source;
 use crate::time::Instant;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -69,8 +70,9 @@ impl Peer {
             Command::Share { path } => self.run_share(now, name, background, &path),
             Command::Files => self.run_list(now, name, background, Dir::Shared),
             Command::Downloads => self.run_list(now, name, background, Dir::Downloads),
-            Command::Search { words } => self.run_search(now, name, background, &words),
-            Command::Get { node, name: file } => self.run_get(now, name, background, &node, file),
+            Command::Search { words } => self.run_search(now, name, background, &words, Then::Show),
+            Command::Browse(node) => self.run_browse(now, name, background, &node),
+            Command::Get(wanted) => self.run_get(now, name, background, wanted),
             Command::Cancel(file) => self.run_cancel(now, name, file.as_deref()),
             Command::Status => {
                 let status = Event::Status(Box::new(self.status_now(now)));
@@ -122,7 +124,7 @@ impl Peer {
     fn run_nodes(&mut self, now: Instant, name: &'static str, background: bool, list: List) {
         let wanted: Vec<SocketAddr> = self
             .known
-            .iter()
+            .merged()
             .filter(|(_, node)| match list {
                 List::All => true,
                 List::Bootstrap => node.registry,
@@ -145,89 +147,6 @@ impl Peer {
             self.ask(now, addr, class, Purpose::Probe(job));
         }
         self.finish_nodes(now, job);
-    }
-
-    fn run_search(&mut self, now: Instant, name: &'static str, background: bool, words: &str) {
-        if let Err(error) = check_name(words) {
-            let text = format!("no shared file can be named `{}`: {error}", for_terminal(words));
-            return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
-        }
-        if !self.config.v1 {
-            return self.conclude(now, name, Err(without_v1()));
-        }
-        if self.known.len() == 0 {
-            let text = "no other node is known yet: use `bootstrap HOST:PORT` or `multicast on`, or `get IP PORT NAME`";
-            return self.conclude(now, name, Err(Failure::new(Code::Network, text)));
-        }
-        let (trusted, strangers): (Vec<_>, Vec<_>) =
-            self.known.iter().partition(|(addr, node)| self.may_see_secret(*addr, node));
-        let (silent, withheld) = (trusted.len(), strangers.len());
-        let trusted = trusted.into_iter().map(|(addr, _)| addr);
-        let asked: Vec<_> =
-            trusted.filter_map(|addr| self.class_of(now, addr).map(|class| (addr, class))).collect();
-        let tally = Tally { silent: silent - asked.len(), withheld, ..Tally::default() };
-        let work = Work::Search { words: words.to_owned(), waiting: asked.len(), tally };
-        let job = self.begin(now, name, background, work);
-        for (addr, class) in asked {
-            self.ask(now, addr, class, Purpose::Search(job, words.to_owned()));
-        }
-        self.finish_search(now, job);
-    }
-
-    /// Every v1 request carries the secret. The public one goes anywhere; one of our own only to our networks and to
-    /// addresses the operator typed (hostile: 116).
-    fn may_see_secret(&self, addr: SocketAddr, node: &Node) -> bool {
-        node.typed
-            || self.config.v1_secret.matches(V1_DEFAULT_SECRET)
-            || is_local_net(addr.ip(), &self.here())
-    }
-
-    fn run_get(&mut self, now: Instant, name: &'static str, background: bool, node: &HostPort, file: String) {
-        if let Err(error) = check_name(&file) {
-            let text = format!("no shared file can be named `{}`: {error}", for_terminal(&file));
-            return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
-        }
-        if !self.config.v1 {
-            return self.conclude(now, name, Err(without_v1()));
-        }
-        match node.literal() {
-            Some(addr) => {
-                let job = self.begin(now, name, background, Work::Get { transfer: None });
-                self.get_from(now, job, addr, file);
-            }
-            None => {
-                let job =
-                    self.begin(now, name, background, Work::Resolve { host: node.host.clone(), name: file });
-                let request = self.new_request(Resolving::Get(job));
-                self.outputs.push_back(Output::Resolve { request, host: node.host.clone(), port: node.port });
-            }
-        }
-    }
-
-    /// The host of a `get` was looked up.
-    pub(super) fn get_resolved(&mut self, now: Instant, job: JobId, result: Result<SocketAddr, Fault>) {
-        let Some(waiting) = self.jobs.get_mut(job.0) else { return };
-        let work = std::mem::replace(&mut waiting.work, Work::Get { transfer: None });
-        let Work::Resolve { host, name } = work else { return };
-        match result {
-            Ok(addr) => self.get_from(now, job, addr, name),
-            Err(fault) => {
-                let text = format!("{}: {fault}: is the name spelt right?", for_terminal(&host));
-                self.finish(now, job, Err(Failure::new(Code::Network, text)));
-            }
-        }
-    }
-
-    fn get_from(&mut self, now: Instant, job: JobId, addr: SocketAddr, file: String) {
-        match self.typed(addr) {
-            Ok(addr) => {
-                let transfer = self.fetch(now, job, addr, file);
-                if let Some(job) = self.jobs.get_mut(job.0) {
-                    job.work = Work::Get { transfer: Some(transfer) };
-                }
-            }
-            Err(failure) => self.finish(now, job, Err(failure)),
-        }
     }
 
     fn run_share(&mut self, now: Instant, name: &'static str, background: bool, path: &str) {
@@ -275,7 +194,7 @@ impl Peer {
     /// The lists a node is on, as `node` events name them.
     pub(super) fn lists_of(&self, addr: SocketAddr) -> Vec<&'static str> {
         let mut lists = vec!["all"];
-        if let Some(node) = self.known.get(addr) {
+        if let Some(node) = self.known.row(addr) {
             lists.extend(node.registry.then_some("bootstrap"));
             lists.extend(node.multicast().then_some("multicast"));
         }
@@ -283,57 +202,28 @@ impl Peer {
     }
 
     fn status_now(&self, now: Instant) -> Status {
-        let count = |pick: fn(&Node) -> bool| self.known.iter().filter(|(_, node)| pick(node)).count();
+        let count = |pick: fn(&Node) -> bool| self.known.merged().filter(|(_, node)| pick(node)).count();
         Status {
             ip: self.listen.ip(),
             port: self.listen.port(),
+            id: self.identity.id().to_string(),
+            group: self.config.group.as_ref().map(group_name),
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: (now - self.started).as_secs(),
-            nodes: self.known.len(),
+            nodes: self.known.merged().count(),
             nodes_bootstrap: count(|node| node.registry),
             nodes_multicast: count(|node| node.multicast()),
             multicast: self.discovery.describe(),
             bootstraps: self.registries.iter().map(super::registries::Registry::describe).collect(),
             v1: self.config.v1,
-            uploads: self.uploads.values().sum(),
+            uploads: self.uploads.values().sum::<usize>() + self.session_uploads(),
             uploaded_bytes: self.totals.uploaded,
             downloads: self.transfers.len(),
             downloaded_bytes: self.totals.downloaded,
             running: self.running(),
             connections: self.sockets,
-        }
-    }
-}
-
-/// Every request to a node is one of v1, with its secret in it.
-fn without_v1() -> Failure {
-    let text = "the old protocol is off (`--v1 off`), and this version has no other to ask nodes in";
-    Failure::new(Code::Usage, text)
-}
-
-/// The command that downloads `name` from the node at `at`, quoted only where it must be.
-pub(super) fn get_line(at: SocketAddr, name: &str) -> String {
-    let plain = format!("get {} {} {name}", at.ip(), at.port());
-    match command::parse(&plain) {
-        Ok(Line { command: Command::Get { name: read, .. }, background: false }) if read == name => plain,
-        _ => command::append_argument(&format!("get {} {}", at.ip(), at.port()), name),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_line_that_downloads_is_read_as_it_is_meant() {
-        let at: SocketAddr = "10.0.0.5:9000".parse().unwrap();
-        for (name, line) in [
-            ("my file.txt", "get 10.0.0.5 9000 my file.txt"),
-            ("a &", "get 10.0.0.5 9000 'a &'"),
-            ("'a' b", "get 10.0.0.5 9000 \"'a' b\""),
-            ("a\\b", "get 10.0.0.5 9000 'a\\b'"),
-        ] {
-            assert_eq!(get_line(at, name), line);
+            sessions: self.sessions.len(),
+            index: self.index_status(),
         }
     }
 }

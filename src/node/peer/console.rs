@@ -11,6 +11,9 @@ const PROMPT: &str = "distrishare> ";
 /// Back to the start of the line and clear it.
 const CLEAR_LINE: &str = "\r\x1b[K";
 
+/// Bytes beyond what may wait for the operator, for the last words of commands: who waits for one must not miss it.
+const LAST_WORDS: usize = 64 << 10;
+
 /// One of the two streams out.
 #[derive(Debug, Default)]
 struct Stream {
@@ -131,7 +134,10 @@ impl Console {
     }
 
     fn push(&mut self, to: To, text: &str) {
-        let max = self.max;
+        self.push_within(to, text, self.max);
+    }
+
+    fn push_within(&mut self, to: To, text: &str, max: usize) {
         let said = if to == To::Out { self.said_dropped } else { lines_dropped };
         let pushed = self.stream(to).push(text, max, said);
         if self.columns.is_none() || pushed == 0 {
@@ -183,6 +189,12 @@ impl Console {
     pub(super) fn print(&mut self, text: &str) {
         self.clear();
         self.push(To::Out, text);
+    }
+
+    /// The last word of a command, which comes even where its results were too many.
+    pub(super) fn print_last(&mut self, text: &str) {
+        self.clear();
+        self.push_within(To::Out, text, self.max + LAST_WORDS);
     }
 
     /// Anything else, for standard error. `text` ends with a newline.
@@ -377,6 +389,21 @@ mod tests {
         );
         console.print("later\n");
         assert_eq!(take(&mut console.out), "… 96 lines dropped\nlater\n");
+    }
+
+    #[test]
+    fn the_last_word_of_a_command_comes_whatever_was_dropped() {
+        let mut console = console(ConsoleMode::Script, None);
+        for i in 0..10 {
+            console.print(&format!("line number {i:03}\n"));
+        }
+        console.print_last("done\n");
+        assert!(take(&mut console.out).ends_with("line number 003\n… 6 lines dropped\ndone\n"));
+        // That is bounded, too.
+        for _ in 0..LAST_WORDS {
+            console.print_last("done\n");
+        }
+        assert!(console.buffered() <= 64 + LAST_WORDS + 100);
     }
 
     #[test]

@@ -138,6 +138,27 @@ impl Dialer {
         }
     }
 
+    /// A dial in flight became a connection; who is at the other end will show.
+    pub(super) fn connected(&mut self, addr: SocketAddr, class: Class) {
+        self.dirty = true;
+        match class {
+            Class::Near => self.near_in_flight -= 1,
+            Class::Far => self.strangers.leave(addr.ip()),
+        }
+    }
+
+    /// A node of ours was at the other end.
+    pub(super) fn forgive(&mut self, addr: SocketAddr) {
+        self.failures.remove(&addr);
+    }
+
+    /// A connection was made, and nothing of ours was at the other end (the address rule, 8).
+    pub(super) fn penalise(&mut self, addr: SocketAddr, class: Class, now: Instant) {
+        if class == Class::Far {
+            self.note(addr, false, now);
+        }
+    }
+
     fn note(&mut self, addr: SocketAddr, connected: bool, now: Instant) {
         if connected {
             self.failures.remove(&addr);

@@ -4,15 +4,16 @@ use super::jobs::JobId;
 use super::known::Via;
 use super::report::{Code, Event, Failure, plural};
 use super::{Peer, Timer};
-use crate::config::{GROUP, Limits};
+use crate::config::{GROUP, Key, Limits};
 use crate::machine::{Fault, Interface, Output};
 use crate::proto::address::{Learned, admit, is_here};
 use crate::proto::announce::{self, Announce, Sender};
+use crate::proto::v2::announcement::{Announcement, AnnouncementKey, Fresh, Replay};
 use crate::time::{Duration, Instant};
 use log::{debug, warn};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 /// HELLOs at once when multicast starts, so that a lost one costs a quarter of a second and not five.
 const BURST: u32 = 3;
@@ -54,6 +55,12 @@ pub(super) struct Discovery {
     burst: u32,
     last_hello: Option<Instant>,
     buckets: Buckets,
+    /// Seals and opens what members say.
+    key: AnnouncementKey,
+    replay: Replay,
+    /// Tells this run of the node from earlier ones, and its datagrams from one another.
+    instance: u64,
+    sequence: u64,
 }
 
 /// What we are to the group on one interface.
@@ -66,7 +73,8 @@ struct Member {
 }
 
 impl Discovery {
-    pub(super) fn new() -> Discovery {
+    /// `group`: whose members are to hear us.
+    pub(super) fn new(group: Option<&Key>, instance: u64, limits: &Limits) -> Discovery {
         Discovery {
             state: State::Off,
             jobs: Vec::new(),
@@ -77,6 +85,10 @@ impl Discovery {
             burst: 0,
             last_hello: None,
             buckets: Buckets::default(),
+            key: AnnouncementKey::new(group),
+            replay: Replay::new(limits.known_nodes),
+            instance,
+            sequence: 0,
         }
     }
 
@@ -88,6 +100,17 @@ impl Discovery {
             State::On => format!("on, on {}", plural(self.joined.len(), "interface", "interfaces")),
             State::Failed(fault) => format!("unavailable: {fault}; trying again"),
         }
+    }
+
+    /// Off, with nobody joined; what was heard is remembered against its replay.
+    fn switch_off(&mut self) {
+        self.state = State::Off;
+        self.joined.clear();
+        self.failed.clear();
+        self.said_unavailable = false;
+        self.hello_due = false;
+        self.burst = 0;
+        self.last_hello = None;
     }
 
     /// Neither on nor failed yet.
@@ -165,8 +188,7 @@ impl Peer {
         for timer in [Timer::Hello, Timer::Greet, Timer::Silence] {
             self.timers.cancel(timer);
         }
-        let jobs = std::mem::take(&mut self.discovery.jobs);
-        self.discovery = Discovery { jobs, ..Discovery::new() };
+        self.discovery.switch_off();
         self.known.forget_multicast();
         self.multicast_failed(now, &Failure::new(Code::Interrupted, "multicast was switched off"));
     }
@@ -270,18 +292,37 @@ impl Peer {
         let bound = Some(self.listen.ip()).filter(|ip| !ip.is_unspecified());
         // The group is one of IPv4: nobody there reads another address.
         let fixed = self.config.announce.filter(IpAddr::is_ipv4).or(bound);
-        for (&interface, Member { addr, unheard }) in &mut self.discovery.joined {
+        let bound_v4 = match bound {
+            Some(IpAddr::V4(ip)) => Some(ip),
+            _ => None,
+        };
+        let (v1, v2, port) = (self.config.v1, self.speaks_v2(), self.listen.port());
+        let Discovery { joined, key, instance, sequence, .. } = &mut self.discovery;
+        for (&interface, Member { addr, unheard }) in joined {
             let addr = *addr;
             // On this host the announced address counts, not the source: the loopback tells the neighbours here.
             let listens = |ip: IpAddr| ip == IpAddr::V4(addr) || (addr.is_loopback() && ip.is_ipv4());
             if !bound.is_none_or(listens) {
                 continue;
             }
-            let sender = Sender { ip: fixed.unwrap_or(IpAddr::V4(addr)), port: self.listen.port() };
-            let bytes =
-                announce::encode(&if goodbye { Announce::Goodbye(sender) } else { Announce::Hello(sender) });
             *unheard += 1;
-            self.outputs.push_back(Output::SendDatagram { interface, addr, bytes });
+            *sequence += 1;
+            let (instance, sequence, node) = (*instance, *sequence, self.identity.id());
+            let at = SocketAddrV4::new(bound_v4.unwrap_or(addr), port);
+            let member = Announcement { goodbye, instance, sequence, node, addr: at };
+            if v2 {
+                let bytes = key.seal(&member, self.entropy.bytes());
+                self.outputs.push_back(Output::SendDatagram { interface, addr, bytes });
+            }
+            if v1 {
+                let sender = Sender { ip: fixed.unwrap_or(IpAddr::V4(addr)), port };
+                let old = if goodbye { Announce::Goodbye(sender) } else { Announce::Hello(sender) };
+                self.outputs.push_back(Output::SendDatagram {
+                    interface,
+                    addr,
+                    bytes: announce::encode(&old),
+                });
+            }
         }
     }
 
@@ -292,7 +333,10 @@ impl Peer {
         {
             return;
         }
-        let Some(announcement) = announce::parse(bytes) else { return };
+        if let Some(member) = self.discovery.key.open(bytes) {
+            return self.heard_member(now, source, &member);
+        }
+        let Some(announcement) = announce::parse(bytes).filter(|_| self.config.v1) else { return };
         let (Announce::Hello(sender) | Announce::Goodbye(sender)) = announcement;
         let said = SocketAddr::new(sender.ip, sender.port);
         if said.port() == self.listen.port() {
@@ -312,6 +356,43 @@ impl Peer {
             }
             return;
         }
+        self.heard_hello(now, source, addr);
+    }
+
+    /// An announcement that only a member can make; in an open node's group, anybody.
+    fn heard_member(&mut self, now: Instant, source: IpAddr, member: &Announcement) {
+        if member.node == self.identity.id() {
+            if member.instance == self.discovery.instance {
+                let back =
+                    self.discovery.joined.values_mut().filter(|joined| source == IpAddr::V4(joined.addr));
+                back.for_each(|joined| joined.unheard = 0);
+            }
+            return;
+        }
+        // Sent from elsewhere it is somebody else's recording; on the loopback a neighbour says where it listens.
+        let said = *member.addr.ip();
+        let neighbour = source.is_loopback() && self.own.contains(&said);
+        if source != IpAddr::V4(said) && !neighbour {
+            return debug!("{source} sends what {} announced", member.addr);
+        }
+        let fresh = self.discovery.replay.fresh(member);
+        let addr = match admit(SocketAddr::V4(member.addr), Learned::Multicast { source }, &self.here()) {
+            Ok(addr) if fresh != Fresh::Stale => addr,
+            Ok(_) => return,
+            Err(refused) => return debug!("{source} announces {}: {refused}", member.addr),
+        };
+        if member.goodbye {
+            if self.known.goodbye(addr, &self.own) {
+                self.say_rarely(now, "a node said GOODBYE", addr);
+            }
+            return;
+        }
+        self.heard_hello(now, source, addr);
+        self.known.hint(addr, member.node);
+    }
+
+    /// A node is at `addr`, as it says itself.
+    fn heard_hello(&mut self, now: Instant, source: IpAddr, addr: SocketAddr) {
         let newcomer = self.known.get(addr).is_none_or(|node| !node.multicast());
         if !self.known.learn(addr, Via::Multicast(source), now, &self.own, &self.config.limits) {
             return;

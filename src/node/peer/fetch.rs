@@ -3,104 +3,31 @@
 
 use super::ask::{Answer, Purpose};
 use super::dialer::Class;
-use super::files::Owner;
-use super::jobs::JobId;
-use super::known::Via;
-use super::report::{Code, Failure, Running, bytes as sized};
+use super::report::{Code, Failure, bytes as sized};
+use super::transfers::{Phase, Transfer, TransferId};
 use super::{Conn, Peer, Timer};
-use crate::config::PART_PREFIX;
-use crate::machine::{Body, ConnId, Fault, FileId, Id, Output, Received};
+use crate::machine::{Body, ConnId, Fault, Output, Received};
 use crate::node::outgoing::Outgoing;
-use crate::node::pace::{Pace, Slow};
+use crate::node::pace::Slow;
 use crate::proto::escape::for_terminal;
 use crate::proto::v1::{self, Head, HeadEnd, Request};
-use crate::time::{Duration, Instant};
-use std::net::SocketAddr;
-
-/// A download, by slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct TransferId(pub(super) Id);
-
-/// A download.
-#[derive(Debug)]
-pub(super) struct Transfer {
-    job: JobId,
-    from: SocketAddr,
-    name: String,
-    /// The node said, just before, that it has the file.
-    found: bool,
-    conn: Option<ConnId>,
-    file: Option<FileId>,
-    /// The peer finished sending.
-    eof: bool,
-    /// Most bytes it may have: the limit, or what the disk has room for.
-    cap: u64,
-    pace: Pace,
-    phase: Phase,
-}
-
-/// Queued → Asking → Waiting → Dialing → Head → Creating → Receiving → Committing.
-#[derive(Debug)]
-enum Phase {
-    /// Too many run already.
-    Queued,
-    /// The node is asked whether it has the file.
-    Asking,
-    /// For a dial slot, for the second connection.
-    Waiting,
-    /// The second connection is being made.
-    Dialing,
-    /// The request is out; the first bytes tell whether a file or an error text comes. These are known, and wait with
-    /// the driver as well.
-    Head { start: Vec<u8> },
-    /// The temporary file is being made; the connection is paused. `held` bytes came before the end of the stream.
-    Creating { held: u64 },
-    /// Bytes go to the file. At the end of the stream `due` bytes, held back by the driver, may be still to come.
-    Receiving { due: u64 },
-    /// The disk is asked to keep it.
-    Committing,
-}
-
-/// How far a download is, for the progress line.
-pub(super) struct Progress<'a> {
-    pub(super) name: &'a str,
-    pub(super) bytes: u64,
-    pub(super) elapsed: Duration,
-}
+use crate::time::Instant;
 
 impl Peer {
-    /// Starts a download, or queues it where too many run.
-    pub(super) fn fetch(&mut self, now: Instant, job: JobId, from: SocketAddr, name: String) -> TransferId {
-        let transfer = Transfer {
-            job,
-            from,
-            name,
-            found: false,
-            conn: None,
-            file: None,
-            eof: false,
-            cap: self.config.limits.download_max,
-            pace: Pace::new(now, self.config.limits.progress_interval),
-            phase: Phase::Queued,
-        };
-        let id = TransferId(self.transfers.insert(transfer));
-        self.queued.push_back(id);
-        self.start_queued(now);
-        id
-    }
-
-    /// Starts what waits, as far as the limit of running downloads allows.
-    pub(super) fn start_queued(&mut self, now: Instant) {
-        while self.transfers.len() - self.queued.len() < self.files.downloads_max {
-            let Some(id) = self.queued.pop_front() else { return };
-            let Some(transfer) = self.transfers.get_mut(id.0) else { continue };
-            transfer.phase = Phase::Asking;
-            transfer.pace = Pace::new(now, self.config.limits.progress_interval);
-            let (from, purpose) = (transfer.from, Purpose::Before(id, transfer.name.clone()));
-            let conn = self.ask(now, from, Class::Near, purpose);
-            if let Some(transfer) = self.transfers.get_mut(id.0) {
-                transfer.conn = Some(conn);
-            }
+    /// The node speaks v1 only: it is asked whether it has the file.
+    pub(super) fn fetch_old(&mut self, now: Instant, id: TransferId) {
+        let Some(transfer) = self.transfers.get(id.0) else { return };
+        if !transfer.typed && !self.may_see_secret(transfer.from) {
+            let text =
+                format!("{} speaks the old protocol, and is not to see a secret of your own", transfer.from);
+            return self.fetch_failed(now, id, Failure::new(Code::Refused, text));
+        }
+        let Some(transfer) = self.transfers.get_mut(id.0) else { return };
+        transfer.phase = Phase::Asking;
+        let (from, purpose) = (transfer.from, Purpose::Before(id, transfer.name.clone()));
+        let conn = self.ask(now, from, Class::Near, purpose);
+        if let Some(transfer) = self.transfers.get_mut(id.0) {
+            transfer.conn = Some(conn);
         }
     }
 
@@ -169,7 +96,7 @@ impl Peer {
                     return Received::default();
                 }
                 transfer.phase = Phase::Creating { held: 0 };
-                self.create_part(now, conn, id);
+                self.create_held(now, conn, id);
                 Received { pause: true, ..Received::default() }
             }
             Phase::Receiving { .. } => {
@@ -188,12 +115,9 @@ impl Peer {
     }
 
     /// A stream of content: makes its temporary file. The bytes so far wait with the driver.
-    fn create_part(&mut self, now: Instant, conn: ConnId, id: TransferId) {
-        let file = self.files.add(Owner::Fetch(id));
-        let name = format!("{PART_PREFIX}{:016x}", self.rng.u64(..));
-        self.outputs.push_back(Output::CreateFile { file, name });
+    fn create_held(&mut self, now: Instant, conn: ConnId, id: TransferId) {
+        self.create_part(id);
         if let Some(transfer) = self.transfers.get_mut(id.0) {
-            transfer.file = Some(file);
             self.timers.set(Timer::Conn(conn), transfer.pace.next_look(now), "progress");
         }
     }
@@ -201,6 +125,9 @@ impl Peer {
     /// The temporary file is there. `room`: bytes the disk may still take.
     pub(super) fn fetch_opened(&mut self, now: Instant, id: TransferId, room: u64) {
         let Some(transfer) = self.transfers.get_mut(id.0) else { return };
+        if matches!(transfer.phase, Phase::Pull(_)) {
+            return self.pull_created(now, id, room);
+        }
         let Phase::Creating { held } = transfer.phase else { return };
         transfer.cap = transfer.cap.min(room);
         transfer.phase = Phase::Receiving { due: held };
@@ -238,7 +165,7 @@ impl Peer {
                 HeadEnd::Empty => {
                     let (who, name) = (transfer.who(), for_terminal(&transfer.name));
                     let text = format!(
-                        "{who} answered nothing: {name} is empty, that node failed, or it does not speak the old protocol"
+                        "{who} answered nothing: {name} is empty, or that node failed, is in a group or speaks another protocol"
                     );
                     return self.fetch_failed(now, id, Failure::new(Code::Network, text));
                 }
@@ -251,36 +178,7 @@ impl Peer {
             _ => return,
         };
         transfer.phase = Phase::Creating { held };
-        self.create_part(now, conn, id);
-    }
-
-    fn fetch_commit(&mut self, now: Instant, id: TransferId) {
-        self.fetch_hang_up(now, id, false);
-        let Some(transfer) = self.transfers.get_mut(id.0) else { return };
-        transfer.phase = Phase::Committing;
-        if let Some(file) = transfer.file {
-            self.outputs.push_back(Output::CommitFile { file, name: transfer.name.clone() });
-        }
-    }
-
-    /// The disk has it, under this name.
-    pub(super) fn fetch_committed(&mut self, now: Instant, id: TransferId, name: &str, size: u64) {
-        let Some(transfer) = self.transfers.remove(id.0) else { return };
-        self.known.learn(transfer.from, Via::Operator, now, &self.own, &self.config.limits);
-        self.known.prove(transfer.from, now);
-        self.downloaded(now, transfer.job, &transfer.name, name, size);
-        self.start_queued(now);
-    }
-
-    /// An operation on the temporary file failed; its id is free if `fatal`.
-    pub(super) fn fetch_file_failed(&mut self, now: Instant, id: TransferId, fault: Fault, fatal: bool) {
-        let Some(transfer) = self.transfers.get_mut(id.0) else { return };
-        if fatal {
-            transfer.file = None;
-        }
-        let code = if matches!(fault, Fault::NoSpace | Fault::Quota) { Code::NoSpace } else { Code::Io };
-        let text = format!("cannot store {}: {fault}", for_terminal(&transfer.name));
-        self.fetch_failed(now, id, Failure::new(code, text));
+        self.create_held(now, conn, id);
     }
 
     /// The world ended the connection.
@@ -306,14 +204,14 @@ impl Peer {
     }
 
     pub(super) fn fetch_timeout(&mut self, now: Instant, conn: ConnId, id: TransferId) {
-        let limits = self.config.limits.clone();
+        let limits = &self.config.limits;
         let Some(transfer) = self.transfers.get_mut(id.0) else { return };
         if let Some(failure) = transfer.refused_at_last() {
             return self.fetch_failed(now, id, failure);
         }
         let who = transfer.who();
         let text = match &transfer.phase {
-            Phase::Receiving { .. } => match transfer.pace.look(now, &limits) {
+            Phase::Receiving { .. } => match transfer.pace.look(now, limits) {
                 Ok(next) => return self.timers.set(Timer::Conn(conn), next, "progress"),
                 Err(Slow::Stalled) => format!("{who} sends too slowly or not at all; nothing is kept"),
                 Err(Slow::Average) => {
@@ -336,28 +234,12 @@ impl Peer {
         self.fetch_failed(now, id, Failure::new(Code::Timeout, text));
     }
 
-    /// Ends a download that cannot succeed: nothing of it stays.
-    fn fetch_failed(&mut self, now: Instant, id: TransferId, failure: Failure) {
-        if let Some(job) = self.fetch_dropped(now, id) {
-            self.finish(now, job, Err(failure));
-        }
-        self.start_queued(now);
-    }
-
-    /// Drops a download and everything it holds. Returns the job it was for.
-    pub(super) fn fetch_dropped(&mut self, now: Instant, id: TransferId) -> Option<JobId> {
-        self.fetch_hang_up(now, id, true);
-        let transfer = self.transfers.remove(id.0)?;
-        self.queued.retain(|queued| *queued != id);
-        if let Some(file) = transfer.file {
-            self.discard_file(file);
-        }
-        Some(transfer.job)
-    }
-
     /// Ends the connection of a download, whichever it has.
-    fn fetch_hang_up(&mut self, now: Instant, id: TransferId, reset: bool) {
+    pub(super) fn fetch_hang_up(&mut self, now: Instant, id: TransferId, reset: bool) {
         let Some(transfer) = self.transfers.get_mut(id.0) else { return };
+        if matches!(transfer.phase, Phase::Pull(_)) {
+            return self.pull_let_go(now, id);
+        }
         let Some(conn) = transfer.conn.take() else { return };
         let from = transfer.from;
         match transfer.phase {
@@ -374,33 +256,6 @@ impl Peer {
         }
         self.conns.remove(conn.0);
         self.timers.cancel(Timer::Conn(conn));
-    }
-
-    /// The name a download asks for.
-    pub(super) fn fetch_name(&self, id: TransferId) -> Option<&str> {
-        self.transfers.get(id.0).map(|transfer| transfer.name.as_str())
-    }
-
-    /// Downloads under way or waiting their turn, for `status`.
-    pub(super) fn running(&self) -> Vec<Running> {
-        let row = |transfer: &Transfer| Running {
-            name: transfer.name.clone(),
-            ip: transfer.from.ip(),
-            port: transfer.from.port(),
-            bytes: transfer.pace.moved(),
-        };
-        self.transfers.iter().map(|(_, transfer)| row(transfer)).collect()
-    }
-
-    /// Downloads under way, for the progress line.
-    pub(super) fn fetching(&self, now: Instant) -> impl Iterator<Item = Progress<'_>> {
-        self.transfers.iter().filter(|(_, t)| !matches!(t.phase, Phase::Queued)).map(move |(_, transfer)| {
-            Progress {
-                name: &transfer.name,
-                bytes: transfer.pace.moved(),
-                elapsed: transfer.pace.elapsed(now),
-            }
-        })
     }
 }
 

@@ -1,8 +1,8 @@
 //! The files a peer holds: whose each is, how many more may be open, and the account of those that grow
 //! (created = committed + discarded + growing).
 
-use super::fetch::TransferId;
 use super::jobs::JobId;
+use super::transfers::TransferId;
 use crate::config::Limits;
 use crate::machine::{Census, ConnId, FileId};
 use crate::node::table::Table;
@@ -12,6 +12,13 @@ use crate::node::table::Table;
 pub(super) enum Owner {
     /// Read for a connection that came in.
     Serve(ConnId),
+    /// Read for a session.
+    Answer(ConnId),
+    /// Read to be hashed.
+    Hashing,
+    /// The index's log, and the one that is to take its place.
+    Log,
+    FreshLog,
     /// Grows with a download.
     Fetch(TransferId),
     /// Grows with a copy into the shared folder.
@@ -20,7 +27,7 @@ pub(super) enum Owner {
 
 impl Owner {
     fn grows(self) -> bool {
-        !matches!(self, Owner::Serve(_))
+        matches!(self, Owner::Fetch(_) | Owner::Share(_))
     }
 }
 
@@ -50,6 +57,11 @@ impl Files {
         }
     }
 
+    /// The id that the next file will have.
+    pub(super) fn next_id(&self) -> FileId {
+        FileId(self.held.next_id())
+    }
+
     /// A new file, which the driver is to open, create or import.
     pub(super) fn add(&mut self, owner: Owner) -> FileId {
         self.created += u64::from(owner.grows());
@@ -58,6 +70,13 @@ impl Files {
 
     pub(super) fn owner(&self, file: FileId) -> Option<Owner> {
         self.held.get(file.0).copied()
+    }
+
+    /// The file is kept for another purpose now.
+    pub(super) fn set_owner(&mut self, file: FileId, owner: Owner) {
+        if let Some(held) = self.held.get_mut(file.0) {
+            *held = owner;
+        }
     }
 
     /// It has its final name.

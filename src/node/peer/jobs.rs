@@ -1,19 +1,22 @@
 //! Commands under way: each waits for answers of other nodes, of the disk or of the clock, and ends once, well or not.
 
-use super::fetch::TransferId;
+use super::browse::Browse;
 use super::report::{Code, Event, Failure, bytes as sized, clock, plural};
+use super::search::Search;
+use super::transfers::TransferId;
 use super::{Peer, Timer};
 use crate::config::ConsoleMode;
 use crate::machine::{Dir, Entry, Fault, FileId, Id, ListEnd, Output, RequestId};
 use crate::proto::command::List;
-use crate::proto::escape::{for_log, for_terminal};
+use crate::proto::escape::for_terminal;
 use crate::time::{Duration, Instant};
-use log::warn;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// Time between two progress events of a transfer, and two drawings of the progress line.
 pub(super) const PROGRESS: Duration = Duration::from_millis(250);
+/// A file that was shared is found by others within this, or a little later.
+const INDEXED: Duration = Duration::from_secs(2);
 /// A command without bytes to count shows that it goes on after this.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -44,32 +47,23 @@ pub(super) enum Work {
     /// A probe of each node of a list.
     Nodes { list: List, waiting: usize, alive: BTreeMap<SocketAddr, bool> },
     /// An answer of each node asked.
-    Search { words: String, waiting: usize, tally: Tally },
+    Search(Box<Search>),
+    /// The names of what a node shares.
+    Browse(Browse),
     /// An address of the host to download from.
     Resolve { host: String, name: String },
     /// A download.
     Get { transfer: Option<TransferId> },
     /// A copy into the shared folder.
     Share { file: FileId, name: String, bytes: u64, size: u64 },
+    /// A file that was copied there is found by the index, so that others find it.
+    Indexing { name: String },
     /// The names in a folder.
     Files { request: RequestId, dir: Dir, files: usize, bytes: u64 },
     /// The clock.
     Wait,
     /// All commands in the background.
     WaitAll,
-}
-
-/// What the nodes asked by a search said.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
-    /// One of those that have it.
-    pub(super) at: Option<SocketAddr>,
-    pub(super) found: usize,
-    pub(super) without: usize,
-    pub(super) refused: usize,
-    pub(super) silent: usize,
-    /// Not asked, because they are not to see the secret.
-    pub(super) withheld: usize,
 }
 
 impl Peer {
@@ -97,6 +91,26 @@ impl Peer {
         }
         self.conclude(now, command, result);
         self.end_waiter(now);
+    }
+
+    /// The time of a command is over.
+    pub(super) fn job_timeout(&mut self, now: Instant, job: JobId) {
+        match self.jobs.get(job.0).map(|job| &job.work) {
+            Some(Work::Search(_)) => self.search_late(now, job),
+            Some(Work::Browse(_)) => self.browse_late(now, job),
+            _ => self.finish(now, job, Ok(())),
+        }
+    }
+
+    /// Ends the commands whose new file the index has found.
+    pub(super) fn finish_indexed(&mut self, now: Instant) {
+        let found: Vec<JobId> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| matches!(&job.work, Work::Indexing { name } if self.index.get(name).is_some()))
+            .map(|(id, _)| JobId(id))
+            .collect();
+        found.into_iter().for_each(|job| self.finish(now, job, Ok(())));
     }
 
     /// `wait` without a time ends with the last command in the background.
@@ -128,7 +142,10 @@ impl Peer {
     /// Tells the operator: a JSON line, or a line for a person (failures to standard error).
     pub(super) fn tell(&mut self, event: &Event<'_>) {
         if self.config.json {
-            self.console.print(&event.json());
+            match event {
+                Event::Done { .. } | Event::Error { .. } => self.console.print_last(&event.json()),
+                _ => self.console.print(&event.json()),
+            }
         } else if let Some(text) = event.text() {
             match event {
                 // What nobody asked for is not a result.
@@ -170,7 +187,8 @@ impl Peer {
         let up = alive.values().filter(|alive| **alive).count();
         for (addr, alive) in &alive {
             let lists = self.lists_of(*addr);
-            self.tell(&Event::Node { ip: addr.ip(), port: addr.port(), lists, alive: *alive });
+            let id = self.known.node_at(*addr).map(|id| id.to_string());
+            self.tell(&Event::Node { ip: addr.ip(), port: addr.port(), lists, alive: *alive, id });
         }
         let name = match list {
             List::All => "known",
@@ -185,88 +203,18 @@ impl Peer {
         self.finish(now, job, Ok(()));
     }
 
-    /// A node answered a search, or did not.
-    pub(super) fn searched(
-        &mut self,
-        now: Instant,
-        job: JobId,
-        addr: SocketAddr,
-        name: &str,
-        answer: &super::ask::Answer,
-    ) {
-        use super::ask::Answer;
-        let Some(Job { work: Work::Search { waiting, tally, .. }, .. }) = self.jobs.get_mut(job.0) else {
-            return;
-        };
-        *waiting -= 1;
-        match answer {
-            Answer::Found => {
-                tally.found += 1;
-                tally.at = tally.at.or(Some(addr));
-            }
-            Answer::NotFound => tally.without += 1,
-            Answer::Refused(_) | Answer::Garbage => tally.refused += 1,
-            _ => tally.silent += 1,
-        }
-        if matches!(answer, Answer::Found) {
-            self.tell(&Event::Found { ip: addr.ip(), port: addr.port(), name });
-        }
-        if let Answer::Refused(text) = answer {
-            warn!("{addr} refused the search: {}", for_log(text));
-        }
-        self.finish_search(now, job);
-    }
-
-    /// Ends the search once all answers are in.
-    pub(super) fn finish_search(&mut self, now: Instant, job: JobId) {
-        let Some(Job { work: Work::Search { words, waiting: 0, tally }, .. }) = self.jobs.get(job.0) else {
-            return;
-        };
-        let tally = *tally;
-        let asked = tally.found + tally.without + tally.refused + tally.silent;
-        if let Some(at) = tally.at {
-            let get = for_terminal(&super::commands::get_line(at, words));
-            let has = match (tally.found, asked) {
-                (1, 1) => String::new(),
-                (1, _) => format!("1 of {asked} nodes has it; "),
-                (found, _) => format!("{found} of {asked} nodes have it; "),
-            };
-            self.say(&format!("{has}to download it: {get}\n"));
-            return self.finish(now, job, Ok(()));
-        }
-        let mut text = format!("{} is on none of the {asked} nodes asked", for_terminal(words));
-        if asked == 1 {
-            text = format!("{} is not on the one node asked", for_terminal(words));
-        }
-        let more = [(tally.silent, "did not answer"), (tally.refused, "refused or spoke nonsense")];
-        for (n, what) in more.into_iter().filter(|(n, _)| *n > 0) {
-            text.push_str(&format!("; {n} {what}"));
-        }
-        if tally.withheld > 0 {
-            let nodes = plural(tally.withheld, "node was", "nodes were");
-            text.push_str(&format!(
-                "; {nodes} not asked: a secret of your own goes to your networks and to nodes you name (`get IP PORT NAME`)"
-            ));
-        }
-        let code = if tally.without > 0 {
-            Code::NotFound
-        } else if tally.refused > 0 {
-            Code::Refused
-        } else {
-            Code::Network
-        };
-        self.finish(now, job, Err(Failure::new(code, text)));
-    }
-
     /// A part of a folder's names came.
     pub(super) fn listed(&mut self, now: Instant, request: RequestId, entries: &[Entry], end: &ListEnd) {
+        if self.index_listed(now, request, entries, end) {
+            return;
+        }
         let found = self.jobs.iter().find_map(|(id, job)| match job.work {
             Work::Files { request: r, dir, .. } if r == request => Some((JobId(id), dir)),
             _ => None,
         });
         let Some((id, dir)) = found else { return };
         for entry in entries {
-            self.tell(&Event::File { name: &entry.name, size: entry.meta.size });
+            self.tell(&Event::File { name: &entry.name, size: entry.meta.size, root: None });
         }
         let Some(Job { work: Work::Files { files, bytes, .. }, .. }) = self.jobs.get_mut(id.0) else {
             return;
@@ -312,7 +260,12 @@ impl Peer {
     /// A copy into the shared folder is complete.
     pub(super) fn shared(&mut self, now: Instant, job: JobId, name: &str, size: u64) {
         self.tell(&Event::Shared { name, bytes: size });
-        self.finish(now, job, Ok(()));
+        if let Some(Job { work, .. }) = self.jobs.get_mut(job.0) {
+            *work = Work::Indexing { name: name.to_owned() };
+        }
+        self.timers.set(Timer::Job(job), now + INDEXED, "index of a new file");
+        self.index.changed_by_us(now, name.rsplit_once('/').map_or("", |(folder, _)| folder));
+        self.drive_index(now);
     }
 
     /// A copy into the shared folder failed; nothing of it is left.
@@ -337,10 +290,18 @@ impl Peer {
     }
 
     /// A download is complete. `stored`: the name it has now.
-    pub(super) fn downloaded(&mut self, now: Instant, job: JobId, name: &str, stored: &str, size: u64) {
+    pub(super) fn downloaded(
+        &mut self,
+        now: Instant,
+        job: JobId,
+        name: &str,
+        stored: &str,
+        size: u64,
+        verified: bool,
+    ) {
         let path = self.config.folders.downloads.join(stored);
         let path = path.to_string_lossy();
-        self.tell(&Event::Downloaded { name, path: &path, bytes: size, verified: false });
+        self.tell(&Event::Downloaded { name, path: &path, bytes: size, verified });
         self.finish(now, job, Ok(()));
     }
 
@@ -378,7 +339,7 @@ impl Peer {
         self.timers.cancel(Timer::Job(job));
         let lost = match work {
             Work::Join => return,
-            Work::Wait | Work::WaitAll => None,
+            Work::Wait | Work::WaitAll | Work::Indexing { .. } => None,
             Work::Get { transfer: Some(transfer) } => {
                 let name = self.fetch_name(transfer).map(for_terminal).unwrap_or_default();
                 self.fetch_dropped(now, transfer);
@@ -404,7 +365,7 @@ impl Peer {
         self.timers.set(Timer::Progress, now + PROGRESS, "progress");
         let mut rows: Vec<(String, u64, Option<u64>, Duration)> = self
             .fetching(now)
-            .map(|fetch| (fetch.name.to_owned(), fetch.bytes, None, fetch.elapsed))
+            .map(|fetch| (fetch.name.to_owned(), fetch.bytes, fetch.size, fetch.elapsed))
             .collect();
         rows.extend(self.jobs.iter().filter_map(|(_, job)| match &job.work {
             Work::Share { name, bytes, size, .. } => {
@@ -428,9 +389,14 @@ impl Peer {
         let (_, job) = self.jobs.iter().find(|(_, job)| now - job.started >= PATIENCE)?;
         let what = match &job.work {
             Work::Nodes { waiting, .. } => format!("waiting for {}", plural(*waiting, "node", "nodes")),
-            Work::Search { waiting, tally, .. } => {
-                format!("found {} so far, waiting for {}", tally.found, plural(*waiting, "node", "nodes"))
+            Work::Search(search) => {
+                let (found, waiting) = search.so_far();
+                format!("found at {found} so far, waiting for {}", plural(waiting, "node", "nodes"))
             }
+            Work::Get { transfer: Some(transfer) } if self.is_waited_for(*transfer) => {
+                "waiting for the source to read the file".to_owned()
+            }
+            Work::Browse(browse) => format!("{} so far", plural(browse.files, "file", "files")),
             Work::Bootstrap => "waiting for the registry's answer".to_owned(),
             Work::Files { files, .. } => format!("{} so far", plural(*files, "file", "files")),
             _ => "under way".to_owned(),

@@ -1,7 +1,8 @@
 //! The three node lists of the original: all that are known, those of a registry, those heard on multicast.
 
 use crate::config::Limits;
-use crate::time::Instant;
+use crate::proto::v2::identity::NodeId;
+use crate::time::{Duration, Instant};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
@@ -14,6 +15,8 @@ pub(super) enum Via {
     Registry,
     /// Its HELLO came from this source.
     Multicast(IpAddr),
+    /// It came to us, and said where it listens.
+    Session,
 }
 
 /// A node of the lists.
@@ -29,12 +32,50 @@ pub(super) struct Node {
     pub(super) proven: bool,
     /// Last sign of it.
     seen: Instant,
+    /// The node that was met there.
+    id: Option<NodeId>,
+    /// The node that says it is there. Anybody can say so: it counts only beside an address where that node was met.
+    claim: Option<NodeId>,
+    /// Since when it is taken for one that speaks v1 only.
+    old: Option<Instant>,
+    /// The last dial came to nothing, and nothing was heard from there since.
+    failing: bool,
 }
+
+/// A node that spoke v1 only is tried in v2 again after this: people move over one node at a time.
+const OLD_FOR: Duration = Duration::from_secs(600);
+
+/// Ranks from here on are those of addresses where the node only says it is …
+const CLAIMED: u8 = 4;
+/// … and of addresses that do not work.
+const FAILING: u8 = 8;
 
 impl Node {
     /// Heard on multicast, lately.
     pub(super) fn multicast(&self) -> bool {
         self.multicast.is_some()
+    }
+
+    /// Whether it is to be asked in v1.
+    pub(super) fn is_old(&self, now: Instant) -> bool {
+        self.old.is_some_and(|since| now - since < OLD_FOR)
+    }
+
+    /// The smaller, the better its address: on this network, named by the operator, known by others only; each of them
+    /// after all that work.
+    fn rank(&self) -> u8 {
+        let way = match self {
+            Node { multicast: Some(_), .. } => 0,
+            Node { typed: true, .. } => 1,
+            Node { registry: true, .. } => 2,
+            _ => 3,
+        };
+        way + if self.id.is_none() { CLAIMED } else { 0 } + if self.failing { FAILING } else { 0 }
+    }
+
+    /// Whose address this is, or may be.
+    fn whose(&self) -> Option<NodeId> {
+        self.id.or(self.claim)
     }
 }
 
@@ -48,6 +89,8 @@ pub(super) struct Known {
     heard: BTreeSet<(Instant, SocketAddr)>,
     /// Entries learned from each multicast source.
     per_source: BTreeMap<IpAddr, usize>,
+    /// The addresses of each node, the best first.
+    by_node: BTreeMap<NodeId, BTreeSet<(u8, SocketAddr)>>,
 }
 
 impl Known {
@@ -76,13 +119,23 @@ impl Known {
             return false;
         }
         let old = self.take(addr);
-        let mut node =
-            old.unwrap_or(Node { registry: false, multicast: None, typed: false, proven: false, seen: now });
+        let mut node = old.unwrap_or(Node {
+            registry: false,
+            multicast: None,
+            typed: false,
+            proven: false,
+            seen: now,
+            id: None,
+            claim: None,
+            old: None,
+            failing: false,
+        });
         node.seen = now;
         match via {
             Via::Operator => node.typed = true,
             Via::Registry => node.registry = true,
-            Via::Multicast(source) => node.multicast = Some((source, now)),
+            Via::Multicast(source) => (node.multicast, node.failing) = (Some((source, now)), false),
+            Via::Session => {}
         }
         self.put(addr, node);
         true
@@ -95,6 +148,92 @@ impl Known {
             node.seen = now;
             self.put(addr, node);
         }
+    }
+
+    /// A session was made with `node` at `addr`: whatever was thought of that address before.
+    pub(super) fn met(&mut self, addr: SocketAddr, id: NodeId, now: Instant) {
+        if let Some(mut node) = self.take(addr) {
+            (node.id, node.old, node.proven, node.seen) = (Some(id), None, true, now);
+            node.failing = false;
+            self.put(addr, node);
+        }
+    }
+
+    /// `id` says that it is at `addr`, in v2.
+    pub(super) fn hint(&mut self, addr: SocketAddr, id: NodeId) {
+        if let Some(mut node) = self.take(addr) {
+            (node.claim, node.old) = (Some(id), None);
+            self.put(addr, node);
+        }
+    }
+
+    /// Addresses known at this host.
+    pub(super) fn count_at(&self, ip: IpAddr) -> usize {
+        self.nodes.range(SocketAddr::new(ip, 0)..=SocketAddr::new(ip, u16::MAX)).count()
+    }
+
+    /// Who is at `addr` speaks v1 only.
+    pub(super) fn is_old(&mut self, addr: SocketAddr, now: Instant) {
+        if let Some(mut node) = self.take(addr) {
+            (node.id, node.old) = (None, Some(now));
+            self.put(addr, node);
+        }
+    }
+
+    /// Nobody could be reached at `addr`.
+    pub(super) fn fails(&mut self, addr: SocketAddr) {
+        if let Some(mut node) = self.take(addr) {
+            node.failing = true;
+            self.put(addr, node);
+        }
+    }
+
+    /// Where else the node that is known at `addr` may be reached.
+    pub(super) fn elsewhere(&self, addr: SocketAddr) -> Option<SocketAddr> {
+        let all = self.by_node.get(&self.node_at(addr)?)?;
+        all.first().filter(|(rank, best)| *rank < FAILING && *best != addr).map(|(_, best)| *best)
+    }
+
+    /// The node at `addr`.
+    pub(super) fn node_at(&self, addr: SocketAddr) -> Option<NodeId> {
+        self.nodes.get(&addr)?.whose().filter(|id| self.was_met(*id))
+    }
+
+    /// Whether there is an address where this node was met.
+    fn was_met(&self, id: NodeId) -> bool {
+        let all = self.by_node.get(&id).into_iter().flatten();
+        all.filter_map(|(_, addr)| self.nodes.get(addr)).any(|node| node.id == Some(id))
+    }
+
+    /// The best address of a node.
+    pub(super) fn best(&self, id: NodeId) -> Option<SocketAddr> {
+        self.by_node.get(&id).filter(|_| self.was_met(id))?.first().map(|(_, addr)| *addr)
+    }
+
+    /// The nodes whose short form begins so.
+    pub(super) fn by_prefix(&self, prefix: &str) -> Vec<NodeId> {
+        self.by_node.keys().filter(|id| id.matches_prefix(prefix) && self.was_met(**id)).copied().collect()
+    }
+
+    /// Every node once, under its best address, with what is known of all its addresses taken together.
+    pub(super) fn merged(&self) -> impl Iterator<Item = (SocketAddr, Node)> {
+        let best = |addr: SocketAddr, node: &Node| node.whose().and_then(|id| self.best(id)).unwrap_or(addr);
+        let bests = self.nodes.iter().filter(move |(addr, node)| best(**addr, node) == **addr);
+        bests.filter_map(|(addr, _)| Some((*addr, self.row(*addr)?)))
+    }
+
+    /// The node at `addr`, with what is known of its other addresses.
+    pub(super) fn row(&self, addr: SocketAddr) -> Option<Node> {
+        let node = self.nodes.get(&addr)?;
+        let others = self.node_at(addr).and_then(|id| self.by_node.get(&id)).into_iter().flatten();
+        let others = others.filter_map(|(_, addr)| self.nodes.get(addr));
+        Some(others.fold(node.clone(), |sum, other| Node {
+            registry: sum.registry || other.registry,
+            multicast: sum.multicast.or(other.multicast),
+            typed: sum.typed || other.typed,
+            proven: sum.proven || other.proven,
+            ..sum
+        }))
     }
 
     /// GOODBYE: the node leaves the multicast list and no other. True if it was on it.
@@ -141,11 +280,6 @@ impl Known {
         self.nodes.get(&addr)
     }
 
-    /// All nodes, by address.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (SocketAddr, &Node)> {
-        self.nodes.iter().map(|(addr, node)| (*addr, node))
-    }
-
     pub(super) fn len(&self) -> usize {
         self.nodes.len()
     }
@@ -173,6 +307,14 @@ impl Known {
 
     fn take(&mut self, addr: SocketAddr) -> Option<Node> {
         let node = self.nodes.remove(&addr)?;
+        if let Some(id) = node.whose() {
+            if let Some(all) = self.by_node.get_mut(&id) {
+                all.remove(&(node.rank(), addr));
+                if all.is_empty() {
+                    self.by_node.remove(&id);
+                }
+            }
+        }
         self.order.remove(&(node.proven, node.seen, addr));
         if let Some((source, heard)) = node.multicast {
             self.heard.remove(&(heard, addr));
@@ -188,6 +330,9 @@ impl Known {
 
     fn put(&mut self, addr: SocketAddr, node: Node) {
         self.order.insert((node.proven, node.seen, addr));
+        if let Some(id) = node.whose() {
+            self.by_node.entry(id).or_default().insert((node.rank(), addr));
+        }
         if let Some((source, heard)) = node.multicast {
             self.heard.insert((heard, addr));
             *self.per_source.entry(source).or_default() += 1;
@@ -199,7 +344,6 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time::Duration;
 
     fn addr(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -210,7 +354,7 @@ mod tests {
     }
 
     fn multicast(known: &Known) -> Vec<String> {
-        known.iter().filter(|(_, n)| n.multicast()).map(|(a, _)| a.to_string()).collect()
+        known.merged().filter(|(_, n)| n.multicast()).map(|(a, _)| a.to_string()).collect()
     }
 
     #[test]
@@ -261,7 +405,7 @@ mod tests {
         }
         assert_eq!(known.len(), 4);
         assert!(known.get(node(0)).is_some());
-        for addr in known.iter().map(|(a, _)| a).collect::<Vec<_>>() {
+        for addr in known.merged().map(|(a, _)| a).collect::<Vec<_>>() {
             known.prove(addr, at(101));
         }
         assert!(!known.learn(node(250), Via::Registry, at(102), &[], &limits));

@@ -7,6 +7,7 @@ use super::{LISTENER, Peer, Timer};
 use crate::config::{ConsoleMode, V1_DEFAULT_SECRET};
 use crate::machine::{Fault, Output, Received, Signal};
 use crate::proto::escape::for_terminal;
+use crate::proto::group::group_name;
 use crate::time::{Duration, Instant};
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,11 +18,12 @@ impl Peer {
     pub(super) fn listening(&mut self, now: Instant, addr: SocketAddr) {
         self.started = now;
         self.listen = addr;
-        self.tell(&Event::Ready { ip: addr.ip(), port: addr.port(), id: None });
-        if self.config.v1 && self.config.v1_secret.matches(V1_DEFAULT_SECRET) {
-            self.console
-                .note("open node: whoever reaches it can read what it shares (the secret is public)\n");
-        }
+        let id = self.identity.id().to_string();
+        self.tell(&Event::Ready { ip: addr.ip(), port: addr.port(), id: Some(&id) });
+        self.index.start(now);
+        self.drive_index(now);
+        let openness = self.openness();
+        self.console.note(&openness);
         if self.console.mode == ConsoleMode::Terminal {
             self.welcome();
         }
@@ -35,6 +37,27 @@ impl Peer {
             self.register(now, number, None, true);
         }
         self.multicast_on(now, None);
+    }
+
+    /// Who can reach what this node shares: what everybody should know once.
+    fn openness(&self) -> String {
+        let Some(group) = &self.config.group else {
+            if !self.speaks_v2() {
+                return "the old protocol only: whoever knows its secret can read what this node shares (a group has more)\n"
+                    .to_owned();
+            }
+            return "open node: whoever reaches it can read what it shares (a group keeps strangers out)\n"
+                .to_owned();
+        };
+        let public = self.config.v1_secret.matches(V1_DEFAULT_SECRET);
+        let who = match (self.config.v1, public) {
+            (false, _) => "only its members reach this node",
+            (true, true) => "with the old protocol on, everybody else can read what this node shares, too",
+            (true, false) => {
+                "with the old protocol on, whoever knows its secret can read what this node shares, too"
+            }
+        };
+        format!("member of the group {}: {who}\n", group_name(group))
     }
 
     /// What a person may want to know before the first command.
@@ -104,6 +127,7 @@ impl Peer {
             return;
         }
         self.drop_jobs(now);
+        self.leave_sessions(now);
         self.console.leave();
         self.multicast_off(now);
         self.outputs.push_back(Output::CloseListener { listener: LISTENER });

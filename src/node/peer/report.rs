@@ -14,11 +14,36 @@ pub(super) enum Event<'a> {
     /// The node listens.
     Ready { ip: IpAddr, port: u16, id: Option<&'a str> },
     /// A row of a node list.
-    Node { ip: IpAddr, port: u16, lists: Vec<&'static str>, alive: bool },
-    /// A row of a file list.
-    File { name: &'a str, size: u64 },
-    /// A node has the file that was searched for.
-    Found { ip: IpAddr, port: u16, name: &'a str },
+    Node {
+        ip: IpAddr,
+        port: u16,
+        lists: Vec<&'static str>,
+        alive: bool,
+        /// Of a node that was met in v2.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<String>,
+    },
+    /// A row of a file list; of another node's also the file's root, once that node knows it.
+    File {
+        name: &'a str,
+        size: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        root: Option<String>,
+    },
+    /// A node has a file that was searched for. What old nodes have has neither size nor root. `sources`: nodes that
+    /// have it, so far.
+    Found {
+        ip: IpAddr,
+        port: u16,
+        name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        size: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        root: Option<String>,
+        sources: usize,
+    },
+    /// A result of a search, the best first, numbered for `get`.
+    Result { number: usize, name: &'a str, size: Option<u64>, root: Option<String>, sources: Vec<Place> },
     /// A folder holds more files than are listed; these are the first so many.
     Truncated { files: usize },
     /// A transfer goes on.
@@ -48,11 +73,27 @@ pub(super) enum Event<'a> {
     Dropped { lines: usize },
 }
 
+/// Where a node listens.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Place {
+    pub(super) ip: IpAddr,
+    pub(super) port: u16,
+}
+
+impl From<SocketAddr> for Place {
+    fn from(addr: SocketAddr) -> Place {
+        Place { ip: addr.ip(), port: addr.port() }
+    }
+}
+
 /// The answer to `status`.
 #[derive(Debug, Serialize)]
 pub(super) struct Status {
     pub(super) ip: IpAddr,
     pub(super) port: u16,
+    pub(super) id: String,
+    /// The short name of the group; none: an open node.
+    pub(super) group: Option<String>,
     pub(super) version: &'static str,
     pub(super) uptime_seconds: u64,
     pub(super) nodes: usize,
@@ -67,6 +108,22 @@ pub(super) struct Status {
     pub(super) downloaded_bytes: u64,
     pub(super) running: Vec<Running>,
     pub(super) connections: usize,
+    /// Nodes with an open session.
+    pub(super) sessions: usize,
+    pub(super) index: IndexStatus,
+}
+
+/// How far the index of the shared folder is.
+#[derive(Debug, Serialize)]
+pub(super) struct IndexStatus {
+    pub(super) files: u64,
+    pub(super) bytes: u64,
+    pub(super) hashed_files: u64,
+    pub(super) hashed_bytes: u64,
+    /// What is being hashed now.
+    pub(super) hashing: Option<String>,
+    /// There are more files than the index takes.
+    pub(super) full: bool,
 }
 
 impl Event<'_> {
@@ -83,17 +140,25 @@ impl Event<'_> {
             Event::Ready { ip, port, .. } => {
                 format!("ready: this node listens on {}\n", SocketAddr::new(*ip, *port))
             }
-            Event::Node { ip, port, lists, alive } => format!(
-                "{:<21}  {:<5}  {}\n",
-                SocketAddr::new(*ip, *port).to_string(),
-                if *alive { "alive" } else { "down" },
-                lists.iter().filter(|list| **list != "all").copied().collect::<Vec<_>>().join(", ")
-            )
-            .replace("  \n", "\n"),
-            Event::File { name, size } => format!("{:>9}  {}\n", bytes(*size), for_terminal(name)),
+            Event::Node { ip, port, lists, alive, id } => {
+                let row = format!(
+                    "{:<21}  {:<5}  {:<16}  {}",
+                    SocketAddr::new(*ip, *port).to_string(),
+                    if *alive { "alive" } else { "down" },
+                    id.as_deref().unwrap_or(""),
+                    lists.iter().filter(|list| **list != "all").copied().collect::<Vec<_>>().join(", ")
+                );
+                format!("{}\n", row.trim_end())
+            }
+            Event::File { name, size, .. } => format!("{:>9}  {}\n", bytes(*size), for_terminal(name)),
             Event::Truncated { files } => format!("too many files: these are the first {files}\n"),
-            Event::Found { ip, port, name } => {
-                format!("found {} at {}\n", for_terminal(name), SocketAddr::new(*ip, *port))
+            Event::Result { number, name, size, sources, .. } => {
+                let size = size.map_or("size?".to_owned(), bytes);
+                let at = match sources.as_slice() {
+                    [Place { ip, port }] => SocketAddr::new(*ip, *port).to_string(),
+                    sources => plural(sources.len(), "node", "nodes"),
+                };
+                format!("{number:>3}  {size:>9}  {}  at {at}\n", for_terminal(name))
             }
             Event::Downloaded { name, path, bytes: n, verified } => {
                 let check = if *verified { "verified" } else { "unverified: old protocol" };
@@ -117,7 +182,7 @@ impl Event<'_> {
             Event::Help { text } => (*text).to_owned(),
             Event::Error { message, .. } => format!("error: {message}\n"),
             Event::Dropped { lines } => super::console::lines_dropped(*lines),
-            Event::Progress { .. } | Event::Done { .. } => return None,
+            Event::Found { .. } | Event::Progress { .. } | Event::Done { .. } => return None,
         })
     }
 }
@@ -129,6 +194,8 @@ impl Status {
             let _ = writeln!(text, "{name:<12} {value}");
         };
         row("node", &SocketAddr::new(self.ip, self.port));
+        row("id", &self.id);
+        row("group", &self.group.as_deref().unwrap_or("none: an open node"));
         row("version", &self.version);
         row("up", &clock(Duration::from_secs(self.uptime_seconds)));
         let lists = format!(
@@ -147,7 +214,29 @@ impl Status {
             let from = SocketAddr::new(*ip, *port);
             row("", &format!("{} from {from}, {} so far", for_terminal(name), bytes(*n)));
         }
-        row("connections", &self.connections);
+        row(
+            "connections",
+            &format!("{}, {}", self.connections, plural(self.sessions, "session", "sessions")),
+        );
+        row("index", &self.index.text());
+        text
+    }
+}
+
+impl IndexStatus {
+    fn text(&self) -> String {
+        let files = plural(usize::try_from(self.files).unwrap_or(usize::MAX), "file", "files");
+        let mut text = format!("{files}, {}", bytes(self.bytes));
+        if self.hashed_files < self.files {
+            let done = self.hashed_bytes.saturating_mul(100) / self.bytes.max(1);
+            text.push_str(&format!("; {} hashed, {done} %", self.hashed_files));
+        }
+        if let Some(name) = &self.hashing {
+            text.push_str(&format!(", now {}", for_terminal(name)));
+        }
+        if self.full {
+            text.push_str("; the limit of files is reached: the others are not found by search");
+        }
         text
     }
 }
@@ -183,6 +272,7 @@ pub(super) enum Code {
     Refused,
     Network,
     Timeout,
+    Verification,
     NoSpace,
     Io,
     Interrupted,
@@ -198,6 +288,7 @@ impl Code {
             Code::Refused => "refused",
             Code::Network => "network",
             Code::Timeout => "timeout",
+            Code::Verification => "verification",
             Code::NoSpace => "no_space",
             Code::Io => "io",
             Code::Interrupted => "interrupted",
@@ -213,6 +304,7 @@ impl Code {
             Code::Refused => 5,
             Code::Network => 6,
             Code::Timeout => 7,
+            Code::Verification => 8,
             Code::NoSpace => 9,
             Code::Io => 12,
             Code::Interrupted => 130,
@@ -267,13 +359,27 @@ mod tests {
                 r#"{"event":"ready","ip":"10.0.0.5","port":9000,"id":null}"#,
             ),
             (
-                Event::Node { ip, port: 1, lists: vec!["bootstrap", "multicast"], alive: true },
+                Event::Node { ip, port: 1, lists: vec!["bootstrap", "multicast"], alive: true, id: None },
                 r#"{"event":"node","ip":"10.0.0.5","port":1,"lists":["bootstrap","multicast"],"alive":true}"#,
             ),
-            (Event::File { name: "a", size: 3 }, r#"{"event":"file","name":"a","size":3}"#),
+            (Event::File { name: "a", size: 3, root: None }, r#"{"event":"file","name":"a","size":3}"#),
             (
-                Event::Found { ip, port: 1, name: "a" },
-                r#"{"event":"found","ip":"10.0.0.5","port":1,"name":"a"}"#,
+                Event::Found { ip, port: 1, name: "a", size: None, root: None, sources: 1 },
+                r#"{"event":"found","ip":"10.0.0.5","port":1,"name":"a","sources":1}"#,
+            ),
+            (
+                Event::Found { ip, port: 1, name: "a", size: Some(2), root: Some("ff".into()), sources: 3 },
+                r#"{"event":"found","ip":"10.0.0.5","port":1,"name":"a","size":2,"root":"ff","sources":3}"#,
+            ),
+            (
+                Event::Result {
+                    number: 1,
+                    name: "a",
+                    size: None,
+                    root: None,
+                    sources: vec![Place { ip, port: 1 }],
+                },
+                r#"{"event":"result","number":1,"name":"a","size":null,"root":null,"sources":[{"ip":"10.0.0.5","port":1}]}"#,
             ),
             (
                 Event::Progress { name: "a", bytes: 1, size: None },
@@ -297,14 +403,15 @@ mod tests {
     #[test]
     fn names_cannot_act_on_a_terminal_in_either_form() {
         let evil = "a\u{1b}]0;x\u{7}\u{9b}31m\u{202e}b\n";
-        for text in
-            [Event::File { name: evil, size: 0 }.json(), Event::File { name: evil, size: 0 }.text().unwrap()]
-        {
+        for text in [
+            Event::File { name: evil, size: 0, root: None }.json(),
+            Event::File { name: evil, size: 0, root: None }.text().unwrap(),
+        ] {
             let body = text.strip_suffix('\n').unwrap();
             assert!(!body.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
         }
         let back: serde_json::Value =
-            serde_json::from_str(&Event::File { name: evil, size: 0 }.json()).unwrap();
+            serde_json::from_str(&Event::File { name: evil, size: 0, root: None }.json()).unwrap();
         assert_eq!(back["name"], evil);
     }
 

@@ -76,6 +76,13 @@ impl Leave {
     }
 }
 
+impl Serve {
+    /// Where from, and when.
+    pub(super) fn came(&self) -> (SocketAddr, Instant) {
+        (self.peer, self.accepted)
+    }
+}
+
 impl Peer {
     /// A connection came in.
     pub(super) fn accept(&mut self, now: Instant, _: ListenerId, peer: SocketAddr) -> Option<ConnId> {
@@ -112,7 +119,10 @@ impl Peer {
         self.sockets += 1;
         // Only now: the slot of one that left just before would be given out again before the driver heard of it.
         if let Some(oldest) = oldest {
-            self.leave(now, oldest, Leave::Evicted);
+            match self.conns.get(oldest.0) {
+                Some(Conn::Session(_)) => self.session_end(now, oldest, Fault::Refused, false),
+                _ => self.leave(now, oldest, Leave::Evicted),
+            }
         }
         if busy {
             self.answer(now, conn, Refusal::Busy.text());
@@ -126,15 +136,16 @@ impl Peer {
     fn oldest_silent(&self) -> Option<ConnId> {
         let silent = self.conns.iter().filter_map(|(id, conn)| match conn {
             Conn::Serve(Serve { state: State::Reading(_), accepted, .. }) => Some((*accepted, ConnId(id))),
+            Conn::Session(session) => session.stranger_since().map(|since| (since, ConnId(id))),
             _ => None,
         });
         silent.min().map(|(_, conn)| conn)
     }
 
-    pub(super) fn serve_recv(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) -> Received {
+    pub(super) fn serve_recv(&mut self, now: Instant, conn: ConnId, bytes: &mut [u8]) -> Received {
         let all = Received { consumed: bytes.len(), ..Received::default() };
         let limit = self.config.limits.linger_bytes;
-        let v1 = self.config.v1;
+        let (v1, v2) = (self.config.v1, self.speaks_v2());
         let Some(Conn::Serve(serve)) = self.conns.get_mut(conn.0) else { return all };
         let State::Reading(scanner) = &mut serve.state else {
             // Bytes after the request are nobody's; past the limit they stay in the kernel.
@@ -143,6 +154,9 @@ impl Peer {
         };
         if scanner.is_empty() {
             let first = bytes.first().map_or(FirstByte::White, |&b| first_byte(b));
+            if first == FirstByte::V2 && v2 {
+                return self.greet_caller(now, conn, bytes);
+            }
             // Anything printable may be a person or a program that means v1, and gets v1's text.
             let binary = first == FirstByte::Other && bytes[0].is_ascii_control();
             if first == FirstByte::V2 || binary || !v1 {
@@ -295,13 +309,13 @@ impl Peer {
     }
 
     pub(super) fn serve_timeout(&mut self, now: Instant, conn: ConnId) {
-        let limits = self.config.limits.clone();
-        let Some(serve) = self.serve_mut(conn) else { return };
+        let limits = &self.config.limits;
+        let Some(Conn::Serve(serve)) = self.conns.get_mut(conn.0) else { return };
         match &mut serve.state {
             State::Reading(_) => self.leave(now, conn, Leave::RequestTimeout),
             // The disk is slow, not the peer.
             State::Opening { .. } => self.timers.set(Timer::Conn(conn), now + limits.drain_interval, "open"),
-            State::Sending { pace, .. } => match pace.look(now, &limits) {
+            State::Sending { pace, .. } => match pace.look(now, limits) {
                 Ok(next) => self.timers.set(Timer::Conn(conn), next, "drain"),
                 Err(_) => self.leave(now, conn, Leave::SlowReader),
             },

@@ -1,7 +1,7 @@
 //! The table of commands. The parser and the help both read it, so neither can know a command that the other does not.
 
 use super::words::Word;
-use super::{Command, CommandError, List};
+use super::{Command, CommandError, List, NodeRef, Wanted};
 use crate::config::{BOOTSTRAP_PORT, HostPort, parse_port};
 use crate::time::Duration;
 use std::net::IpAddr;
@@ -70,11 +70,27 @@ impl Entry {
 pub(super) struct Args<'a> {
     entry: &'static Entry,
     words: &'a [Word],
+    /// The whole line, quotes and all.
+    line: &'a str,
 }
 
 impl<'a> Args<'a> {
-    pub(super) fn new(entry: &'static Entry, words: &'a [Word]) -> Args<'a> {
-        Args { entry, words }
+    pub(super) fn new(entry: &'static Entry, words: &'a [Word], line: &'a str) -> Args<'a> {
+        Args { entry, words, line }
+    }
+
+    /// All that follows the command's word, as it was typed: a language of its own with quotes of its own.
+    fn typed(&mut self, what: &'static str) -> Result<String, CommandError> {
+        let (first, all) = (self.need(what)?, self.words);
+        self.words = &[];
+        let line = self.line.trim_matches([' ', '\t']);
+        let rest = line.find([' ', '\t']).map_or("", |end| &line[end..]).trim_matches([' ', '\t']);
+        // One word in single quotes, which mean nothing there: the console's own, around all of it.
+        let text = if all.is_empty() && rest.starts_with('\'') { first } else { rest };
+        if text.is_empty() {
+            return Err(self.entry.bad(format!("the {what} is empty")));
+        }
+        Ok(text.to_owned())
     }
 
     /// The next word, if there is one.
@@ -141,9 +157,54 @@ fn bootstrap(args: &mut Args<'_>) -> Result<Command, CommandError> {
     Ok(Command::Bootstrap(registry))
 }
 
+/// `IP PORT NAME`, where the first word is an address or the second a port with something behind it; else a number of
+/// the last search, or a name.
 fn get(args: &mut Args<'_>) -> Result<Command, CommandError> {
-    let node = args.node()?;
-    Ok(Command::Get { node, name: args.rest("file name")? })
+    let is_node = match args.words {
+        [] => true,
+        [first] => first.text.parse::<IpAddr>().is_ok() || HostPort::parse(&first.text, None).is_ok(),
+        [first, second, rest @ ..] => {
+            let port = first.text.rsplit_once(':').map(|(_, port)| port);
+            let has_port =
+                port.is_some_and(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
+            let at = first.text.parse::<IpAddr>().is_ok() || has_port;
+            at || (!rest.is_empty() && parse_port(&second.text).is_some())
+        }
+    };
+    if is_node {
+        let node = args.node()?;
+        return Ok(Command::Get(Wanted::At { node, name: args.rest("file name")? }));
+    }
+    let quoted = args.words.iter().any(Word::is_quoted);
+    let text = args.rest("file name")?;
+    if quoted || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(Command::Get(Wanted::Name(text)));
+    }
+    match text.parse::<usize>() {
+        Ok(number) if number > 0 => Ok(Command::Get(Wanted::Number(number))),
+        _ => Err(args.entry.bad(format!("`{text}` is no number of a result; they begin with 1"))),
+    }
+}
+
+/// `ID`, `IP PORT` or `HOST:PORT`.
+fn browse(args: &mut Args<'_>) -> Result<Command, CommandError> {
+    if args.words.is_empty() {
+        return Err(args.entry.missing("IP or id"));
+    }
+    if let [word] = args.words {
+        if word.text.len() >= 4 && word.text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Ok(Command::Browse(NodeRef::Id(args.need("node")?.to_owned())));
+        }
+        // Only an address alone still lacks something: its port.
+        if word.text.parse::<IpAddr>().is_err() && HostPort::parse(&word.text, None).is_err() {
+            let problem = format!(
+                "`{}` is neither an address nor the beginning (4 digits or more) of an id",
+                word.text
+            );
+            return Err(args.entry.bad(problem));
+        }
+    }
+    Ok(Command::Browse(NodeRef::At(args.node()?)))
 }
 
 fn cancel(args: &mut Args<'_>) -> Result<Command, CommandError> {
@@ -208,7 +269,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         alias: None,
         choice: Some(Choice { word: "all", question: LISTS }),
         arguments: "",
-        summary: "list all known nodes, and which of them answer",
+        summary: "list all known nodes, and which answer",
         details: "Every node is tried at once; one that takes no connection within a second\n\
                   is shown as down.",
         build: |_| Ok(Command::Nodes(List::All)),
@@ -261,21 +322,34 @@ pub(super) const ENTRIES: &[Entry] = &[
         alias: None,
         choice: None,
         arguments: "WORDS",
-        summary: "ask all known nodes for a file",
-        details: "Nodes of the original know a file by its whole name only, so give it as it\n\
-                  is there. A name with blanks needs no quotes.",
-        build: |args| Ok(Command::Search { words: args.rest("file name")? }),
+        summary: "ask all known nodes for files",
+        details: "Finds files whose path contains all the words; capitals and accents make no\n\
+                  difference. Also: \"exact name\", *.pdf, ext:pdf, size>10M, size<1G, -word,\n\
+                  root:HEX. Nodes of the original know a file by its whole name only: they are\n\
+                  asked for just that. Results are numbered for `get`.",
+        build: |args| Ok(Command::Search { words: args.typed("words")? }),
+    },
+    Entry {
+        number: None,
+        name: "browse",
+        alias: None,
+        choice: None,
+        arguments: "NODE",
+        summary: "list what a node shares",
+        details: "NODE is HOST:PORT, IP PORT, or the beginning of the node's id.",
+        build: browse,
     },
     Entry {
         number: Some("3.4"),
         name: "get",
         alias: Some("download"),
         choice: None,
-        arguments: "IP PORT NAME",
-        summary: "download a file from a node",
-        details: "The node may also be written HOST:PORT. A name with blanks needs no quotes.\n\
-                  The file appears in the downloads folder when it is whole, under another\n\
-                  name if that one is taken.",
+        arguments: "N | NAME | IP PORT NAME",
+        summary: "download a file",
+        details: "N is a number of the last search, NAME a file that some node has; with\n\
+                  IP PORT (or HOST:PORT) it comes from that node. A name with blanks needs no\n\
+                  quotes unless it could be read otherwise. The file appears in the downloads\n\
+                  folder when it is whole, under another name if that one is taken.",
         build: get,
     },
     Entry {
@@ -294,7 +368,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         alias: None,
         choice: None,
         arguments: "[NAME]",
-        summary: "give up a download or share that is under way",
+        summary: "give up a download or share under way",
         details: "Nothing of it is kept. Without a NAME all of them are given up.",
         build: cancel,
     },

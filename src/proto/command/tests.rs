@@ -16,7 +16,7 @@ fn node(host: &str, port: u16) -> HostPort {
 }
 
 fn get(host: &str, port: u16, name: &str) -> Command {
-    Command::Get { node: node(host, port), name: name.to_owned() }
+    Command::Get(Wanted::At { node: node(host, port), name: name.to_owned() })
 }
 
 #[test]
@@ -119,6 +119,61 @@ fn nodes_are_written_in_several_ways() {
 }
 
 #[test]
+fn get_takes_a_number_a_name_or_a_node() {
+    let name = |text: &str| Command::Get(Wanted::Name(text.to_owned()));
+    for (line, wanted) in [
+        ("get 3", Command::Get(Wanted::Number(3))),
+        ("get '3'", name("3")),
+        ("get a.txt", name("a.txt")),
+        ("get my holiday.jpg", name("my holiday.jpg")),
+        ("get report 2023", name("report 2023")),
+        ("get 'report 2023 final.pdf'", name("report 2023 final.pdf")),
+        ("get report 2023 final.pdf", get("report", 2023, "final.pdf")),
+        ("get 2023 report.pdf", name("2023 report.pdf")),
+        ("get a: b", name("a: b")),
+    ] {
+        assert_eq!(good(line), wanted, "{line}");
+    }
+    assert!(
+        bad("get 0").contains("begin with 1") && bad("get 99999999999999999999999").contains("no number")
+    );
+}
+
+#[test]
+fn browse_takes_a_node_by_address_or_id() {
+    let at = Command::Browse(NodeRef::At(node("10.0.0.5", 9000)));
+    assert_eq!((good("browse 10.0.0.5 9000"), good("browse 10.0.0.5:9000")), (at.clone(), at));
+    assert_eq!(good("browse 00ffAA12"), Command::Browse(NodeRef::Id("00ffAA12".to_owned())));
+    assert!(bad("browse").contains("IP or id") && bad("browse 10.0.0.5").contains("port"));
+    for no_node in ["abc", "ann", "00ffgg"] {
+        assert!(bad(&format!("browse {no_node}")).contains("neither an address nor"), "{no_node}");
+    }
+}
+
+#[test]
+fn a_search_keeps_its_own_quotes() {
+    let search = |line: &str| match good(line) {
+        Command::Search { words } => words,
+        other => panic!("{other:?}"),
+    };
+    for (line, words) in [
+        ("search \"my file.txt\"", "\"my file.txt\""),
+        ("search a  -\"b c\" size>1M ", "a  -\"b c\" size>1M"),
+        ("3.3 *.pdf", "*.pdf"),
+        ("search '\"my file.txt\"'", "\"my file.txt\""),
+        ("search don't", "don't"),
+    ] {
+        assert_eq!(search(line), words, "{line}");
+    }
+    assert_eq!(
+        parse("search \"a b\" &").map(|line| line.command),
+        Ok(Command::Search { words: "\"a b\"".into() })
+    );
+    assert_eq!(search(&append_argument("3.3", "\"a b\" c")), "\"a b\" c");
+    assert!(bad("search ''").contains("empty"));
+}
+
+#[test]
 fn background_is_a_lone_mark_at_the_end() {
     let line = parse("get 10.0.0.5 9000 a b &").expect("good");
     assert_eq!(line, Line { command: get("10.0.0.5", 9000, "a b"), background: true });
@@ -128,7 +183,7 @@ fn background_is_a_lone_mark_at_the_end() {
     for line in ["wait &", "wait 3 &", "quit &", "0 &"] {
         assert!(bad(line).contains("beside other commands"), "{line}");
     }
-    assert_eq!(bad("search &"), "search: missing argument: file name (usage: search WORDS)");
+    assert_eq!(bad("search &"), "search: missing argument: words (usage: search WORDS)");
 }
 
 #[test]
@@ -163,8 +218,8 @@ fn wait_takes_decimal_seconds() {
 #[test]
 fn errors_name_what_is_wrong() {
     assert_eq!(bad("foo bar"), "unknown command `foo`: `help` lists them");
-    assert_eq!(bad("get"), "get: missing argument: IP (usage: get IP PORT NAME)");
-    assert_eq!(bad("download 10.0.0.5"), "get: missing argument: port (usage: get IP PORT NAME)");
+    assert_eq!(bad("get"), "get: missing argument: IP (usage: get N | NAME | IP PORT NAME)");
+    assert_eq!(bad("download 10.0.0.5"), "get: missing argument: port (usage: get N | NAME | IP PORT NAME)");
     assert_eq!(bad("3.1"), "share: missing argument: path (usage: share PATH)");
     assert_eq!(
         bad("multicast"),
@@ -215,7 +270,7 @@ fn a_terminal_asks_for_what_is_missing() {
     assert_eq!(missing(&append_argument("get", "10.0.0.5:9000")), Some("file name"));
     assert_eq!(
         (missing("3.1"), missing("3.3"), missing("1.1"), missing("foo")),
-        (Some("path"), Some("file name"), None, None)
+        (Some("path"), Some("words"), None, None)
     );
     assert_eq!(missing("multicast"), Some("on or off"));
     assert_eq!(good(&append_argument("nodes", "all")), Command::Nodes(List::All));
@@ -239,7 +294,7 @@ fn help_covers_every_command() {
     for text in topics.chain([overview.clone()]) {
         assert!(text.lines().all(|line| line.chars().count() <= 80), "wider than a terminal: {text}");
     }
-    assert!(overview.contains("  3.4  get IP PORT NAME       download a file from a node\n"), "{overview}");
+    assert!(overview.contains("  3.4  get N | NAME | IP PORT NAME  download a file\n"), "{overview}");
     assert_eq!(help(Some("nodes")).expect("three").matches("\n\n").count(), 2);
     assert_eq!(help(Some("nodes  ALL")), help(Some("2.1")));
     assert_eq!(help(Some("frob")), Err(CommandError::Unknown { word: "frob".into() }));
@@ -256,6 +311,8 @@ fn the_table_has_no_two_commands_of_one_name() {
         }
         let filled = a
             .syntax()
+            .replace("N | NAME | ", "")
+            .replace("NODE", "10.0.0.5:9000")
             .replace("IP PORT", "10.0.0.5 9000")
             .replace(['[', ']'], "")
             .replace("HOST:PORT", "h:1")

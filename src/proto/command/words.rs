@@ -14,6 +14,11 @@ pub(super) struct Word {
 }
 
 impl Word {
+    /// Whether a quote or an escape had a part in it.
+    pub(super) fn is_quoted(&self) -> bool {
+        self.quoted
+    }
+
     /// Whether it is the mark of a background command, when it is the last one.
     pub(super) fn is_background(&self) -> bool {
         self.text == "&" && !self.quoted

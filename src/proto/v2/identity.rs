@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 const VERSION: u64 = 1;
-/// Bytes of a state file that are looked at: its line is 87 bytes; more keys may come.
+/// Bytes of a state file that are looked at: its line is 160 bytes; more keys may come.
 const FILE_MAX: usize = 4096;
 /// Hex digits of the short form.
 const SHORT: usize = 16;
@@ -83,6 +83,8 @@ pub enum IdentityError {
     Newer(u64),
     /// Its key is not 64 hex digits, or is all zeros.
     Key,
+    /// Its key is not that of the id beside it.
+    Id,
 }
 
 impl fmt::Display for IdentityError {
@@ -93,6 +95,7 @@ impl fmt::Display for IdentityError {
             IdentityError::Content => f.write_str("its content is not understood"),
             IdentityError::Newer(version) => write!(f, "a newer version ({version}) wrote it"),
             IdentityError::Key => f.write_str("its key is not 64 hex digits, or is all zeros"),
+            IdentityError::Id => f.write_str("its key and its id do not belong together"),
         }
     }
 }
@@ -104,6 +107,8 @@ struct File<'a> {
     version: u64,
     #[serde(borrow, default)]
     key: Cow<'a, str>,
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
 }
 
 impl Identity {
@@ -128,9 +133,11 @@ impl Identity {
         &self.secret
     }
 
-    /// The text of its state file: one JSON object on one line, `{"version":1,"key":"<64 hex digits>"}`.
+    /// The text of its state file: one JSON object on one line, `{"version":1,"key":"<64 hex digits>","id":"<64>"}`. The
+    /// id says nothing new; with a digit of the key gone wrong the node would come back as somebody else.
     pub fn encode(&self) -> Vec<u8> {
-        format!("{{\"version\":{VERSION},\"key\":\"{}\"}}\n", hex(self.secret.reveal())).into_bytes()
+        let (key, id) = (hex(self.secret.reveal()), self.id.to_hex());
+        format!("{{\"version\":{VERSION},\"key\":\"{key}\",\"id\":\"{id}\"}}\n").into_bytes()
     }
 
     /// Reads its state file. Keys that it does not know are ignored.
@@ -150,7 +157,9 @@ impl Identity {
             return Err(IdentityError::Newer(file.version));
         }
         let secret = unhex(&file.key).filter(|key| *key != [0; 32]).ok_or(IdentityError::Key)?;
-        Ok(Identity::from_secret(Key::new(secret)))
+        let identity = Identity::from_secret(Key::new(secret));
+        let same = file.id.is_none_or(|id| NodeId::from_hex(&id) == Some(identity.id));
+        if same { Ok(identity) } else { Err(IdentityError::Id) }
     }
 }
 
@@ -201,7 +210,7 @@ mod tests {
     fn what_was_written_is_read_and_nothing_else() {
         let one = identity(1);
         let file = one.encode();
-        assert_eq!(file.len(), 87);
+        assert_eq!(file.len(), 159);
         let read = Identity::decode(&file).expect("our own file");
         assert_eq!((read.id(), read.secret()), (one.id(), one.secret()));
         let more = format!("{{\"version\":1,\"since\":[7],\"key\":\"{}\"}}", hex(&[0xAB; 32]).to_uppercase());
@@ -212,6 +221,7 @@ mod tests {
             (String::new(), IdentityError::Empty),
             ("x".repeat(FILE_MAX + 1), IdentityError::TooLong),
             ("null".into(), IdentityError::Content),
+            (format!("{{\"version\":1,\"key\":\"{key}\",\"id\":\"{key}\"}}"), IdentityError::Id),
             (format!("[1,\"{key}\"]"), IdentityError::Content),
             (format!("{{\"key\":\"{key}\"}}"), IdentityError::Content),
             (format!("{{\"version\":1,\"key\":\"{key}\"}}x"), IdentityError::Content),

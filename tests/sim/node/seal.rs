@@ -3,7 +3,7 @@
 use super::Node;
 use super::turn::room;
 use crate::env::Env;
-use distrishare::machine::{ConnId, FileId, SEAL_HEAD, SEAL_TAIL};
+use distrishare::machine::{ConnId, Fault, FileId, SEAL_HEAD, SEAL_TAIL};
 
 /// A range that is sealed again and again for nothing. A node may well be asked for the same range more than once.
 const SAME_MAX: u32 = 64;
@@ -24,9 +24,12 @@ impl Node {
         let Some(inode) = open.state.readable() else {
             panic!("{id:?} seals {file:?}, which is {:?}", open.state);
         };
-        // A read may always give less.
-        let n = if self.rng.below(4) == 0 { self.rng.size(1, len) } else { len };
-        let bytes = match self.disk.read(inode, offset, n) {
+        let bytes = match self.disk.read(inode, offset, len) {
+            Ok(bytes) if bytes.len() < len => {
+                // A driver reads until it has all: the next read tells why there is no more.
+                let next = self.disk.read(inode, offset + bytes.len() as u64, len - bytes.len());
+                return self.unreadable(env, id, file, next.err().unwrap_or(Fault::Shrunk));
+            }
             Ok(bytes) => bytes,
             Err(fault) => return self.unreadable(env, id, file, fault),
         };

@@ -78,11 +78,15 @@ fn calm(world: &mut World, nodes: &[NodeId], wanted: &Wanted) {
         assert!(disk.names(Dir::Parts).is_empty());
         assert!(disk.names(Dir::Shared).iter().all(|name| !name.starts_with('.')));
     }
-    world.run_for(S * 3);
-    for &node in nodes {
-        // A renewal may be under way; nothing else is.
-        assert!(world.env.net.count(Owner::Node(node)) <= 1, "node {} holds connections", node.0);
-    }
+    // Sessions end when nothing was asked for a while; from then on a renewal may be under way, and nothing else is.
+    let idle = Limits::desktop().session_idle;
+    let held = |world: &World, node: NodeId| world.env.net.count(Owner::Node(node));
+    let quiet = |world: &World| nodes.iter().all(|&node| held(world, node) <= 1);
+    assert!(
+        world.run_until(idle + S * 10, quiet),
+        "connections are held: {:?}",
+        nodes.iter().map(|&node| held(world, node)).collect::<Vec<_>>()
+    );
     nodes.iter().for_each(|&node| world.type_line(node, "quit"));
     assert!(world.run_until(S * 2, |world| nodes.iter().all(|&node| world.exit_status(node) == Some(0))));
 }

@@ -172,6 +172,11 @@ pub(crate) fn command(world: &mut World, node: NodeId, line: &str) -> Vec<serde_
     said
 }
 
+/// How many of `events` have that name.
+pub(crate) fn count(events: &[serde_json::Value], name: &str) -> usize {
+    events.iter().filter(|event| event["event"] == name).count()
+}
+
 /// The nodes on a list, as `ip:port`, the living ones first.
 pub(crate) fn list(world: &mut World, node: NodeId, which: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let said = command(world, node, &format!("nodes {which}"));

@@ -7,6 +7,7 @@ use super::common::{
     BAD_SECRET, BUSY, MS, PORT, S, addr_of, alive, at_registry, bootstrap, command, crowd, dialler, errors,
     get, has_copy, heard, host_of, list, listener, nothing_left, peer, peers_on, plain, request, send,
 };
+use super::fetch::{Last, Liar};
 use crate::actor::Step;
 use crate::content::Content;
 use crate::harness::scenario;
@@ -174,11 +175,12 @@ fn about(took: Duration, wanted: Duration) {
 
 #[test]
 fn deadlines_of_what_we_ask() {
-    // `connect_deadline`, `first_byte_deadline`, `progress_interval`, `search_deadline`, `probe_deadline`,
-    // `register_deadline`
+    // `connect_deadline`, `reply_deadline`, `first_byte_deadline`, `progress_interval`, `search_deadline`,
+    // `probe_deadline`, `register_deadline`
     scenario("deadlines_of_what_we_ask", 3, |world| {
         let limits = Limits {
             connect_deadline: MS * 3100,
+            reply_deadline: MS * 5300,
             first_byte_deadline: MS * 4200,
             progress_interval: MS * 7300,
             search_deadline: MS * 1400,
@@ -199,19 +201,19 @@ fn deadlines_of_what_we_ask() {
         about(takes(world, node, "search x").0, MS * 1400);
         about(takes(world, node, "nodes all").0, MS * 600);
         about(takes(world, node, &format!("bootstrap {dead}:8000")).0, MS * 2500);
-        // The search before is answered, the download is not; or it is begun and not gone on with.
-        for (search, wanted) in [("?", MS * 4200), ("content", MS * 7300)] {
-            let there = world.host(&[lan]);
-            let first = vec![Step::Hear, send(search), Step::Fin];
-            listener(world, there, PORT, first);
-            let silent = world.host(&[lan]);
-            let steps = if search == "?" { vec![] } else { vec![send("content")] };
-            listener(world, silent, PORT, steps);
-            let ip = world.ip(silent);
+        // Who says nothing; and old nodes: the search before is answered, the download is not, or it is begun and not
+        // gone on with.
+        let silent = world.host(&[lan]);
+        listener(world, silent, PORT, vec![]);
+        let old = |body| Liar::new("FOUND", body, Last::Silence);
+        let (mute, stalled) = (world.host(&[lan]), world.host(&[lan]));
+        world.actor(mute, old(""));
+        world.actor(stalled, old("content"));
+        for (host, wanted) in [(silent, MS * 5300), (mute, MS * 4200), (stalled, MS * 7300)] {
+            let ip = world.ip(host);
             let (took, said) = takes(world, node, &format!("get {ip} {PORT} x"));
-            // Nobody answers the search there: that takes its own time first, unless anything is an answer.
             assert_eq!(said[0]["code"], "timeout", "{said:?}");
-            assert!(took >= wanted.min(MS * 3100), "{took:?}");
+            about(took, wanted);
         }
         nothing_left(world, node);
     });
@@ -260,7 +262,8 @@ fn dials_to_strangers() {
 fn open_files() {
     // `open_files`: uploads, downloads and shares together stay below it, and uploads cannot take the downloads' part.
     scenario("open_files", 3, |world| {
-        let limits = Limits { open_files: 8, downloads: 3, ..open_gate() };
+        // Two are the index's: its log, and the large file that it reads.
+        let limits = Limits { open_files: 10, downloads: 3, ..open_gate() };
         let (lan, node, to) = within(world, limits);
         let host = world.host(&[lan]);
         let taken = stuck(world, host, to, 9);
@@ -284,6 +287,44 @@ fn open_files() {
         world.run_for(S * 2);
         assert!(world.nodes[node.0].disk.content(Dir::Shared, "mine1").is_some());
         assert!(world.env.net.topology.host(host_of(world, node)).up);
+    });
+}
+
+#[test]
+fn open_files_of_the_index() {
+    // `open_files`: hashing waits while uploads and downloads have all places (the rules watch the bound).
+    scenario("open_files_of_the_index", 2, |world| {
+        let limits = Limits { open_files: 6, downloads: 2, drain_interval: S * 100, ..open_gate() };
+        let lan = world.lan();
+        let node = peers_on(world, lan, 1, move |config| config.limits = limits.clone())[0];
+        world.share(node, "big", Content::generated(77, 10 << 20));
+        world.run_for(S * 5);
+        let hashed = |world: &mut World| {
+            command(world, node, "status");
+            world.events_named(node, "status").pop().map(|status| status["index"]["hashed_files"].clone())
+        };
+        assert_eq!(hashed(world), Some(1.into()));
+        let (host, to) = (world.host(&[lan]), addr_of(world, node));
+        let taken = stuck(world, host, to, 9);
+        world.run_for(S);
+        assert_eq!(heard(world, taken).matches(BUSY).count(), 6, "three are served beside the index's log");
+        let source = peers_on(world, lan, 1, |_| {})[0];
+        let slow = host_of(world, source);
+        world.env.net.topology.host_mut(slow).byte_ns = 1000;
+        for i in 0..2 {
+            world.share(source, &format!("file{i}"), Content::generated(i, 3_000_000));
+        }
+        world.run_for(S);
+        (0..2).for_each(|i| get(world, node, source, &format!("file{i}")));
+        let parts = |world: &World| world.nodes[node.0].disk.names(Dir::Parts).len();
+        assert!(world.run_until(S * 5, |world| parts(world) == 2), "{}", world.stdout(node));
+        world.share(node, "late", Content::generated(5, 1000));
+        let all = |world: &World| (0..2).all(|i| has_copy(world, node, &format!("file{i}")));
+        assert!(world.run_until(S * 20, all), "{}", world.stdout(node));
+        assert_eq!(hashed(world), Some(1.into()));
+        world.stop(taken);
+        world.run_for(S * 30);
+        assert_eq!(hashed(world), Some(2.into()), "and then it goes on");
     });
 }
 

@@ -1,8 +1,8 @@
 //! Nodes find each other: by the group alone, by a registry alone, by both; they leave, fall silent and come back.
 
 use super::common::{
-    MS, S, addr_of, alive, all_meet, at_registry, bootstrap, command, config, get, has_copy, host_of, list,
-    others, peer, peers, peers_on, plain,
+    MS, S, addr_of, alive, all_meet, at_registry, bootstrap, command, config, count, get, has_copy, host_of,
+    list, others, peer, peers, peers_on, plain,
 };
 use crate::content::Content;
 use crate::harness::scenario;
@@ -29,8 +29,11 @@ fn two_meet_by_multicast_alone_search_and_download() {
         assert!(alive(world, nodes[1], "bootstrap").is_empty());
         let found = command(world, nodes[1], "search a file.txt");
         let first = addr_of(world, nodes[0]);
-        assert_eq!(found.len(), 1);
-        assert_eq!((&found[0]["event"], &found[0]["port"]), (&"found".into(), &first.port().into()));
+        assert_eq!((found.len(), count(&found, "found"), count(&found, "result")), (2, 1, 1), "{found:?}");
+        let source = &found[1]["sources"][0];
+        assert_eq!((&found[0]["ip"], &found[0]["port"]), (&source["ip"], &source["port"]));
+        assert_eq!(source["ip"], first.ip().to_string());
+        assert_eq!(source["port"], first.port());
         get(world, nodes[1], nodes[0], "a file.txt");
         assert!(world.run_until(S * 5, |world| has_copy(world, nodes[1], "a file.txt")));
         nodes.iter().for_each(|&node| world.type_line(node, "quit"));
@@ -79,7 +82,14 @@ fn several_at_once_and_in_parallel() {
         world.run_for(S * 3);
         all_meet(world, &nodes, "all");
         let found = command(world, nodes[0], "search common");
-        assert_eq!(found.len(), 4, "{found:?}");
+        let places: BTreeSet<String> = found
+            .iter()
+            .filter(|event| event["event"] == "found")
+            .map(|event| event["ip"].to_string())
+            .collect();
+        assert_eq!((places.len(), count(&found, "found"), count(&found, "result")), (4, 4, 1), "{found:?}");
+        let sources = found.last().and_then(|result| result["sources"].as_array());
+        assert_eq!(sources.map(Vec::len), Some(4), "one file in four places: {found:?}");
         for to in [0, 1] {
             for (i, &from) in nodes.iter().enumerate().filter(|&(i, _)| i != to) {
                 (0..6).for_each(|j| get(world, nodes[to], from, &format!("file {i}-{j}")));
@@ -118,7 +128,11 @@ fn two_hundred_meet_by_registry_and_multicast() {
             named += alive(world, node, "bootstrap").len();
             let before = world.now();
             let found = command(world, node, "search needle");
-            assert_eq!(found.len(), 1, "{found:?}");
+            assert_eq!(
+                (found.len(), count(&found, "found"), count(&found, "result")),
+                (2, 1, 1),
+                "{found:?}"
+            );
             assert!(world.now() - before < S, "about as long as the slowest answer");
         }
         // Who registers first is told of few.
@@ -166,7 +180,7 @@ fn goodbye_silence_and_return() {
     });
 }
 
-/// When each node said HELLO to the group, by what a listener of the group heard.
+/// When each node said HELLO to the group, by what a listener of the group heard. Each says it to old nodes and to new.
 fn hellos(world: &mut World, nodes: &[NodeId], time: Duration) -> BTreeMap<String, Vec<u64>> {
     let lan = crate::ids::LanId(0);
     let host = world.host(&[lan]);
@@ -175,12 +189,23 @@ fn hellos(world: &mut World, nodes: &[NodeId], time: Duration) -> BTreeMap<Strin
     world.run_for(time);
     world.stop(ear);
     let mut heard: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let mut sealed: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for note in &world.log(ear).notes {
         let (at, text) = note.split_once(' ').expect("own state: the ear's note");
         let at: u64 = at.parse().expect("own state: the ear's note");
-        heard.entry(text.to_owned()).or_default().push(at - start);
+        let (by_kind, sender) = match text.strip_prefix("DS2 ") {
+            Some(sender) => (&mut sealed, sender),
+            None => (&mut heard, text),
+        };
+        by_kind.entry(sender.to_owned()).or_default().push(at - start);
     }
-    assert_eq!(heard.len(), nodes.len(), "{heard:?}");
+    assert_eq!((heard.len(), sealed.len()), (nodes.len(), nodes.len()), "{heard:?} {sealed:?}");
+    for (sender, times) in &heard {
+        let sender = sender.split(':').nth(1).expect("a HELLO has an address");
+        // One of a pair may come just outside of the time that is listened to.
+        let beside = sealed.get(sender).map_or(0, Vec::len);
+        assert!(times.len().abs_diff(beside) <= 1, "{sender}: {times:?} {sealed:?}");
+    }
     heard
 }
 
@@ -191,9 +216,12 @@ impl crate::actor::Actor for Ear {
     fn told(&mut self, cx: &mut crate::actor::Cx<'_>, what: crate::actor::Told<'_>) {
         match what {
             crate::actor::Told::Start => cx.join(2),
-            crate::actor::Told::Datagram { bytes, .. } => {
+            crate::actor::Told::Datagram { from, bytes } => {
                 let now = cx.env.now;
-                cx.note(format!("{now} {}", String::from_utf8_lossy(bytes)));
+                let text = String::from_utf8_lossy(bytes);
+                // What is sealed differs each time: its source tells whose it is.
+                let text = if text.starts_with("DS2 ") { format!("DS2 {}", from.ip()) } else { text.into() };
+                cx.note(format!("{now} {text}"));
             }
             _ => {}
         }

@@ -1,12 +1,13 @@
 //! Searches over many nodes, some of which lie, are silent or gone.
 
 use super::common::{
-    MS, PORT, S, addr_of, at_registry, bootstrap, command, errors, list, listener, peer, peers_on, plain,
-    request, send,
+    MS, PORT, S, at_registry, bootstrap, command, count, errors, get, has_copy, list, listener, peer,
+    peers_on, plain, request, send,
 };
 use crate::actor::Step;
 use crate::harness::scenario;
 use crate::ids::{HostId, LanId};
+use crate::original::OriginalPeer;
 use crate::world::World;
 use distrishare::config::{Limits, Secret};
 
@@ -58,11 +59,22 @@ fn searches_with_nobody_to_ask_or_for_what_cannot_be() {
         let lan = world.lan();
         let host = world.host(&[lan]);
         let node = plain(world, host);
-        for (line, code) in [("search x", "network"), ("search ../x", "usage"), ("search", "usage")] {
+        let long = format!("search {}", "x".repeat(513));
+        for (line, code) in [
+            ("search x", "network"),
+            // No file can be named so, but patterns and parts of paths may look like anything.
+            ("search ../x", "network"),
+            ("search \"x", "usage"),
+            ("search --x", "usage"),
+            ("search root:xyz", "usage"),
+            ("search size>x", "usage"),
+            (&long, "usage"),
+            ("search", "usage"),
+        ] {
             // At a terminal a missing argument is asked for; the answer is one that cannot be.
             world.type_line(node, line);
             if line == "search" {
-                world.type_line(node, "..");
+                world.type_line(node, "\"\"");
             }
             world.run_for(S);
             let last = world.events_named(node, "error").pop().expect("own state: an error");
@@ -94,18 +106,26 @@ fn a_secret_that_is_not_public_goes_to_neighbours_and_to_whom_the_operator_names
             private(config);
             config.bootstraps = vec![target.clone()];
         });
-        let friend_host = world.host(&[near]);
-        let friend = peer(world, friend_host, private);
-        world.share(friend, "file", "x");
-        world.type_line(friend, "multicast on");
+        // Who speaks v2 needs no secret: the friend is an old one.
+        let friend = world.host(&[near]);
+        world.env.truth.add("file", &"x".into());
+        let old = OriginalPeer::new(PORT).secret("not public").announcing(world.ip(friend));
+        world.actor(friend, old.multicasting().sharing("file", "x"));
         command(world, node, "bootstrap");
         command(world, node, "multicast on");
-        world.run_for(S * 2);
+        // An old node says HELLO every five seconds and greets nobody.
+        world.run_for(S * 7);
         let found = command(world, node, "search file");
-        assert_eq!(found.iter().filter(|event| event["event"] == "found").count(), 1, "{found:?}");
-        assert_eq!(found[0]["ip"], addr_of(world, friend).ip().to_string());
-        let got = String::from_utf8_lossy(&world.log(harvester).all()).into_owned();
-        assert_eq!(got, "", "a registry's word is not enough");
+        assert_eq!(count(&found, "found"), 1, "{found:?}");
+        assert_eq!(found[0]["ip"], world.ip(friend).to_string());
+        // Beside a secret of one's own there is no v2 that would let everybody in: it was not asked at all.
+        let log = world.log(harvester);
+        assert!(log.all().is_empty());
+        let got = String::from_utf8_lossy(&log.all()).into_owned();
+        assert!(
+            !got.contains("not public") && !got.contains("secret"),
+            "a registry's word is not enough: {got}"
+        );
         // The operator's is.
         let stranger = world.addr(there, PORT);
         world.env.truth.tainted.insert("x".to_owned());
@@ -113,7 +133,7 @@ fn a_secret_that_is_not_public_goes_to_neighbours_and_to_whom_the_operator_names
         let got = String::from_utf8_lossy(&world.log(harvester).all()).into_owned();
         assert!(got.contains("not public"), "{got}");
         let found = command(world, node, "search file");
-        assert_eq!(found.iter().filter(|event| event["event"] == "found").count(), 2, "{found:?}");
+        assert_eq!(count(&found, "found"), 2, "{found:?}");
     });
 }
 
@@ -196,7 +216,7 @@ fn an_address_that_became_our_own_is_dialled_no_more() {
 }
 
 #[test]
-fn with_v1_off_nobody_is_asked_either() {
+fn with_v1_off_nobody_is_asked_in_v1_either() {
     scenario("with_v1_off_nobody_is_asked", 2, |world| {
         let lan = world.lan();
         let (host, there) = (world.host(&[lan]), world.host(&[lan]));
@@ -206,10 +226,24 @@ fn with_v1_off_nobody_is_asked_either() {
         let to = world.addr(there, PORT);
         world.inject(lan, crate::node::rules::source([10, 0, 0, 77]), b"HELLO:1.1.1.1:9000");
         command(world, node, &format!("get {} {PORT} x", to.ip()));
+        // An address that was only typed is no known node: a registry names it.
+        let bootstrap = names(world, there, &[to]);
+        command(world, node, &bootstrap);
         command(world, node, "search x");
-        assert!(errors(world, node).iter().all(|text| text.contains("--v1")), "{:?}", errors(world, node));
-        assert_eq!(errors(world, node).len(), 2);
-        assert!(world.log(ear).all().is_empty());
+        assert_eq!(errors(world, node).len(), 2, "{:?}", errors(world, node));
+        assert_eq!(list(world, node, "multicast"), <_>::default(), "who says HELLO in v1 is not heard");
+        let asked = &world.log(ear).received;
+        assert_eq!(asked.len(), 2, "once by each command: {:?}", errors(world, node));
+        assert!(asked.values().all(|got| got[0] >= 0x80), "in v2, and never in v1 after that");
+        // Who speaks v2 is asked and answers, and needs no v1 for it.
+        let new = peers_on(world, lan, 1, |config| config.v1 = false)[0];
+        world.share(new, "x", "content");
+        command(world, new, "multicast on");
+        world.run_for(S);
+        let said = command(world, node, "search x");
+        assert_eq!((count(&said, "result"), count(&said, "found")), (1, 1), "{said:?}");
+        get(world, node, new, "x");
+        assert!(world.run_until(S * 5, |world| has_copy(world, node, "x")));
     });
 }
 

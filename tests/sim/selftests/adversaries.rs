@@ -49,7 +49,7 @@ fn a_relay_copies_and_records() {
         assert!(tape.back.len() > 200_000);
         // Said again to the same node, it is answered again.
         let answer = tape.back.len();
-        world.order(relay, Order::Replay { tape: 0, side: Side::There, to });
+        world.order(relay, &Order::Replay { tape: 0, side: Side::There, to });
         world.run_for(S * 10);
         assert!(world.log(relay).received.values().any(|bytes| bytes.len() >= answer - 300));
     });
@@ -85,22 +85,22 @@ fn a_relay_stalls_reflects_and_cuts_when_told() {
         let [back, relay, there] =
             through(world, |to| Relay::new(2, to).tampering(Side::Back, Tamper::Stall { at: 4 }));
         assert_eq!((heard(world, there).as_str(), heard(world, back).as_str()), ("ABCD", "0123456789"));
-        world.order(back, Order::Fin);
+        world.order(back, &Order::Fin);
         world.run_for(S);
         assert!(world.log(there).ended.is_empty());
-        world.order(relay, Order::Honest);
+        world.order(relay, &Order::Honest);
         world.run_for(S);
         assert_eq!(heard(world, there), "ABCDEFGHIJ");
         assert_eq!(world.log(there).ended.values().collect::<Vec<_>>(), [&None]);
-        world.order(relay, Order::Reflect(Side::There));
-        world.order(there, Order::Dial);
-        world.order(relay, Order::Tamper(Side::Back, Tamper::Drop(0..3)));
+        world.order(relay, &Order::Reflect(Side::There));
+        world.order(there, &Order::Dial);
+        world.order(relay, &Order::Tamper(Side::Back, Tamper::Drop(0..3)));
         world.run_for(S);
         let second = world.log(there).received.values().next_back().expect("a second connection");
         let mut second = second.clone();
         second.sort_unstable();
         assert_eq!(second, b"0123456789DEFGHIJ", "its own bytes, and what of the others is left");
-        world.order(relay, Order::Cut);
+        world.order(relay, &Order::Cut);
         world.run_for(S);
         assert_eq!(world.log(there).ended.values().next_back(), Some(&Some(Fault::Reset)));
     });
@@ -110,12 +110,12 @@ fn a_relay_stalls_reflects_and_cuts_when_told() {
 fn a_speaker_says_more_when_told() {
     scenario("a_speaker_says_more", 5, |world| {
         let [back, _, there] = through(world, |to| Relay::new(2, to));
-        world.order(back, Order::Say(b" more".to_vec()));
-        world.order(there, Order::Fin);
+        world.order(back, &Order::Say(b" more".to_vec()));
+        world.order(there, &Order::Fin);
         world.run_for(S);
         assert_eq!(heard(world, there), "ABCDEFGHIJ more");
         assert_eq!(world.log(back).ended.values().collect::<Vec<_>>(), [&None]);
-        world.order(there, Order::Cut);
+        world.order(there, &Order::Cut);
         world.run_for(S);
         assert_eq!(world.log(back).ended.values().collect::<Vec<_>>(), [&Some(Fault::Reset)]);
     });
@@ -138,7 +138,7 @@ fn a_flood_holds_its_width() {
         // The toy cuts each after a while; others follow.
         world.run_for(S * 40);
         assert!(world.log(flood).ended.len() >= 15 && held(world) >= 10);
-        world.order(flood, Order::Cut);
+        world.order(flood, &Order::Cut);
         world.run_for(S);
         assert_eq!(held(world), 0);
     });

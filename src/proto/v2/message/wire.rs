@@ -86,7 +86,8 @@ impl Serialize for Hex {
 impl<'de> Deserialize<'de> for Hex {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Hex, D::Error> {
         let text = Cow::<'_, str>::deserialize(deserializer)?;
-        Root::parse(&text).map(Hex).ok_or_else(|| D::Error::custom("no root"))
+        let one_spelling = !text.bytes().any(|b| b.is_ascii_uppercase());
+        Root::parse(&text).filter(|_| one_spelling).map(Hex).ok_or_else(|| D::Error::custom("no root"))
     }
 }
 

@@ -1,0 +1,291 @@
+//! Every bound of the program, for a PC and for a small box (HOSTILE.md 3.0, DESIGN.md 3).
+
+use super::RECORD_CHUNKS_MAX;
+use crate::time::Duration;
+
+/// Start, rate in percent and full of a random early drop: none below `start`, all at `full`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EarlyDrop {
+    /// Connections from which on some are refused.
+    pub start: usize,
+    /// Percent refused at `start`, growing to 100 at `full`.
+    pub rate: u32,
+    /// Connections from which on all are refused.
+    pub full: usize,
+}
+
+/// Every bound of the program (HOSTILE.md 3.0, DESIGN.md 3). Counts are counts, sizes bytes, rates per second.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// All TCP connections of the process; a peer keeps an eighth of them for its own dials.
+    pub conns: usize,
+    /// Accepted connections without a valid request yet.
+    pub unauth: EarlyDrop,
+    /// Accepted connections of one source address; loopback is exempt.
+    pub conns_per_ip: usize,
+    /// Of those, without a valid request yet.
+    pub unauth_per_ip: usize,
+    /// Uploads at once to one source address; loopback is exempt.
+    pub uploads_per_ip: usize,
+    /// Bytes of a v1 or bootstrap request.
+    pub request_max: usize,
+    /// From accept to the whole request.
+    pub request_deadline: Duration,
+    /// Bytes of a registry's answer: one segment, so that the original's single `recv` gets it whole.
+    pub registry_reply_max: usize,
+    /// Bytes of a registry's answer that a peer reads.
+    pub registry_answer_max: usize,
+    /// Nodes a registry keeps.
+    pub registry_nodes: usize,
+    /// Of those, from one source address; loopback is exempt.
+    pub registry_per_ip: usize,
+    /// Bytes of the registry's file.
+    pub registry_file_max: usize,
+    /// Least time between two saves of the registry.
+    pub registry_save_interval: Duration,
+    /// Nodes a peer keeps in its lists.
+    pub known_nodes: usize,
+    /// Of those, learned from one multicast source.
+    pub known_per_source: usize,
+    /// A slow reader must take [`super::CHUNK`] bytes in this time.
+    pub drain_interval: Duration,
+    /// A slow sender must deliver [`super::CHUNK`] bytes in this time.
+    pub progress_interval: Duration,
+    /// Lowest average rate of a transfer, bytes per second, once `transfer_grace` has passed.
+    pub rate_min: u64,
+    /// Time any transfer may take, whatever its rate.
+    pub transfer_grace: Duration,
+    /// How long a connection lingers after an answer so that the peer can read it.
+    pub linger: Duration,
+    /// Bytes thrown away while it lingers.
+    pub linger_bytes: usize,
+    /// Dial until connected.
+    pub connect_deadline: Duration,
+    /// Search: from dial to answer.
+    pub search_deadline: Duration,
+    /// Download: from connected to the first byte.
+    pub first_byte_deadline: Duration,
+    /// Liveness probe: from dial to connected.
+    pub probe_deadline: Duration,
+    /// Register at a bootstrap: from dial to the whole answer.
+    pub register_deadline: Duration,
+    /// Longest wait for a free dial: who is not dialled within it counts as silent.
+    pub dial_wait: Duration,
+    /// Dials in flight to own networks and proven addresses.
+    pub dials: usize,
+    /// Dials in flight to addresses that are neither.
+    pub dials_unproven: usize,
+    /// Of those, in one /24 (IPv6: /48).
+    pub dials_per_net: usize,
+    /// From accept to the end of the handshake.
+    pub handshake_deadline: Duration,
+    /// From a connection that we made to the other side's part of the handshake.
+    pub reply_deadline: Duration,
+    /// A session that is silent so long is asked for a sign of life …
+    pub ping_after: Duration,
+    /// … and closed after this.
+    pub silence_max: Duration,
+    /// A session on which nothing is asked is closed after this.
+    pub session_idle: Duration,
+    /// Bytes that wait to be sent on a session before it takes no more requests.
+    pub session_out_max: usize,
+    /// Bytes asked of one source and not there yet.
+    pub asked_per_source: u64,
+    /// Results taken from one node for a search, and asked of it.
+    pub results_per_node: usize,
+    /// Results of a search.
+    pub results_total: usize,
+    /// Bytes of a file that may be downloaded.
+    pub file_max: u64,
+    /// Bytes of a v1 download, whose size nobody says.
+    pub download_max: u64,
+    /// Downloads at once; more wait.
+    pub downloads: usize,
+    /// Commands under way at once; at a terminal the next line waits.
+    pub jobs: usize,
+    /// Files named by a listing.
+    pub listing_max: usize,
+    /// Folders watched for changes; the kernel may allow fewer.
+    pub watches: usize,
+    /// Files in the share index.
+    pub index_files: usize,
+    /// Bytes of a datagram that is looked at.
+    pub datagram_max: usize,
+    /// Datagrams of one source, per second.
+    pub datagrams_per_source: u32,
+    /// Of those, at once after a silence.
+    pub datagram_burst: u32,
+    /// HELLO period.
+    pub hello_interval: Duration,
+    /// A node is off the multicast list after so many periods without HELLO.
+    pub hello_missed: u32,
+    /// Shortest and longest time between two registrations.
+    pub refresh: (Duration, Duration),
+    /// Bytes of a console line.
+    pub line_max: usize,
+    /// Bytes waiting for the console before lines are dropped.
+    pub console_out_max: usize,
+    /// Files open at once for reading, writing and import.
+    pub open_files: usize,
+
+    /// Bytes one connection moves per turn.
+    pub turn_bytes: usize,
+    /// The same while no other connection is ready: nobody waits for the end of the turn.
+    pub lone_bytes: usize,
+    /// Reads and writes of one connection per turn.
+    pub turn_ops: usize,
+    /// Bulk bytes of all connections after which the loop polls again.
+    pub bulk_quantum: usize,
+    /// Accepts per turn.
+    pub accepts_per_turn: usize,
+    /// Datagrams per turn.
+    pub datagrams_per_turn: usize,
+    /// Timers per turn.
+    pub timers_per_turn: usize,
+    /// Chunks received by one system call: the size of the one receive buffer.
+    pub run_chunks: usize,
+    /// Chunks of a file sent by one system call, which takes no memory.
+    pub send_chunks: usize,
+    /// Chunks of a sealed record, as sender and as receiver: 1 to [`RECORD_CHUNKS_MAX`].
+    pub record_chunks: usize,
+    /// Bytes of a connection that the kernel takes before it can send them. A reader is seen to read once it has taken
+    /// half of them, so it needs that much per [`Limits::drain_interval`].
+    pub unsent_max: usize,
+}
+
+const fn s(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+impl Limits {
+    /// For a PC.
+    pub fn desktop() -> Limits {
+        Limits {
+            conns: 10_000,
+            unauth: EarlyDrop { start: 64, rate: 30, full: 256 },
+            conns_per_ip: 64,
+            unauth_per_ip: 16,
+            uploads_per_ip: 8,
+            request_max: 4096,
+            request_deadline: s(5),
+            registry_reply_max: 1400,
+            registry_answer_max: 64 << 10,
+            registry_nodes: 65_536,
+            registry_per_ip: 64,
+            registry_file_max: 4 << 20,
+            registry_save_interval: s(60),
+            known_nodes: 4096,
+            known_per_source: 8,
+            drain_interval: s(10),
+            progress_interval: s(30),
+            rate_min: 1024,
+            transfer_grace: s(60),
+            linger: s(1),
+            linger_bytes: 64 << 10,
+            connect_deadline: s(5),
+            search_deadline: s(2),
+            first_byte_deadline: s(5),
+            probe_deadline: s(1),
+            register_deadline: s(5),
+            dial_wait: s(30),
+            dials: 256,
+            dials_unproven: 64,
+            dials_per_net: 4,
+            handshake_deadline: s(5),
+            reply_deadline: s(3),
+            ping_after: s(30),
+            silence_max: s(90),
+            session_idle: s(300),
+            session_out_max: 256 << 10,
+            asked_per_source: 4 << 20,
+            results_per_node: 256,
+            results_total: 10_000,
+            file_max: 1 << 43,
+            download_max: 4 << 30,
+            downloads: 64,
+            jobs: 128,
+            listing_max: 100_000,
+            watches: 8192,
+            index_files: 1_000_000,
+            datagram_max: 512,
+            datagrams_per_source: 10,
+            datagram_burst: 20,
+            hello_interval: s(5),
+            hello_missed: 3,
+            refresh: (s(60), s(120)),
+            line_max: 4096,
+            console_out_max: 1 << 20,
+            open_files: 512,
+            turn_bytes: 256 << 10,
+            lone_bytes: 2 << 20,
+            turn_ops: 16,
+            bulk_quantum: 1 << 20,
+            accepts_per_turn: 16,
+            datagrams_per_turn: 32,
+            timers_per_turn: 64,
+            run_chunks: 64,
+            send_chunks: 512,
+            record_chunks: RECORD_CHUNKS_MAX,
+            unsent_max: 512 << 10,
+        }
+    }
+
+    /// For a box with 32 to 64 MB of memory.
+    pub fn small() -> Limits {
+        Limits {
+            conns: 128,
+            unauth: EarlyDrop { start: 8, rate: 30, full: 32 },
+            conns_per_ip: 8,
+            unauth_per_ip: 4,
+            uploads_per_ip: 4,
+            registry_nodes: 512,
+            registry_per_ip: 8,
+            registry_save_interval: s(15 * 60),
+            known_nodes: 256,
+            dials: 64,
+            dials_unproven: 16,
+            handshake_deadline: s(10),
+            session_idle: s(60),
+            session_out_max: 32 << 10,
+            asked_per_source: 256 << 10,
+            results_total: 1000,
+            file_max: 1 << 36,
+            downloads: 8,
+            jobs: 16,
+            listing_max: 10_000,
+            watches: 512,
+            index_files: 10_000,
+            console_out_max: 64 << 10,
+            open_files: 64,
+            turn_bytes: 64 << 10,
+            lone_bytes: 256 << 10,
+            run_chunks: 4,
+            send_chunks: 16,
+            record_chunks: 4,
+            unsent_max: 64 << 10,
+            ..Limits::desktop()
+        }
+    }
+
+    /// Fits the limits to the number of descriptors the process may open (32 are kept for other uses).
+    #[must_use]
+    pub fn within_descriptors(mut self, descriptors: usize) -> Limits {
+        let usable = descriptors.saturating_sub(32);
+        self.open_files = self.open_files.min(usable / 4).max(1);
+        self.conns = self.conns.min(usable.saturating_sub(self.open_files)).max(1);
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_fit_into_the_descriptors_there_are() {
+        let limits = Limits::desktop().within_descriptors(1024);
+        assert!(limits.conns + limits.open_files <= 1024 - 32);
+        assert_eq!(Limits::desktop().within_descriptors(20_000).conns, 10_000);
+        assert_eq!(Limits::desktop().within_descriptors(0).conns, 1);
+    }
+}

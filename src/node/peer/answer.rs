@@ -1,0 +1,461 @@
+//! What other nodes ask of us in a session: which files match, what is there, the values of a file's pieces, its bytes.
+//! Everything is bounded per session, and a search over a large index goes in slices between other work.
+
+use super::files::Owner;
+use super::session::{Farewell, Slice};
+use super::{Conn, Peer, Timer};
+use crate::config::CHUNK;
+use crate::machine::{ConnId, Dir, Fault, FileId, Meta, Output};
+use crate::node::gate::source;
+use crate::node::index::{Cursor, FileNo, FileView};
+use crate::proto::content::{Root, Span, list_len};
+use crate::proto::query::{Query, Score};
+use crate::proto::v2::message::{
+    Code, DATA_HEAD, DataKind, FileInfo, GET_MAX, Message, PLAIN_SMALL, files_that_fit,
+};
+use crate::time::{Duration, Instant};
+
+/// Files looked at in one slice of a search: well below a millisecond.
+const SEARCH_SLICE: usize = 4096;
+/// Searches of one session under way.
+const SEARCHES_MAX: usize = 4;
+/// Not now, but as soon as everything else had its turn.
+pub(super) const MOMENT: Duration = Duration::from_micros(1);
+/// Requests of one session for values and bytes that wait to be answered.
+const REQUESTS_MAX: usize = 64;
+
+/// What one session asked and did not get yet.
+#[derive(Debug, Default)]
+pub(super) struct Answering {
+    /// Files open for it.
+    uploads: Vec<Upload>,
+    /// Searches of it under way.
+    searches: usize,
+    /// Names that are looked for on the disk: request and file.
+    stats: Vec<(u32, FileId, String)>,
+}
+
+/// A file that is read for a session.
+#[derive(Debug)]
+struct Upload {
+    root: Root,
+    file: FileId,
+    /// What it was when it was hashed.
+    meta: Meta,
+    open: bool,
+    /// Requests that came before it was open: number, offset and length.
+    waiting: Vec<(u32, u64, u64)>,
+}
+
+/// A search under way for another node.
+#[derive(Debug)]
+pub(super) struct Searching {
+    conn: ConnId,
+    number: u32,
+    query: Query,
+    limit: usize,
+    cursor: Cursor,
+    found: Vec<(Score, FileNo)>,
+}
+
+impl Answering {
+    pub(super) fn is_busy(&self) -> bool {
+        self.searches > 0 || !self.uploads.is_empty() || !self.stats.is_empty()
+    }
+
+    /// Files being read.
+    pub(super) fn uploads(&self) -> usize {
+        self.uploads.len()
+    }
+
+    /// Files open, and names looked for.
+    fn files(&self) -> usize {
+        self.uploads.len() + self.stats.len()
+    }
+
+    fn waiting(&self) -> impl Iterator<Item = &(u32, u64, u64)> {
+        self.uploads.iter().flat_map(|upload| &upload.waiting)
+    }
+}
+
+impl Peer {
+    /// A request of the other side's.
+    pub(super) fn asked_of_us(&mut self, now: Instant, conn: ConnId, request: Message) {
+        if let Some(session) = self.session_mut(conn) {
+            session.used = now;
+        }
+        match request {
+            Message::Search { id, query, limit } => self.search_for(now, conn, id, &query, limit),
+            Message::Browse { id, after, limit } => {
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                let mut files: Vec<FileInfo> =
+                    self.index.page(after.as_deref(), limit).map(|view| info_of(&view)).collect();
+                files.truncate(files_that_fit(&files, self.record_max(conn)));
+                self.tell_node(now, conn, &Message::Files { id, files, end: true, skipped: 0 });
+            }
+            Message::Stat { id, name } => {
+                self.stat_for(now, conn, id, name);
+            }
+            Message::Values { id, root, span, first, count } => {
+                let Some(span) = Span::from_number(span) else {
+                    return self.refuse(now, conn, id, Code::Bad, "there are no values of that span");
+                };
+                self.values_for(now, conn, id, &root, span, (first, u64::from(count)));
+            }
+            Message::Get { id, root, offset, len } => self.get_for(now, conn, id, root, (offset, len)),
+            Message::Cancel { id } => {
+                self.drop_slices(conn, |slice| slice.number == id);
+                self.searching.retain(|search| search.conn != conn || search.number != id);
+                self.count_searches(conn);
+                self.forget_waiting(conn, id);
+                self.close_drained(conn);
+            }
+            _ => self.session_quit(
+                now,
+                conn,
+                &Farewell::Protocol("a message that makes no sense here".to_owned()),
+            ),
+        }
+    }
+
+    /// A request that waits for its file to be opened is wanted no more.
+    fn forget_waiting(&mut self, conn: ConnId, id: u32) {
+        let Some(session) = self.session_mut(conn) else { return };
+        let answering = &mut session.answering;
+        answering.uploads.iter_mut().for_each(|upload| upload.waiting.retain(|(number, ..)| *number != id));
+        let stat = answering.stats.iter().position(|(number, ..)| *number == id);
+        if let Some((_, file, _)) = stat.map(|at| answering.stats.remove(at)) {
+            self.close_file(file);
+        }
+    }
+
+    fn record_max(&self, conn: ConnId) -> usize {
+        match self.conns.get(conn.0) {
+            Some(Conn::Session(session)) => session.run() + DATA_HEAD,
+            _ => PLAIN_SMALL,
+        }
+    }
+
+    fn refuse(&mut self, now: Instant, conn: ConnId, id: u32, code: Code, text: &str) {
+        self.tell_node(now, conn, &Message::Refused { id, code, text: text.to_owned() });
+    }
+
+    /// What stands under a name. One that the index does not have may have come a moment ago: the disk knows.
+    fn stat_for(&mut self, now: Instant, conn: ConnId, id: u32, name: String) {
+        let known = self.index.get(&name).map(|view| info_of(&view));
+        match known {
+            Some(file) => {
+                if file.root.is_none() {
+                    self.index.wanted(now, &name);
+                    self.drive_index(now);
+                }
+                self.tell_node(now, conn, &Message::Files { id, files: vec![file], end: true, skipped: 0 });
+            }
+            None if self.files.may_add() && self.may_read_more(conn) => {
+                let file = self.files.add(Owner::Answer(conn));
+                if let Some(session) = self.session_mut(conn) {
+                    session.answering.stats.push((id, file, name.clone()));
+                }
+                self.outputs.push_back(Output::OpenFile { file, dir: Dir::Shared, name });
+            }
+            None => self.refuse(now, conn, id, Code::Busy, "too many files are open here: try again later"),
+        }
+    }
+
+    /// The disk has it, or not: then the index is told where to look.
+    fn stat_answer(&mut self, now: Instant, conn: ConnId, file: FileId, meta: Option<Meta>) -> bool {
+        let Some(session) = self.session_mut(conn) else { return false };
+        let stats = &mut session.answering.stats;
+        let Some(at) = stats.iter().position(|(_, held, _)| *held == file) else { return false };
+        let (id, _, name) = stats.remove(at);
+        if meta.is_some() {
+            self.close_file(file);
+            self.index.changed_by_us(now, name.rsplit_once('/').map_or("", |(folder, _)| folder));
+            self.drive_index(now);
+        }
+        let found =
+            meta.map(|meta| FileInfo { name, size: meta.size, mtime: Some(seconds(meta)), root: None });
+        let files = found.into_iter().collect();
+        self.tell_node(now, conn, &Message::Files { id, files, end: true, skipped: 0 });
+        true
+    }
+
+    fn search_for(&mut self, now: Instant, conn: ConnId, id: u32, query: &str, limit: u32) {
+        let query = match Query::parse(query) {
+            Ok(query) => query,
+            Err(error) => return self.refuse(now, conn, id, Code::Bad, &error.to_string()),
+        };
+        let Some(session) = self.session_mut(conn) else { return };
+        if session.answering.searches >= SEARCHES_MAX {
+            return self.refuse(now, conn, id, Code::Busy, "too many searches at once");
+        }
+        session.answering.searches += 1;
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let found = Vec::new();
+        self.searching.push_back(Searching {
+            conn,
+            number: id,
+            query,
+            limit,
+            cursor: Cursor::default(),
+            found,
+        });
+        // Never at once: many searches in one read would hold everybody else up.
+        self.arm_search(now);
+    }
+
+    /// One slice of the search that waits longest.
+    pub(super) fn search_slice(&mut self, now: Instant) {
+        // Nobody is told that there is nothing before anybody has looked.
+        if !self.index.progress().listed {
+            return;
+        }
+        let Some(mut search) = self.searching.pop_front() else { return };
+        let done =
+            self.index.search_slice(&search.query, &mut search.cursor, SEARCH_SLICE, &mut search.found);
+        // The best are kept, and a little more than are wanted, so that sorting stays rare.
+        if done || search.found.len() > 4 * search.limit + SEARCH_SLICE {
+            search.found.sort_unstable();
+            search.found.truncate(search.limit);
+        }
+        if done {
+            self.answer_search(now, &search);
+            self.count_searches(search.conn);
+        } else {
+            self.searching.push_back(search);
+        }
+        self.arm_search(now);
+    }
+
+    /// The next slice has its turn after what else is due now.
+    pub(super) fn arm_search(&mut self, now: Instant) {
+        if !self.searching.is_empty() {
+            self.timers.set(Timer::Search, now + MOMENT, "a slice of a search");
+        }
+    }
+
+    fn answer_search(&mut self, now: Instant, search: &Searching) {
+        let max = self.record_max(search.conn);
+        let mut left: Vec<FileInfo> = search
+            .found
+            .iter()
+            .filter_map(|(_, file)| self.index.view(*file))
+            .map(|view| info_of(&view))
+            .collect();
+        loop {
+            let files: Vec<FileInfo> = left.drain(..files_that_fit(&left, max)).collect();
+            let end = left.is_empty();
+            let id = search.number;
+            self.tell_node(now, search.conn, &Message::Files { id, files, end, skipped: 0 });
+            if end {
+                return;
+            }
+        }
+    }
+
+    fn count_searches(&mut self, conn: ConnId) {
+        let n = self.searching.iter().filter(|search| search.conn == conn).count();
+        if let Some(session) = self.session_mut(conn) {
+            session.answering.searches = n;
+        }
+    }
+
+    fn values_for(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        id: u32,
+        root: &Root,
+        span: Span,
+        (first, count): (u64, u64),
+    ) {
+        let Some(view) = self.index.by_root(root) else {
+            return self.refuse(now, conn, id, Code::Gone, "no file of that root is shared here");
+        };
+        let all = list_len(span, view.meta.size);
+        let lists = view.lists.as_ref();
+        let at = match span {
+            Span::Piece => lists.and_then(|lists| lists.values_at),
+            Span::Group => lists.and_then(|lists| lists.groups_at),
+        };
+        let inside = first.checked_add(count).is_some_and(|end| end <= all) && count > 0;
+        if !inside {
+            return self.refuse(now, conn, id, Code::Bad, "the file has no such values");
+        }
+        let (Some(at), Some(file)) = (at, self.index_files.log()) else {
+            return self.refuse(now, conn, id, Code::Busy, "the values are not at hand yet: ask again");
+        };
+        if !self.may_ask_more(conn, count * 32) {
+            return self.refuse(now, conn, id, Code::Limit, "too many requests at once");
+        }
+        let offset = at + first * 32;
+        let slice = Slice { kind: DataKind::Values, number: id, file, offset, len: count * 32, at: first };
+        self.send_slice(now, conn, slice);
+    }
+
+    /// Whether the session has room for a request of so many bytes.
+    fn may_ask_more(&mut self, conn: ConnId, len: u64) -> bool {
+        let bytes = self.config.limits.asked_per_source.max(GET_MAX) * 2;
+        let Some(Conn::Session(session)) = self.conns.get(conn.0) else { return false };
+        let queued = session.slices().map(|slice| slice.len);
+        let waiting = session.answering.waiting().map(|(_, _, len)| *len);
+        let (n, sum) = queued.chain(waiting).fold((0, len), |(n, sum), len| (n + 1, sum + len));
+        n < REQUESTS_MAX && sum <= bytes
+    }
+
+    /// Whether the source of this session, with all its sessions, may have one more file open.
+    fn may_read_more(&self, conn: ConnId) -> bool {
+        let Some(Conn::Session(session)) = self.conns.get(conn.0) else { return false };
+        let from = source(session.peer.ip());
+        let reads = |conn: &Conn| match conn {
+            Conn::Session(other) if source(other.peer.ip()) == from => other.answering.files(),
+            _ => 0,
+        };
+        let files: usize = self.conns.iter().map(|(_, conn)| reads(conn)).sum();
+        from.is_loopback() || files < self.config.limits.uploads_per_ip
+    }
+
+    fn get_for(&mut self, now: Instant, conn: ConnId, id: u32, root: Root, (offset, len): (u64, u64)) {
+        let Some(view) = self.index.by_root(&root) else {
+            return self.refuse(now, conn, id, Code::Gone, "no file of that root is shared here");
+        };
+        let (name, meta) = (view.name.to_owned(), view.meta);
+        // To the file's end, or to that of a chunk before it.
+        let whole = |end: u64| end == meta.size || (end < meta.size && end % CHUNK as u64 == 0);
+        if len == 0 || !offset.checked_add(len).is_some_and(whole) {
+            return self.refuse(now, conn, id, Code::Bad, "the file does not have that range");
+        }
+        if !self.may_ask_more(conn, len) {
+            return self.refuse(now, conn, id, Code::Limit, "too many requests at once");
+        }
+        let may_add = self.files.may_add() && self.may_read_more(conn);
+        let next = self.files.next_id();
+        let Some(session) = self.session_mut(conn) else { return };
+        if let Some(upload) = session.answering.uploads.iter_mut().find(|upload| upload.root == root) {
+            if !upload.open {
+                return upload.waiting.push((id, offset, len));
+            }
+            let slice =
+                Slice { kind: DataKind::Data, number: id, file: upload.file, offset, len, at: offset };
+            return self.send_slice(now, conn, slice);
+        }
+        if !may_add {
+            return self.refuse(now, conn, id, Code::Busy, "too many files are open here: try again later");
+        }
+        let upload = Upload { root, file: next, meta, open: false, waiting: vec![(id, offset, len)] };
+        session.answering.uploads.push(upload);
+        let file = self.files.add(Owner::Answer(conn));
+        debug_assert_eq!(file, next);
+        self.outputs.push_back(Output::OpenFile { file, dir: Dir::Shared, name });
+    }
+
+    /// A file that a session asked for is open: is it still what was hashed?
+    pub(super) fn answer_opened(&mut self, now: Instant, conn: ConnId, file: FileId, meta: Meta) {
+        if self.stat_answer(now, conn, file, Some(meta)) {
+            return;
+        }
+        let Some(session) = self.session_mut(conn) else { return };
+        let Some(upload) = session.answering.uploads.iter_mut().find(|upload| upload.file == file) else {
+            return;
+        };
+        if upload.meta != meta {
+            return self.answer_failed(now, conn, file, Fault::Shrunk, false);
+        }
+        upload.open = true;
+        for (number, offset, len) in std::mem::take(&mut upload.waiting) {
+            self.send_slice(now, conn, Slice { kind: DataKind::Data, number, file, offset, len, at: offset });
+        }
+        self.close_drained(conn);
+    }
+
+    /// A file cannot be opened or read on, or is another one by now: what was asked of it is refused.
+    pub(super) fn answer_failed(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        file: FileId,
+        fault: Fault,
+        fatal: bool,
+    ) {
+        if fatal && self.stat_answer(now, conn, file, None) {
+            return;
+        }
+        let Some(session) = self.session_mut(conn) else { return };
+        let mut numbers: Vec<u32> =
+            session.slices().filter(|slice| slice.file == file).map(|slice| slice.number).collect();
+        if let Some(i) = session.answering.uploads.iter().position(|upload| upload.file == file) {
+            let upload = session.answering.uploads.remove(i);
+            numbers.extend(upload.waiting.iter().map(|(number, ..)| *number));
+        }
+        self.drop_slices(conn, |slice| slice.file == file);
+        let (code, text) = match fault {
+            Fault::TooManyOpen | Fault::NoMemory => {
+                (Code::Busy, "too many files are open here: try again later")
+            }
+            _ => (Code::Gone, "the file has changed or cannot be read"),
+        };
+        for number in numbers {
+            self.refuse(now, conn, number, code, text);
+        }
+        if !fatal {
+            self.close_file(file);
+        }
+        if code == Code::Gone {
+            self.index.changed(now, "", true);
+            self.drive_index(now);
+        }
+        self.outputs.push_back(Output::Wake { conn });
+    }
+
+    /// Values cannot be sent from this log any more: it failed, or another took its place.
+    pub(super) fn answers_moved(&mut self, now: Instant, log: FileId) {
+        let conns: Vec<ConnId> = self.conns.iter().map(|(id, _)| ConnId(id)).collect();
+        for conn in conns {
+            let has = match self.conns.get(conn.0) {
+                Some(Conn::Session(session)) => session.slices().any(|slice| slice.file == log),
+                _ => false,
+            };
+            if has {
+                self.answer_failed(now, conn, log, Fault::TooManyOpen, true);
+            }
+        }
+    }
+
+    /// Closes files of which nothing is asked any more.
+    pub(super) fn close_drained(&mut self, conn: ConnId) {
+        let Some(session) = self.session_mut(conn) else { return };
+        let needed: Vec<FileId> = session.slices().map(|slice| slice.file).collect();
+        let mut done = Vec::new();
+        session.answering.uploads.retain(|upload| {
+            let keep = !upload.open || needed.contains(&upload.file);
+            if !keep {
+                done.push(upload.file);
+            }
+            keep
+        });
+        done.into_iter().for_each(|file| self.close_file(file));
+    }
+
+    /// The session is over: what it had open is closed, what it searched is dropped.
+    pub(super) fn stop_answering(&mut self, _: Instant, conn: ConnId) {
+        let Some(session) = self.session_mut(conn) else { return };
+        let Answering { uploads, stats, .. } = std::mem::take(&mut session.answering);
+        self.searching.retain(|search| search.conn != conn);
+        stats.into_iter().for_each(|(_, file, _)| self.close_file(file));
+        uploads.into_iter().for_each(|upload| self.close_file(upload.file));
+    }
+}
+
+/// Whole seconds since 1970.
+fn seconds(meta: Meta) -> i64 {
+    meta.mtime.div_euclid(1_000_000_000)
+}
+
+fn info_of(view: &FileView<'_>) -> FileInfo {
+    FileInfo {
+        name: view.name.to_owned(),
+        size: view.meta.size,
+        mtime: Some(seconds(view.meta)),
+        root: view.root,
+    }
+}

@@ -1,0 +1,167 @@
+//! `browse NODE`: what one node shares, page by page.
+
+use super::jobs::{Job, JobId, Work};
+use super::reach::{Unreached, Wish};
+use super::report::{Code, Event, Failure, bytes as sized, plural};
+use super::{Peer, Timer};
+use crate::machine::ConnId;
+use crate::proto::command::NodeRef;
+use crate::proto::escape::for_terminal;
+use crate::proto::v2::message::{FILES_MAX, FileInfo, Message};
+use crate::time::Instant;
+use std::net::SocketAddr;
+
+/// A node's files as they come.
+#[derive(Debug)]
+pub(super) struct Browse {
+    who: String,
+    /// The last name so far.
+    after: Option<String>,
+    /// Something of the page was new.
+    fresh: bool,
+    pub(super) files: usize,
+    bytes: u64,
+}
+
+impl Peer {
+    pub(super) fn run_browse(&mut self, now: Instant, name: &'static str, background: bool, node: &NodeRef) {
+        let addr = match self.addr_named(node) {
+            Ok(addr) => addr,
+            Err(failure) => return self.conclude(now, name, Err(failure)),
+        };
+        let browse = Browse { who: addr.to_string(), after: None, fresh: false, files: 0, bytes: 0 };
+        let job = self.begin(now, name, background, Work::Browse(browse));
+        let class = self.class_of(now, addr).unwrap_or(super::dialer::Class::Near);
+        self.browse_wait(now, job);
+        self.reach(now, addr, class, Wish::Browse(job));
+    }
+
+    /// The address of a node as the operator names it.
+    fn addr_named(&self, node: &NodeRef) -> Result<SocketAddr, Failure> {
+        match node {
+            NodeRef::At(place) => match place.literal() {
+                Some(addr) => self.typed(addr),
+                None => {
+                    let text = format!(
+                        "{}: give the node's address as a number, or its id",
+                        for_terminal(&place.host)
+                    );
+                    Err(Failure::new(Code::Usage, text))
+                }
+            },
+            NodeRef::Id(id) => match self.known.by_prefix(id).as_slice() {
+                [node] => {
+                    let nowhere =
+                        || Failure::new(Code::Network, format!("no address of the node {id} is known"));
+                    self.known.best(*node).ok_or_else(nowhere)
+                }
+                [] => Err(Failure::new(
+                    Code::NotFound,
+                    format!("no node is known whose id begins with {id}: see `nodes all`"),
+                )),
+                _ => Err(Failure::new(
+                    Code::Usage,
+                    format!("several nodes have ids that begin with {id}: give more of it"),
+                )),
+            },
+        }
+    }
+
+    fn browse_wait(&mut self, now: Instant, job: JobId) {
+        let limits = &self.config.limits;
+        self.timers.set(Timer::Job(job), now + limits.connect_deadline + limits.handshake_deadline, "browse");
+    }
+
+    /// The session is open, or the last page came: the next one is asked for.
+    pub(super) fn browse_on(&mut self, now: Instant, conn: ConnId, job: JobId) {
+        let Some(Job { work: Work::Browse(browse), .. }) = self.jobs.get_mut(job.0) else { return };
+        browse.fresh = false;
+        let after = browse.after.clone();
+        let limit = u32::try_from(FILES_MAX).unwrap_or(u32::MAX);
+        self.ask_node(now, conn, Wish::Browse(job), |id| Message::Browse { id, after, limit });
+        self.browse_wait(now, job);
+    }
+
+    /// A page of names, or a part of one. They come in order, each after the last: whoever sends them otherwise could
+    /// go on for ever.
+    pub(super) fn browsed(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        job: JobId,
+        files: &[FileInfo],
+        (number, end): (u32, bool),
+    ) {
+        let max = self.config.limits.listing_max;
+        let Some(Job { work: Work::Browse(browse), .. }) = self.jobs.get_mut(job.0) else {
+            // It was given up, or has all it wants.
+            self.answered(conn, number);
+            return self.unasked(now, conn, number);
+        };
+        let mut fresh = Vec::new();
+        for file in files {
+            let later = browse.after.as_ref().is_none_or(|after| *after < file.name);
+            if later && browse.files < max {
+                browse.after = Some(file.name.clone());
+                browse.files += 1;
+                browse.bytes = browse.bytes.saturating_add(file.size);
+                fresh.push(file);
+            }
+        }
+        let (who, n, bytes) = (browse.who.clone(), browse.files, browse.bytes);
+        browse.fresh |= !fresh.is_empty();
+        let over = if end { !browse.fresh } else { fresh.is_empty() };
+        for file in &fresh {
+            let root = file.root.map(|root| root.to_string());
+            self.tell(&Event::File { name: &file.name, size: file.size, root });
+        }
+        match (over, end) {
+            (false, false) => return,
+            (false, true) => return self.browse_on(now, conn, job),
+            (true, _) => self.answered(conn, number),
+        }
+        if n >= max {
+            self.tell(&Event::Truncated { files: n });
+        } else if n == 0 {
+            self.say(&format!("{who} shares no files\n"));
+        } else {
+            self.say(&format!("{who} shares {}, {}\n", plural(n, "file", "files"), sized(bytes)));
+        }
+        self.finish(now, job, Ok(()));
+    }
+
+    pub(super) fn browse_unreached(&mut self, now: Instant, job: JobId, addr: SocketAddr, why: Unreached) {
+        let failure = self.unreached_failure(addr, why);
+        self.finish(now, job, Err(failure));
+    }
+
+    pub(super) fn browse_late(&mut self, now: Instant, job: JobId) {
+        let Some(Job { work: Work::Browse(browse), .. }) = self.jobs.get(job.0) else { return };
+        let text = format!("{} did not answer in time", browse.who);
+        self.finish(now, job, Err(Failure::new(Code::Timeout, text)));
+    }
+
+    /// Why a node was not reached, as the reason why a command failed.
+    pub(super) fn unreached_failure(&self, addr: SocketAddr, why: Unreached) -> Failure {
+        let (code, text) = match why {
+            Unreached::Failed(fault) | Unreached::Lost(fault) => {
+                return super::ask::Answer::Failed(fault).failure(&addr.to_string());
+            }
+            Unreached::TimedOut => return super::ask::Answer::TimedOut.failure(&addr.to_string()),
+            Unreached::Silent => (Code::Timeout, format!("{addr} took the connection and said nothing")),
+            Unreached::Foreign if self.config.group.is_some() => {
+                (Code::Refused, format!("{addr} is an old node, or not a member of this group"))
+            }
+            Unreached::Foreign => (
+                Code::Refused,
+                format!("{addr} is an old node, a member of a group, or no node of DistriShare"),
+            ),
+            Unreached::Myself => {
+                let copied = "or one with a copy of its state folder, where `identity` must go";
+                (Code::Usage, format!("{addr} has this node's own key: it is this node itself, {copied}"))
+            }
+            Unreached::Version(mismatch) => (Code::Refused, format!("{addr}: {mismatch}")),
+        };
+        Failure::new(code, text)
+    }
+}

@@ -1,0 +1,130 @@
+//! The contract, carried out: each call goes to the part it is for, and what follows from it is settled.
+
+use super::files::Owner;
+use super::{Conn, Peer};
+use crate::machine::{Census, ConnId, Deadline, Input, ListenerId, Machine, Output, Received, Transmit};
+use crate::time::Instant;
+use std::net::SocketAddr;
+use std::ops::Range;
+
+impl Machine for Peer {
+    fn handle_accept(&mut self, now: Instant, listener: ListenerId, peer: SocketAddr) -> Option<ConnId> {
+        let conn = self.accept(now, listener, peer);
+        self.settle(now);
+        conn
+    }
+
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Timeout => self.timeouts(now),
+            Input::Signal(signal) => self.signal(now, signal),
+            Input::Listening { addr, .. } => self.listening(now, addr),
+            Input::ListenFailed { fault, .. } => self.listen_failed(now, fault),
+            Input::Connected { conn, local } => self.connected(now, conn, local),
+            Input::Closed { conn, fault } => self.closed(now, conn, fault),
+            Input::Eof { conn } => self.eof(now, conn),
+            Input::DiscoveryOpened => self.discovery_opened(now, Ok(())),
+            Input::DiscoveryFailed { fault } => self.discovery_opened(now, Err(fault)),
+            Input::Datagram { from, bytes } => self.heard(now, from, bytes),
+            Input::Interfaces(interfaces) => self.interfaces_are(now, interfaces),
+            Input::JoinFailed { interface, fault } => self.join_failed(interface, fault),
+            Input::FileOpened { file, meta } => self.file_opened(now, file, meta),
+            Input::FileCreated { file, room } => self.file_created(now, file, room),
+            Input::FileFailed { file, fault, fatal } => self.file_failed(now, file, fault, fatal),
+            Input::FileProgress { file, bytes, size } => {
+                if let Some(Owner::Share(job)) = self.files.owner(file) {
+                    self.share_progress(job, bytes, size);
+                }
+            }
+            Input::FileCommitted { file, name, size } => self.file_committed(now, file, &name, size),
+            Input::Listed { request, entries, end } => self.listed(now, request, &entries, &end),
+            Input::Resolved { request, result } => self.resolved(now, request, result),
+            Input::StateLoaded { content, .. } => self.identity_loaded(content),
+            Input::StateSaved { result, .. } => self.identity_saved(result),
+            Input::FileRead { file, offset, bytes, meta } => self.file_read(now, file, offset, bytes, meta),
+            Input::FolderChanged { folder, deep, .. } => self.folder_changed(now, &folder, deep),
+            Input::WatchLost { .. } => {
+                self.index.watch_lost(now);
+                self.drive_index(now);
+            }
+            // Nothing of a peer depends on the wall clock.
+            Input::WallClock(_) => {}
+        }
+        self.settle(now);
+    }
+
+    fn handle_recv(&mut self, now: Instant, conn: ConnId, bytes: &mut [u8]) -> Received {
+        let received = match self.conns.get(conn.0) {
+            Some(Conn::Serve(_)) => self.serve_recv(now, conn, bytes),
+            Some(Conn::Ask(_)) => self.ask_recv(now, conn, bytes),
+            Some(Conn::Session(_)) => self.session_recv(now, conn, bytes),
+            Some(Conn::Fetch(transfer, _)) => self.fetch_recv(now, conn, *transfer, bytes),
+            Some(Conn::Console) => self.console_recv(now, bytes),
+            None => Received { consumed: bytes.len(), ..Received::default() },
+        };
+        self.settle(now);
+        received
+    }
+
+    fn handle_written(&mut self, now: Instant, conn: ConnId, n: usize) {
+        match self.conns.get(conn.0) {
+            Some(Conn::Fetch(transfer, _)) => self.fetch_written(now, *transfer, n),
+            Some(Conn::Session(_)) => self.pull_written(now, conn, n),
+            _ => {}
+        }
+        self.settle(now);
+    }
+
+    fn handle_read(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        buffer: &mut [u8],
+        payload: Range<usize>,
+    ) -> Range<usize> {
+        let record = self.session_read(now, conn, buffer, payload);
+        self.settle(now);
+        record
+    }
+
+    fn poll_transmit(&mut self, conn: ConnId) -> Option<Transmit<'_>> {
+        match self.conns.get(conn.0)? {
+            Conn::Serve(serve) => Self::serve_transmit(serve),
+            Conn::Ask(ask) => Self::ask_transmit(ask),
+            Conn::Session(session) => Self::session_transmit(session),
+            Conn::Fetch(_, out) => out.transmit(),
+            Conn::Console => self.console.transmit(conn),
+        }
+    }
+
+    fn handle_sent(&mut self, now: Instant, conn: ConnId, n: usize) {
+        match self.conns.get_mut(conn.0) {
+            Some(Conn::Serve(_)) => self.serve_sent(now, conn, n),
+            Some(Conn::Ask(_)) => self.ask_sent(conn, n),
+            Some(Conn::Session(_)) => self.session_sent(now, conn, n),
+            Some(Conn::Fetch(_, out)) => out.sent(n),
+            Some(Conn::Console) => self.console.sent(conn, n),
+            None => {}
+        }
+        self.settle(now);
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    fn poll_timeout(&mut self) -> Option<Deadline> {
+        self.timers.next_deadline()
+    }
+
+    fn census(&self) -> Census {
+        let streams = [self.console.console, self.console.notes];
+        Census {
+            conns: self.sockets + streams.iter().filter(|conn| self.conns.get(conn.0).is_some()).count(),
+            timers: self.timers.len(),
+            nodes: self.known.len(),
+            buffered: self.console.buffered(),
+            ..self.files.census()
+        }
+    }
+}

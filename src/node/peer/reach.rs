@@ -1,0 +1,337 @@
+//! How a node is reached: by the session there is, or by a dial to the best of its addresses; and what becomes of those
+//! who wait for that. Sessions are known by the node's key, so that a node reached in several ways is one node.
+
+use super::dialer::Class;
+use super::jobs::JobId;
+use super::known::Via;
+use super::session::{Farewell, Session};
+use super::transfers::TransferId;
+use super::{Conn, Peer, Timer};
+use crate::config::V1_DEFAULT_SECRET;
+use crate::machine::{ConnId, Fault};
+use crate::proto::address::{Learned, admit};
+use crate::proto::v2::handshake::{Abilities, Mismatch};
+use crate::proto::v2::identity::NodeId;
+use crate::time::{Duration, Instant};
+use log::debug;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+/// What somebody waits for of another node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Wish {
+    /// The files that a search of ours is for.
+    Search(JobId),
+    /// The next page of what it shares.
+    Browse(JobId),
+    /// A part of a download.
+    Pull(TransferId),
+}
+
+/// Why a node was not reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unreached {
+    /// No connection.
+    Failed(Fault),
+    /// A session that had been open for a while ended before the answer: it may have had nothing to do with the question.
+    Lost(Fault),
+    /// Neither connection nor failure in time, or no dial was free.
+    TimedOut,
+    /// A connection, and then nothing.
+    Silent,
+    /// It took the connection and ended it, or said something else: an old node, or none of our group.
+    Foreign,
+    /// It is this node.
+    Myself,
+    /// It speaks other versions: these.
+    Version(Mismatch),
+}
+
+/// A session that ends: where the node can be reached, who it is, and whether it had been open for a while.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lost {
+    addr: SocketAddr,
+    node: Option<NodeId>,
+    old: bool,
+}
+
+/// Open sessions by node: the last is the one that is asked.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    by_node: BTreeMap<NodeId, Vec<ConnId>>,
+    /// Sessions on the way, by the address dialled.
+    dialling: BTreeMap<SocketAddr, ConnId>,
+}
+
+impl Sessions {
+    /// The session with this node.
+    pub(super) fn of(&self, node: NodeId) -> Option<ConnId> {
+        self.by_node.get(&node)?.last().copied()
+    }
+
+    pub(super) fn remove(&mut self, node: NodeId, conn: ConnId) {
+        if let Some(conns) = self.by_node.get_mut(&node) {
+            conns.retain(|other| *other != conn);
+            if conns.is_empty() {
+                self.by_node.remove(&node);
+            }
+        }
+    }
+
+    /// Nodes with a session.
+    pub(super) fn len(&self) -> usize {
+        self.by_node.len()
+    }
+
+    fn all(&self) -> Vec<ConnId> {
+        self.by_node.values().flatten().copied().collect()
+    }
+}
+
+/// Sources that began with a wrong first message lately.
+#[derive(Debug, Default)]
+pub(super) struct Strangers {
+    until: BTreeMap<IpAddr, Instant>,
+}
+
+/// How long a source is shunned (HOSTILE.md case 84).
+const SHUNNED: Duration = Duration::from_secs(5);
+/// Sources remembered; with more of them it is a flood, and the gate's business.
+const SHUNNED_MAX: usize = 1024;
+
+impl Strangers {
+    /// Its handshakes are refused for a while without a look.
+    pub(super) fn shun(&mut self, now: Instant, ip: IpAddr) {
+        if self.until.len() >= SHUNNED_MAX {
+            self.until.retain(|_, until| *until > now);
+        }
+        if self.until.len() < SHUNNED_MAX {
+            self.until.insert(ip, now + SHUNNED);
+        }
+    }
+
+    pub(super) fn is_shunned(&self, now: Instant, ip: IpAddr) -> bool {
+        self.until.get(&ip).is_some_and(|until| *until > now)
+    }
+}
+
+impl Peer {
+    /// Asks the node at `addr` for something: on the session with it, or on one to be made.
+    pub(super) fn reach(&mut self, now: Instant, addr: SocketAddr, class: Class, wish: Wish) {
+        if !self.speaks_v2() {
+            return self.unreached_all(now, addr, vec![wish], Unreached::Foreign);
+        }
+        let open = self.known.node_at(addr).and_then(|node| self.sessions.of(node));
+        if let Some(conn) = open {
+            return self.grant(now, conn, wish);
+        }
+        if let Some(session) =
+            self.sessions.dialling.get(&addr).copied().and_then(|conn| self.session_mut(conn))
+        {
+            return session.wishes.push(wish);
+        }
+        let mut session = Session::new(addr, Some(class), now);
+        session.wishes.push(wish);
+        let conn = ConnId(self.conns.insert(Conn::Session(Box::new(session))));
+        self.sessions.dialling.insert(addr, conn);
+        self.dialer.enqueue(now, conn, addr, class);
+    }
+
+    /// The session is open: what was wished for is asked.
+    fn grant(&mut self, now: Instant, conn: ConnId, wish: Wish) {
+        match wish {
+            Wish::Search(job) => self.search_on(now, conn, job),
+            Wish::Browse(job) => self.browse_on(now, conn, job),
+            Wish::Pull(transfer) => self.pull_on(now, conn, transfer),
+        }
+    }
+
+    /// The handshake is over: the node at the other end is who it says.
+    pub(super) fn session_open(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        theirs: &Abilities,
+        mismatch: Option<Mismatch>,
+    ) {
+        let Some(session) = self.session_mut(conn) else { return };
+        let Some(node) = session.node() else { return };
+        let (peer, dialled) = (session.peer, session.dialled.is_some());
+        let stranger = std::mem::take(&mut session.stranger);
+        if stranger {
+            self.gate.authenticated(peer.ip());
+        }
+        self.timers.cancel(Timer::Conn(conn));
+        if let Some(versions) = mismatch {
+            let wishes = self.session_leave(now, conn, &Farewell::Version(versions));
+            return self.unreached_all(now, peer, wishes, Unreached::Version(versions));
+        }
+        if dialled {
+            self.sessions.dialling.remove(&peer);
+            self.known.learn(peer, Via::Session, now, &self.own, &self.config.limits);
+            self.known.met(peer, node, now);
+            self.dialer.forgive(peer);
+        } else if let Ok(addr) =
+            admit(SocketAddr::new(peer.ip(), theirs.port), Learned::Observed, &self.here())
+        {
+            // Where it listens is its own word: it is believed of an address that nobody knows better.
+            let crowded = self.known.count_at(addr.ip()) >= self.config.limits.known_per_source;
+            let fresh = self.known.get(addr).is_none() && (!crowded || addr.ip().is_loopback());
+            if fresh && self.known.learn(addr, Via::Session, now, &self.own, &self.config.limits) {
+                self.known.met(addr, node, now);
+            }
+        }
+        debug!("{conn:?}: session with {node} at {peer}");
+        self.sessions.by_node.entry(node).or_default().push(conn);
+        self.one_of_two(now, conn, node);
+        self.session_arm(conn);
+        // Wherever they went: the session that stayed serves them.
+        let wishes =
+            self.session_mut(conn).map(|session| std::mem::take(&mut session.wishes)).unwrap_or_default();
+        for wish in wishes {
+            self.grant(now, conn, wish);
+        }
+    }
+
+    /// One session is enough for two nodes. Each side ends dials of its own only, so that both cannot end both: where
+    /// both dialled at once, the dial of the lower key stays (hostile: 113); later ones yield to what there is.
+    fn one_of_two(&mut self, now: Instant, conn: ConnId, node: NodeId) {
+        let others: Vec<ConnId> = self
+            .sessions
+            .by_node
+            .get(&node)
+            .into_iter()
+            .flatten()
+            .copied()
+            .filter(|other| *other != conn)
+            .collect();
+        let lower = self.identity.id() < node;
+        let ours = self.session_mut(conn).is_some_and(|session| session.dialled.is_some());
+        for other in others {
+            let Some(Conn::Session(session)) = self.conns.get_mut(other.0) else { continue };
+            let at_once = session.is_fresh(now);
+            match (ours, session.dialled.is_some()) {
+                // Or it lost its memory a moment after we dialled: what is alive says so.
+                (true, false) if at_once && lower => self.session_suspect(now, other),
+                (true, _) => return self.yield_to(now, conn, other),
+                (false, true) if at_once && lower => {
+                    // Theirs will go; ours is asked meanwhile.
+                    if let Some(conns) = self.sessions.by_node.get_mut(&node) {
+                        conns.sort_by_key(|c| *c == other);
+                    }
+                    self.session_suspect(now, other);
+                }
+                (false, true) if at_once => self.yield_to(now, other, conn),
+                // Who has a session does not dial, unless it lost it with its memory.
+                (false, _) => self.session_suspect(now, other),
+            }
+        }
+    }
+
+    /// Ends our dial `loser`; what it was to bring comes by `winner`.
+    fn yield_to(&mut self, now: Instant, loser: ConnId, winner: ConnId) {
+        for wish in self.session_leave(now, loser, &Farewell::Duplicate) {
+            self.grant(now, winner, wish);
+        }
+    }
+
+    /// Where somebody was who is about to be lost, and whether that session was more than a beginning.
+    pub(super) fn losing(&mut self, now: Instant, conn: ConnId) -> Lost {
+        let (addr, limits) = (self.addr_of(conn), &self.config.limits);
+        match self.conns.get(conn.0) {
+            Some(Conn::Session(session)) => {
+                let node = session.node();
+                Lost { addr, node, old: session.has_lived(now, limits.reply_deadline) }
+            }
+            _ => Lost { addr, node: None, old: false },
+        }
+    }
+
+    /// What waited for a session that was open asks again, or fails.
+    pub(super) fn session_lost(&mut self, now: Instant, lost: &Lost, wishes: Vec<Wish>, fault: Fault) {
+        match lost.node.and_then(|node| self.sessions.of(node)) {
+            Some(other) => wishes.into_iter().for_each(|wish| self.grant(now, other, wish)),
+            None if lost.old && !self.stopping => {
+                self.unreached_all(now, lost.addr, wishes, Unreached::Lost(fault));
+            }
+            None => self.unreached_all(now, lost.addr, wishes, Unreached::Failed(fault)),
+        }
+    }
+
+    /// Somebody owes an answer for too long: has it gone, with the session left open?
+    pub(super) fn session_suspect(&mut self, now: Instant, conn: ConnId) {
+        if let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) {
+            if session.node().is_some() {
+                session.suspect(now, &self.config.limits);
+                self.session_ping(now, conn);
+            }
+        }
+    }
+
+    /// The node where nobody was reached may be elsewhere; a session that was lost may be made again.
+    fn reach_again(&mut self, now: Instant, addr: SocketAddr, why: Unreached, wish: Wish) -> bool {
+        let next = match why {
+            Unreached::Lost(_) => Some(addr),
+            Unreached::Failed(_) | Unreached::TimedOut | Unreached::Silent => self.known.elsewhere(addr),
+            _ => None,
+        };
+        // A download counts its losses, so that it ends.
+        let Some(next) = next.filter(|_| !matches!(wish, Wish::Pull(_))) else { return false };
+        let Some(class) = self.class_of(now, next) else { return false };
+        self.reach(now, next, class, wish);
+        true
+    }
+
+    /// Tells those who waited why the node was not reached; where the old protocol may be tried, it is.
+    pub(super) fn unreached_all(
+        &mut self,
+        now: Instant,
+        addr: SocketAddr,
+        wishes: Vec<Wish>,
+        why: Unreached,
+    ) {
+        if self.sessions.dialling.get(&addr).is_some_and(|conn| self.conns.get(conn.0).is_none()) {
+            self.sessions.dialling.remove(&addr);
+        }
+        match why {
+            Unreached::Myself => self.known.forget(addr),
+            Unreached::Foreign if self.falls_back_at(addr) => self.known.is_old(addr, now),
+            Unreached::Failed(_) | Unreached::TimedOut | Unreached::Silent => self.known.fails(addr),
+            _ => {}
+        }
+        for wish in wishes {
+            if self.reach_again(now, addr, why, wish) {
+                continue;
+            }
+            match wish {
+                Wish::Search(job) => self.search_unreached(now, job, addr, why),
+                Wish::Browse(job) => self.browse_unreached(now, job, addr, why),
+                Wish::Pull(transfer) => self.pull_unreached(now, transfer, addr, why),
+            }
+        }
+    }
+
+    /// Whether v2 is spoken at all. A secret of one's own keeps strangers out of v1, as far as it can; without a group v2
+    /// would let everybody in beside it.
+    pub(super) fn speaks_v2(&self) -> bool {
+        let own_secret = self.config.v1 && !self.config.v1_secret.matches(V1_DEFAULT_SECRET);
+        self.config.group.is_some() || !own_secret
+    }
+
+    /// Whether a node that does not speak v2 is asked in v1: never in a group (hostile: 116).
+    pub(super) fn falls_back(&self) -> bool {
+        self.config.v1 && self.config.group.is_none()
+    }
+
+    /// The same for one address. Where a node was met in v2 a failure is a failure, and no reason to speak in clear.
+    pub(super) fn falls_back_at(&self, addr: SocketAddr) -> bool {
+        self.falls_back() && self.known.node_at(addr).is_none()
+    }
+
+    /// Says goodbye on all sessions.
+    pub(super) fn leave_sessions(&mut self, now: Instant) {
+        for conn in self.sessions.all() {
+            self.session_leave(now, conn, &Farewell::Quit);
+        }
+    }
+}

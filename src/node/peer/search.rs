@@ -1,0 +1,426 @@
+//! Our own searches: every node is asked at once, each in the protocol it speaks; what they find is merged by content,
+//! ranked, and numbered for `get N`. A search ends when all have answered or its time is over.
+
+use super::ask::{Answer, Purpose};
+use super::jobs::{Job, JobId, Work};
+use super::reach::{Unreached, Wish};
+use super::report::{Code, Event, Failure, Place, plural};
+use super::{Conn, Peer, Timer};
+use crate::config::V1_DEFAULT_SECRET;
+use crate::machine::ConnId;
+use crate::node::peer::known::Node;
+use crate::proto::address::is_local_net;
+use crate::proto::content::Root;
+use crate::proto::escape::{for_log, for_terminal};
+use crate::proto::name::check_name;
+use crate::proto::query::Query;
+use crate::proto::results::{Added, Found, Results};
+use crate::proto::v2::message::{FileInfo, Message};
+use crate::time::Instant;
+use log::{debug, warn};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+/// A search under way.
+#[derive(Debug)]
+pub(super) struct Search {
+    /// As typed.
+    text: String,
+    query: Query,
+    /// What nodes that speak v1 only are asked for: a file of exactly that name.
+    old_name: Option<String>,
+    results: Results<SocketAddr>,
+    /// Nodes that told at least one.
+    found_at: BTreeSet<SocketAddr>,
+    /// Those of v1 that have it.
+    old: Vec<SocketAddr>,
+    /// Nodes that have not answered yet.
+    waiting: usize,
+    tally: Tally,
+    then: Then,
+}
+
+/// What a search is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Then {
+    /// To be shown.
+    Show,
+    /// To download the one file of that name.
+    Get,
+}
+
+/// What became of the nodes that were to be asked.
+#[derive(Clone, Copy, Debug, Default)]
+struct Tally {
+    found: usize,
+    without: usize,
+    refused: usize,
+    silent: usize,
+    /// Old nodes that cannot answer such a question.
+    unable: usize,
+    /// Not asked, because they are not to see the secret.
+    withheld: usize,
+}
+
+impl Tally {
+    fn asked(&self) -> usize {
+        self.found + self.without + self.refused + self.silent
+    }
+}
+
+/// A result of the last search, as `get N` needs it.
+#[derive(Clone, Debug)]
+pub(super) struct Hit {
+    /// Its best name.
+    pub(super) name: String,
+    /// Unknown of old nodes' files.
+    pub(super) size: Option<u64>,
+    /// Unknown of those, too, and while the node has not hashed it.
+    pub(super) root: Option<Root>,
+    pub(super) sources: Vec<SocketAddr>,
+}
+
+impl Search {
+    /// For the line that says that it goes on.
+    pub(super) fn so_far(&self) -> (usize, usize) {
+        (self.tally.found, self.waiting)
+    }
+}
+
+impl Peer {
+    pub(super) fn run_search(
+        &mut self,
+        now: Instant,
+        name: &'static str,
+        background: bool,
+        text: &str,
+        then: Then,
+    ) {
+        let parsed = match then {
+            Then::Show => Query::parse(text),
+            Then::Get => Query::parse(&format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))),
+        };
+        let query = match parsed {
+            Ok(query) => query,
+            Err(error) => {
+                return self.conclude(now, name, Err(Failure::new(Code::Usage, error.to_string())));
+            }
+        };
+        if self.known.len() == 0 {
+            let text = "no other node is known yet: use `bootstrap HOST:PORT` or `multicast on`, or `get IP PORT NAME`";
+            return self.conclude(now, name, Err(Failure::new(Code::Network, text)));
+        }
+        let old_name = query.exact_name().filter(|name| check_name(name).is_ok()).map(str::to_owned);
+        let limits = &self.config.limits;
+        let search = Search {
+            text: text.to_owned(),
+            results: Results::new(query.clone(), limits.results_per_node, limits.results_total),
+            query,
+            old_name,
+            old: Vec::new(),
+            found_at: BTreeSet::new(),
+            waiting: 0,
+            tally: Tally::default(),
+            then,
+        };
+        let job = self.begin(now, name, background, Work::Search(Box::new(search)));
+        let nodes: Vec<(SocketAddr, Node)> = self.known.merged().collect();
+        if let Some(search) = self.search_mut(job) {
+            search.waiting = nodes.len();
+        }
+        for (addr, node) in nodes {
+            match self.class_of(now, addr) {
+                None => self.searched(now, job, addr, |tally| tally.silent += 1),
+                Some(_) if node.is_old(now) && self.falls_back() => self.search_old(now, job, addr),
+                Some(class) => self.reach(now, addr, class, Wish::Search(job)),
+            }
+        }
+        self.wait_for_answers(now, job);
+        self.finish_search(now, job);
+    }
+
+    fn search_mut(&mut self, job: JobId) -> Option<&mut Search> {
+        match self.jobs.get_mut(job.0) {
+            Some(Job { work: Work::Search(search), .. }) => Some(search),
+            _ => None,
+        }
+    }
+
+    /// The time for an answer begins anew with each node that is asked: not all can be dialled at once.
+    fn wait_for_answers(&mut self, now: Instant, job: JobId) {
+        if self.jobs.get(job.0).is_some() {
+            let limits = &self.config.limits;
+            self.timers.set(Timer::Job(job), now + limits.search_deadline + limits.dial_wait, "search");
+        }
+    }
+
+    /// A session with a node that is to be asked is open.
+    pub(super) fn search_on(&mut self, now: Instant, conn: ConnId, job: JobId) {
+        let limit = u32::try_from(self.config.limits.results_per_node).unwrap_or(u32::MAX);
+        let Some(search) = self.search_mut(job) else { return };
+        let query = search.query.text();
+        self.ask_node(now, conn, Wish::Search(job), |id| Message::Search { id, query, limit });
+        self.timers.set(Timer::Answer(conn), now + self.config.limits.search_deadline, "answer to a search");
+    }
+
+    /// A session's time for an answer to a search is over; the session itself may be well.
+    pub(super) fn answer_late(&mut self, now: Instant, conn: ConnId) {
+        let addr = self.addr_of(conn);
+        let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) else { return };
+        let late: Vec<(u32, JobId)> = session
+            .asked
+            .iter()
+            .filter_map(|(number, wish)| match wish {
+                Wish::Search(job) => Some((*number, *job)),
+                _ => None,
+            })
+            .collect();
+        if !late.is_empty() {
+            self.session_suspect(now, conn);
+        }
+        for (number, job) in late {
+            self.cancel_request(now, conn, number);
+            self.searched(now, job, addr, |tally| tally.silent += 1);
+        }
+    }
+
+    /// Where the node of a session can be reached again.
+    pub(super) fn addr_of(&self, conn: ConnId) -> SocketAddr {
+        let Some(Conn::Session(session)) = self.conns.get(conn.0) else {
+            return SocketAddr::from(([0, 0, 0, 0], 0));
+        };
+        match session.dialled {
+            Some(_) => session.peer,
+            None => session.node().and_then(|node| self.known.best(node)).unwrap_or(session.peer),
+        }
+    }
+
+    /// Files came, for whatever asked for them.
+    pub(super) fn files_came(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        id: u32,
+        files: Vec<FileInfo>,
+        end: bool,
+    ) {
+        let Some(session) = self.session_mut(conn) else { return };
+        let wish = if end { session.asked.remove(&id) } else { session.asked.get(&id).copied() };
+        match wish {
+            Some(Wish::Search(job)) => self.found(now, conn, job, files, end),
+            Some(Wish::Browse(job)) => self.browsed(now, conn, job, &files, (id, end)),
+            // The first part tells all there is to tell.
+            Some(Wish::Pull(transfer)) if end || !files.is_empty() => {
+                self.answered(conn, id);
+                self.pull_named(now, conn, id, transfer, files.into_iter().next());
+            }
+            Some(Wish::Pull(_)) => {}
+            None => self.unasked(now, conn, id),
+        }
+    }
+
+    fn found(&mut self, now: Instant, conn: ConnId, job: JobId, files: Vec<FileInfo>, end: bool) {
+        let addr = self.addr_of(conn);
+        let Some(search) = self.search_mut(job) else { return };
+        let mut fresh = Vec::new();
+        for file in files {
+            match search.results.add(addr, &file.name, Some(file.size), file.root) {
+                Added::New(index) | Added::Merged(index) => fresh.push((index, file)),
+                Added::Refused(why) => debug!("{addr}: a result is left out: {why:?}"),
+            }
+        }
+        let sources: Vec<usize> =
+            fresh.iter().map(|(id, _)| search.results.get(*id).map_or(0, Found::source_count)).collect();
+        if !fresh.is_empty() {
+            search.found_at.insert(addr);
+        }
+        let any = search.found_at.contains(&addr);
+        for ((_, file), sources) in fresh.iter().zip(sources) {
+            let root = file.root.map(|root| root.to_string());
+            let (ip, port) = (addr.ip(), addr.port());
+            let event = Event::Found { ip, port, name: &file.name, size: Some(file.size), root, sources };
+            self.tell(&event);
+        }
+        if end {
+            self.searched(now, job, addr, |tally| if any { tally.found += 1 } else { tally.without += 1 });
+        }
+    }
+
+    /// The node was not reached, or not in v2.
+    pub(super) fn search_unreached(&mut self, now: Instant, job: JobId, addr: SocketAddr, why: Unreached) {
+        match why {
+            Unreached::Foreign if self.falls_back_at(addr) => self.search_old(now, job, addr),
+            Unreached::Foreign | Unreached::Version(_) => {
+                self.searched(now, job, addr, |tally| tally.refused += 1);
+            }
+            Unreached::Myself => self.searched(now, job, addr, |_| {}),
+            _ => self.searched(now, job, addr, |tally| tally.silent += 1),
+        }
+    }
+
+    pub(super) fn search_refused(&mut self, now: Instant, job: JobId, addr: SocketAddr) {
+        self.searched(now, job, addr, |tally| tally.refused += 1);
+    }
+
+    /// Asks a node that speaks v1 only, if it can answer that.
+    fn search_old(&mut self, now: Instant, job: JobId, addr: SocketAddr) {
+        let trusted = self.may_see_secret(addr);
+        let Some(name) = self.search_mut(job).and_then(|search| search.old_name.clone()) else {
+            return self.searched(now, job, addr, |tally| tally.unable += 1);
+        };
+        match self.class_of(now, addr) {
+            _ if !trusted => self.searched(now, job, addr, |tally| tally.withheld += 1),
+            Some(class) => drop(self.ask(now, addr, class, Purpose::Search(job, name))),
+            None => self.searched(now, job, addr, |tally| tally.silent += 1),
+        }
+    }
+
+    /// Every v1 request carries the secret. The public one goes anywhere; one of our own only to our networks and to
+    /// addresses the operator typed (hostile: 116).
+    pub(super) fn may_see_secret(&self, addr: SocketAddr) -> bool {
+        self.known.get(addr).is_some_and(|node| node.typed)
+            || self.config.v1_secret.matches(V1_DEFAULT_SECRET)
+            || is_local_net(addr.ip(), &self.here())
+    }
+
+    /// An old node answered, or did not.
+    pub(super) fn old_answered(
+        &mut self,
+        now: Instant,
+        job: JobId,
+        addr: SocketAddr,
+        name: &str,
+        answer: &Answer,
+    ) {
+        if let Answer::Found = answer {
+            if let Some(search) = self.search_mut(job) {
+                search.old.push(addr);
+                let sources = search.old.len();
+                let (ip, port) = (addr.ip(), addr.port());
+                self.tell(&Event::Found { ip, port, name, size: None, root: None, sources });
+            }
+        }
+        if let Answer::Refused(text) = answer {
+            warn!("{addr} refused the search: {}", for_log(text));
+        }
+        self.searched(now, job, addr, |tally| match answer {
+            Answer::Found => tally.found += 1,
+            Answer::NotFound => tally.without += 1,
+            Answer::Refused(_) | Answer::Garbage => tally.refused += 1,
+            _ => tally.silent += 1,
+        });
+    }
+
+    /// One node less to wait for.
+    fn searched(&mut self, now: Instant, job: JobId, _: SocketAddr, count: impl FnOnce(&mut Tally)) {
+        if let Some(search) = self.search_mut(job) {
+            search.waiting = search.waiting.saturating_sub(1);
+            count(&mut search.tally);
+            self.finish_search(now, job);
+        }
+    }
+
+    /// The time of the whole search is over: who has not answered is silent.
+    pub(super) fn search_late(&mut self, now: Instant, job: JobId) {
+        if let Some(search) = self.search_mut(job) {
+            search.tally.silent += std::mem::take(&mut search.waiting);
+            self.finish_search(now, job);
+        }
+    }
+
+    /// Ends the search once all answers are in.
+    fn finish_search(&mut self, now: Instant, job: JobId) {
+        let Some(search) = self.search_mut(job) else { return };
+        if search.waiting > 0 {
+            return;
+        }
+        let (text, tally, then) = (search.text.clone(), search.tally, search.then);
+        let hits = search.hits();
+        if hits.is_empty() {
+            let failure = none_found(&text, &tally);
+            return self.finish(now, job, Err(failure));
+        }
+        match then {
+            Then::Get => self.get_found(now, job, &text, hits),
+            Then::Show => {
+                self.show_results(&hits);
+                let results = plural(hits.len(), "result", "results");
+                let nodes = plural(tally.asked(), "node", "nodes");
+                let get = if hits.len() == 1 { "get 1" } else { "get N" };
+                self.say(&format!("{results} from {} of {nodes}; to download: {get}\n", tally.found));
+                self.hits = hits;
+                self.finish(now, job, Ok(()));
+            }
+        }
+    }
+
+    /// Shows what was found, with its numbers.
+    pub(super) fn show_results(&mut self, hits: &[Hit]) {
+        for (i, hit) in hits.iter().enumerate() {
+            let sources: Vec<Place> = hit.sources.iter().copied().map(Place::from).collect();
+            let root = hit.root.map(|root| root.to_string());
+            self.tell(&Event::Result { number: i + 1, name: &hit.name, size: hit.size, root, sources });
+        }
+    }
+}
+
+impl Search {
+    /// What was found, the best first; what only old nodes have comes last, since nobody knows what it is.
+    fn hits(&self) -> Vec<Hit> {
+        let mut hits: Vec<Hit> = self
+            .results
+            .ranked()
+            .into_iter()
+            .map(|found| Hit {
+                name: found.name().to_owned(),
+                size: found.size(),
+                root: found.root(),
+                sources: distinct(found.sources().map(|(addr, _)| addr)),
+            })
+            .collect();
+        if let (false, Some(name)) = (self.old.is_empty(), &self.old_name) {
+            hits.push(Hit { name: name.clone(), size: None, root: None, sources: self.old.clone() });
+        }
+        hits
+    }
+}
+
+/// Each once. A node may be listed with several names.
+fn distinct(sources: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let mut sources: Vec<SocketAddr> = sources.collect();
+    sources.dedup();
+    sources
+}
+
+fn none_found(text: &str, tally: &Tally) -> Failure {
+    let asked = tally.asked();
+    let text = for_terminal(text);
+    let mut message = match (asked, tally.without) {
+        (0, _) => format!("no node was asked for {text}"),
+        (_, 0) => format!("nobody has said whether {text} is there"),
+        (1, _) => format!("{text} is not on the one node asked"),
+        _ => format!("{text} is on none of the {asked} nodes asked"),
+    };
+    let more = [
+        (tally.silent, "did not answer"),
+        (tally.refused, "refused, or are none of ours"),
+        (tally.unable, "can be asked for one exact name only"),
+    ];
+    for (n, what) in more.into_iter().filter(|(n, _)| *n > 0) {
+        message.push_str(&format!("; {n} {what}"));
+    }
+    if tally.withheld > 0 {
+        let nodes = plural(tally.withheld, "node was", "nodes were");
+        message.push_str(&format!(
+            "; {nodes} not asked: a secret of your own goes to your networks and to nodes you name (`get IP PORT NAME`)"
+        ));
+    }
+    let code = if tally.without + tally.unable > 0 {
+        Code::NotFound
+    } else if tally.refused > 0 {
+        Code::Refused
+    } else {
+        Code::Network
+    };
+    Failure::new(code, message)
+}

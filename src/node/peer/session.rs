@@ -1,0 +1,490 @@
+//! A session with another node: the handshake, then sealed records with messages in them, both ways, over one
+//! connection (docs/PROTOCOL.md). This file moves bytes and keeps time; what messages mean stands in `answer.rs` (what
+//! others ask), `search.rs` and `pull.rs` (what we ask), and whom to reach how in `reach.rs`.
+
+mod ending;
+mod greeting;
+
+pub(super) use ending::Farewell;
+
+use super::answer::Answering;
+use super::dialer::Class;
+use super::reach::Wish;
+use super::transfers::TransferId;
+use super::{Conn, Peer};
+use crate::config::{CHUNK, Limits};
+use crate::machine::{Body, ConnId, Fault, FileId, Output, Received, SEAL_HEAD, Transmit};
+use crate::node::outgoing::Outgoing;
+use crate::node::pace::Pace;
+use crate::proto::escape::{cut, for_log};
+use crate::proto::v2::handshake::Handshake;
+use crate::proto::v2::identity::NodeId;
+use crate::proto::v2::message::{DATA_HEAD, DataKind, Message, Parsed, data_head};
+use crate::proto::v2::record::{HEAD, Opener, Sealer, TAG};
+use crate::time::{Duration, Instant};
+use log::debug;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::ops::Range;
+
+/// A stranger is left without a word after a time drawn up to this, so that it cannot tell why.
+const MUTE_MAX: Duration = Duration::from_millis(200);
+/// Requests taken back that are remembered.
+const CANCELLED_MAX: usize = 256;
+/// Answers to nothing we asked, after which a session ends.
+const UNASKED_MAX: u32 = 100;
+/// How long a session that said `close` waits for the kernel to take it.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Two sessions of two nodes that were opened within this were dialled at once. The same for every node, or each of two
+/// could judge otherwise.
+const AT_ONCE: Duration = Duration::from_secs(5);
+/// Bytes of the other side's reason to close that are shown.
+const REASON_MAX: usize = 200;
+
+/// A session, or the way to one.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// The other end of the connection.
+    pub(super) peer: SocketAddr,
+    /// We dialled it, as one of this class; else it came in.
+    pub(super) dialled: Option<Class>,
+    state: State,
+    out: Outgoing,
+    /// Ranges of files to be sealed and sent once `out` is empty.
+    slices: VecDeque<Slice>,
+    /// Bytes of sealed records that the driver still has.
+    carried: usize,
+    /// While anything waits to be sent: how that goes, and when to look next.
+    pace: Option<(Pace, Instant)>,
+    /// What is to be asked as soon as the session is open.
+    pub(super) wishes: Vec<Wish>,
+    /// What was asked and not answered in full, by number.
+    pub(super) asked: BTreeMap<u32, Wish>,
+    last_number: u32,
+    /// What the other side asked.
+    pub(super) answering: Answering,
+    unasked: u32,
+    /// Requests taken back lately: what still comes for them is nobody's fault.
+    cancelled: VecDeque<u32>,
+    /// It came in through the gate and counts there: as a stranger, until the handshake is over.
+    pub(super) stranger: bool,
+    /// When bytes came last, and when something was asked last, either way.
+    heard: Instant,
+    pub(super) used: Instant,
+    pinged: bool,
+    /// Unless something is heard until then, the other side is gone.
+    doubt: Option<Instant>,
+    /// No more bytes are taken until what is to be sent has shrunk.
+    paused: bool,
+    /// The download that the bytes handed over last are for.
+    pub(super) storing: Option<TransferId>,
+}
+
+/// Waiting → Dialing → Greeting → Open → Leaving; one that came in begins with Greeting; Mute is a stranger's end.
+#[derive(Debug)]
+enum State {
+    /// For a dial slot.
+    Waiting,
+    Dialing,
+    /// The handshake.
+    Greeting(Box<Handshake>),
+    Open(Box<Link>),
+    /// `close` was said; what is left is that the kernel takes it.
+    Leaving,
+    /// Not one of ours; nothing is read or said any more.
+    Mute,
+}
+
+/// The keys of an open session.
+#[derive(Debug)]
+struct Link {
+    node: NodeId,
+    seal: Sealer,
+    open: Opener,
+    /// Bytes of a file in one record: what both sides take.
+    run: usize,
+    opened: Instant,
+}
+
+/// A range of a file that answers a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slice {
+    pub(super) kind: DataKind,
+    pub(super) number: u32,
+    pub(super) file: FileId,
+    /// Where in the file.
+    pub(super) offset: u64,
+    pub(super) len: u64,
+    /// What the data says of its place: the offset in the file, or the number of the first value.
+    pub(super) at: u64,
+}
+
+impl Session {
+    pub(super) fn new(peer: SocketAddr, dialled: Option<Class>, now: Instant) -> Session {
+        Session {
+            peer,
+            dialled,
+            state: State::Waiting,
+            out: Outgoing::default(),
+            slices: VecDeque::new(),
+            carried: 0,
+            pace: None,
+            wishes: Vec::new(),
+            asked: BTreeMap::new(),
+            last_number: 0,
+            answering: Answering::default(),
+            unasked: 0,
+            cancelled: VecDeque::new(),
+            stranger: dialled.is_none(),
+            heard: now,
+            used: now,
+            pinged: false,
+            doubt: None,
+            paused: false,
+            storing: None,
+        }
+    }
+
+    /// The node at the other end, once that is certain and as long as it can be asked.
+    pub(super) fn node(&self) -> Option<NodeId> {
+        match &self.state {
+            State::Open(link) => Some(link.node),
+            _ => None,
+        }
+    }
+
+    /// Bytes of a file in one record.
+    pub(super) fn run(&self) -> usize {
+        if let State::Open(link) = &self.state { link.run } else { CHUNK }
+    }
+
+    /// Ranges of files that wait to be sent.
+    pub(super) fn slices(&self) -> impl Iterator<Item = &Slice> {
+        self.slices.iter()
+    }
+
+    /// Seals a message behind what is to be sent already; in front of file ranges, which are sealed when they go.
+    fn push(&mut self, now: Instant, message: &Message, limits: &Limits) {
+        let State::Open(link) = &mut self.state else { return };
+        let mut record = vec![0; HEAD];
+        message.encode(&mut record);
+        record.resize(record.len() + TAG, 0);
+        if let Err(error) = link.seal.seal(&mut record) {
+            debug_assert!(false, "{message:?}: {error}");
+            return log::error!("internal error: a message could not be sealed: {error}");
+        }
+        self.out.push(&record);
+        self.watch(now, limits);
+    }
+
+    /// Something waits to be sent: it has to go at some pace.
+    fn watch(&mut self, now: Instant, limits: &Limits) {
+        self.pace.get_or_insert_with(|| {
+            let pace = Pace::new(now, limits.drain_interval);
+            (pace, pace.next_look(now))
+        });
+    }
+
+    fn has_to_send(&self) -> bool {
+        !self.out.is_empty() || !self.slices.is_empty() || self.carried > 0
+    }
+
+    /// Whether it was opened so short a time ago that the other side may have dialled at the same moment.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        matches!(&self.state, State::Open(link) if now - link.opened < AT_ONCE)
+    }
+
+    /// Whether it has been open for so long.
+    pub(super) fn has_lived(&self, now: Instant, least: Duration) -> bool {
+        matches!(&self.state, State::Open(link) if now - link.opened >= least)
+    }
+
+    /// The other side seems to be gone, or to have forgotten this session: it has a moment to show that it has not.
+    pub(super) fn suspect(&mut self, now: Instant, limits: &Limits) {
+        self.doubt.get_or_insert(now + limits.reply_deadline);
+    }
+
+    /// Since when it has been one that came in and has not shown who it is.
+    pub(super) fn stranger_since(&self) -> Option<Instant> {
+        self.stranger.then_some(self.used)
+    }
+
+    /// When the session is to be looked at next, and why.
+    fn next_look(&self, limits: &Limits) -> (Instant, &'static str) {
+        let idle = (self.used + limits.session_idle, "idle session");
+        let silent = if let Some(doubt) = self.doubt {
+            (doubt, "doubted session")
+        } else if self.pinged {
+            (self.heard + limits.silence_max, "silent session")
+        } else {
+            (self.heard + limits.ping_after, "ping")
+        };
+        let next = if idle.0 < silent.0 { idle } else { silent };
+        match &self.pace {
+            Some((_, look)) if *look < next.0 => (*look, "drain"),
+            _ => next,
+        }
+    }
+}
+
+impl Peer {
+    pub(super) fn session_mut(&mut self, conn: ConnId) -> Option<&mut Session> {
+        match self.conns.get_mut(conn.0) {
+            Some(Conn::Session(session)) => Some(session),
+            _ => None,
+        }
+    }
+
+    pub(super) fn session_recv(&mut self, now: Instant, conn: ConnId, bytes: &mut [u8]) -> Received {
+        let mut consumed = 0;
+        while consumed < bytes.len() {
+            let Some(session) = self.session_mut(conn) else { return taken(bytes.len()) };
+            session.heard = now;
+            session.pinged = false;
+            session.doubt = None;
+            match &mut session.state {
+                State::Greeting(_) => {
+                    // Nothing is taken of a handshake that failed: then the state says what becomes of the rest.
+                    consumed += self.session_greet(now, conn, &bytes[consumed..]);
+                }
+                State::Open(link) => {
+                    let rest = &mut bytes[consumed..];
+                    let len = match link.open.frame(rest) {
+                        Ok(Some(len)) if len <= rest.len() => len,
+                        Ok(_) => break,
+                        Err(_) => {
+                            self.session_broken(now, conn);
+                            return taken(bytes.len());
+                        }
+                    };
+                    let Ok(plain) = link.open.open(&mut rest[..len]) else {
+                        self.session_broken(now, conn);
+                        return taken(bytes.len());
+                    };
+                    let plain = consumed + plain.start..consumed + plain.end;
+                    consumed += len;
+                    if let Some(mut body) = self.session_message(now, conn, &bytes[plain.clone()]) {
+                        body.range = plain.start + body.range.start..plain.start + body.range.end;
+                        return Received { consumed, body: Some(body), pause: false };
+                    }
+                    if self.session_is_full(conn) {
+                        return Received { consumed, body: None, pause: true };
+                    }
+                }
+                // What a stranger says, or a session that ends, is nobody's.
+                _ => return taken(bytes.len()),
+            }
+        }
+        Received { consumed, ..Received::default() }
+    }
+
+    /// Too much waits to be sent to take more requests; the rest waits with the driver.
+    fn session_is_full(&mut self, conn: ConnId) -> bool {
+        let max = self.config.limits.session_out_max;
+        let Some(session) = self.session_mut(conn) else { return false };
+        session.paused = session.out.buffered() > max;
+        session.paused
+    }
+
+    /// One message. Data gives the part of it that goes into a file.
+    fn session_message(&mut self, now: Instant, conn: ConnId, plain: &[u8]) -> Option<Body> {
+        let parsed = match Message::parse(plain) {
+            Ok(parsed) => parsed,
+            Err(error) => {
+                debug!("{conn:?}: {error}");
+                self.session_quit(now, conn, &Farewell::Protocol(error.to_string()));
+                return None;
+            }
+        };
+        match parsed {
+            Parsed::Skip(_) => None,
+            Parsed::Data { id, offset, body } => {
+                self.pull_data(now, conn, id, offset, &plain[body.clone()], body)
+            }
+            Parsed::Values { id, first, values } => {
+                self.pull_values(now, conn, id, first, &plain[values]);
+                None
+            }
+            Parsed::Message(message) => {
+                self.session_control(now, conn, message);
+                None
+            }
+        }
+    }
+
+    fn session_control(&mut self, now: Instant, conn: ConnId, message: Message) {
+        match message {
+            Message::Close { reason } => {
+                if let Some(session) = self.session_mut(conn) {
+                    debug!("{} closes the session: {}", session.peer, for_log(cut(&reason, REASON_MAX)));
+                }
+                self.session_end(now, conn, Fault::Reset, false);
+            }
+            Message::Ping { id } => self.tell_node(now, conn, &Message::Pong { id }),
+            Message::Pong { .. } => {}
+            Message::Files { id, files, end, .. } => self.files_came(now, conn, id, files, end),
+            Message::Refused { id, code, text } => self.refused(now, conn, id, code, &text),
+            request => self.asked_of_us(now, conn, request),
+        }
+    }
+
+    /// Sends a message on an open session.
+    pub(super) fn tell_node(&mut self, now: Instant, conn: ConnId, message: &Message) {
+        if let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) {
+            session.push(now, message, &self.config.limits);
+            self.outputs.push_back(Output::Wake { conn });
+            self.session_arm(conn);
+        }
+    }
+
+    /// Asks something under a number of its own; the answer comes for `wish`.
+    pub(super) fn ask_node(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        wish: Wish,
+        message: impl FnOnce(u32) -> Message,
+    ) -> u32 {
+        let Some(session) = self.session_mut(conn) else { return 0 };
+        session.last_number = session.last_number.wrapping_add(1);
+        let number = session.last_number;
+        session.asked.insert(number, wish);
+        session.used = now;
+        session.unasked = 0;
+        self.tell_node(now, conn, &message(number));
+        number
+    }
+
+    /// Puts a range of a file behind what is to be sent.
+    pub(super) fn send_slice(&mut self, now: Instant, conn: ConnId, slice: Slice) {
+        if let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) {
+            session.slices.push_back(slice);
+            session.watch(now, &self.config.limits);
+            self.outputs.push_back(Output::Wake { conn });
+            self.session_arm(conn);
+        }
+    }
+
+    /// Takes ranges back that were not sent yet: those that `unwanted` names.
+    pub(super) fn drop_slices(&mut self, conn: ConnId, unwanted: impl Fn(&Slice) -> bool) {
+        if let Some(session) = self.session_mut(conn) {
+            session.slices.retain(|slice| !unwanted(slice));
+            if !session.has_to_send() {
+                session.pace = None;
+            }
+        }
+    }
+
+    /// Takes a request back.
+    pub(super) fn cancel_request(&mut self, now: Instant, conn: ConnId, number: u32) {
+        let Some(session) = self.session_mut(conn) else { return };
+        session.asked.remove(&number);
+        if session.cancelled.len() >= CANCELLED_MAX {
+            session.cancelled.pop_front();
+        }
+        session.cancelled.push_back(number);
+        self.tell_node(now, conn, &Message::Cancel { id: number });
+    }
+
+    /// An answer to a request that nobody made, or nobody waits for any more.
+    pub(super) fn unasked(&mut self, now: Instant, conn: ConnId, number: u32) {
+        let Some(session) = self.session_mut(conn) else { return };
+        if session.cancelled.contains(&number) {
+            return;
+        }
+        session.unasked += 1;
+        if session.unasked > UNASKED_MAX {
+            self.session_quit(
+                now,
+                conn,
+                &Farewell::Protocol("too many answers that nobody asked for".to_owned()),
+            );
+        }
+    }
+
+    pub(super) fn session_transmit(session: &Session) -> Option<Transmit<'_>> {
+        if matches!(session.state, State::Mute) {
+            return None;
+        }
+        if let Some(bytes) = session.out.transmit() {
+            return Some(bytes);
+        }
+        let State::Open(link) = &session.state else { return None };
+        let &Slice { file, offset, len, .. } = session.slices.front()?;
+        let len = usize::try_from(len).unwrap_or(usize::MAX).min(link.run);
+        Some(Transmit::Seal { file, offset, len })
+    }
+
+    /// The driver read a part of the first range: makes a record of it, in place.
+    pub(super) fn session_read(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        buffer: &mut [u8],
+        payload: Range<usize>,
+    ) -> Range<usize> {
+        const { assert!(HEAD + DATA_HEAD <= SEAL_HEAD) };
+        let nothing = payload.start..payload.start;
+        let Some(session) = self.session_mut(conn) else { return nothing };
+        let (State::Open(link), Some(slice)) = (&mut session.state, session.slices.front_mut()) else {
+            return nothing;
+        };
+        let n = payload.len() as u64;
+        let front = payload.start - DATA_HEAD;
+        buffer[front..payload.start].copy_from_slice(&data_head(slice.kind, slice.number, slice.at));
+        let record = front - HEAD..payload.end + TAG;
+        if let Err(error) = link.seal.seal(&mut buffer[record.clone()]) {
+            log::error!("internal error: a record could not be sealed: {error}");
+            self.session_end(now, conn, Fault::Os(0), true);
+            return nothing;
+        }
+        session.carried += record.len();
+        slice.offset += n;
+        slice.at += if slice.kind == DataKind::Data { n } else { n / 32 };
+        slice.len = slice.len.saturating_sub(n);
+        let done = slice.len == 0;
+        if slice.kind == DataKind::Data {
+            self.totals.uploaded += n;
+        }
+        if done {
+            if let Some(session) = self.session_mut(conn) {
+                session.slices.pop_front();
+                session.used = now;
+            }
+            self.close_drained(conn);
+        }
+        record
+    }
+
+    pub(super) fn session_sent(&mut self, now: Instant, conn: ConnId, n: usize) {
+        let max = self.config.limits.session_out_max;
+        let Some(session) = self.session_mut(conn) else { return };
+        // Bytes of a sealed record are the driver's: they went before anything that stands in `out`.
+        let sealed = session.carried.min(n);
+        session.carried -= sealed;
+        session.out.sent(n - sealed);
+        if let Some((pace, _)) = &mut session.pace {
+            pace.add(n as u64);
+        }
+        if !session.has_to_send() {
+            session.pace = None;
+        }
+        let resume = session.paused && session.out.buffered() <= max / 2;
+        if resume {
+            session.paused = false;
+            self.outputs.push_back(Output::Resume { conn });
+        }
+        let left =
+            self.session_mut(conn).is_some_and(|s| matches!(s.state, State::Leaving) && !s.has_to_send());
+        if left && self.stopping {
+            self.session_end(now, conn, Fault::Reset, false);
+        } else if left {
+            // Whoever still sends must be able to read why: what it sends is read for a moment, and thrown away.
+            self.outputs.push_back(Output::Shutdown { conn });
+        }
+    }
+}
+
+fn taken(n: usize) -> Received {
+    Received { consumed: n, ..Received::default() }
+}

@@ -1,0 +1,245 @@
+//! The end of a session: deadlines, farewells, losses; and what becomes of those who wait for it.
+
+use super::{FAREWELL, State};
+use crate::machine::{ConnId, Fault, Output};
+use crate::node::peer::dialer::Class;
+use crate::node::peer::reach::{Unreached, Wish};
+use crate::node::peer::{Conn, Peer, Timer};
+use crate::proto::v2::handshake::Mismatch;
+use crate::proto::v2::message::Message;
+use crate::time::Instant;
+use log::debug;
+
+/// Why a session ends, on our side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::node::peer) enum Farewell {
+    /// The node ends.
+    Quit,
+    /// Nothing was asked for a long time.
+    Idle,
+    /// There is another session with the same node, which stays.
+    Duplicate,
+    /// The other side broke the rules of the protocol.
+    Protocol(String),
+    /// It speaks other versions only: these.
+    Version(Mismatch),
+}
+
+impl Farewell {
+    fn text(&self) -> String {
+        match self {
+            Farewell::Quit => "this node ends".to_owned(),
+            Farewell::Idle => "nothing was asked for a long time".to_owned(),
+            Farewell::Duplicate => "there is another session between us".to_owned(),
+            Farewell::Protocol(what) => what.clone(),
+            Farewell::Version(mismatch) => mismatch.to_string(),
+        }
+    }
+}
+
+impl Peer {
+    pub(in crate::node::peer) fn session_timeout(&mut self, now: Instant, conn: ConnId) {
+        let limits = &self.config.limits;
+        let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) else { return };
+        match session.state {
+            State::Waiting | State::Dialing => self.unreached(now, conn, Unreached::TimedOut),
+            State::Greeting(_) if session.dialled.is_some() => self.unreached(now, conn, Unreached::Silent),
+            State::Greeting(_) | State::Mute | State::Leaving => {
+                self.session_end(now, conn, Fault::TimedOut, false);
+            }
+            State::Open(_) => {
+                let drains = match &mut session.pace {
+                    Some((pace, look)) if *look <= now => {
+                        pace.look(now, limits).map(|next| *look = next).is_ok()
+                    }
+                    _ => true,
+                };
+                let silent = session.doubt.unwrap_or(session.heard + limits.silence_max);
+                if !drains || silent <= now {
+                    debug!("{conn:?}: {} is silent or takes nothing", session.peer);
+                    let addr = self.addr_of(conn);
+                    self.known.fails(addr);
+                    return self.session_end(now, conn, Fault::TimedOut, true);
+                }
+                let busy = session.has_to_send() || !session.asked.is_empty() || session.answering.is_busy();
+                if busy {
+                    session.used = now;
+                } else if session.used + limits.session_idle <= now {
+                    return self.session_quit(now, conn, &Farewell::Idle);
+                }
+                if !session.pinged && session.heard + limits.ping_after <= now {
+                    self.session_ping(now, conn);
+                }
+                self.session_arm(conn);
+            }
+        }
+    }
+
+    pub(in crate::node::peer) fn session_arm(&mut self, conn: ConnId) {
+        if let Some(Conn::Session(session)) = self.conns.get(conn.0) {
+            if matches!(session.state, State::Open(_)) {
+                let (due, reason) = session.next_look(&self.config.limits);
+                self.timers.set(Timer::Conn(conn), due, reason);
+            }
+        }
+    }
+
+    /// Says why, then ends the session. What waits for it is given back.
+    pub(in crate::node::peer) fn session_leave(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        why: &Farewell,
+    ) -> Vec<Wish> {
+        debug!("{conn:?}: leaving: {why:?}");
+        self.tell_node(now, conn, &Message::Close { reason: why.text() });
+        let wishes = self.session_retire(now, conn);
+        if let Some(session) = self.session_mut(conn) {
+            session.state = State::Leaving;
+            self.timers.set(Timer::Conn(conn), now + FAREWELL, "farewell");
+        }
+        wishes
+    }
+
+    /// The same, where what waits for it cannot be answered any more.
+    pub(in crate::node::peer) fn session_quit(&mut self, now: Instant, conn: ConnId, why: &Farewell) {
+        if self.session_mut(conn).is_none() {
+            return;
+        }
+        let lost = self.losing(now, conn);
+        let wishes = self.session_leave(now, conn, why);
+        self.session_lost(now, &lost, wishes, Fault::Reset);
+    }
+
+    /// We end the session, without a word. What waits for it is told, or asks elsewhere.
+    pub(in crate::node::peer) fn session_end(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        fault: Fault,
+        reset: bool,
+    ) {
+        if self.session_mut(conn).is_none() {
+            return;
+        }
+        let lost = self.losing(now, conn);
+        let wishes = self.session_gone(now, conn);
+        self.outputs.push_back(Output::Close { conn, reset });
+        self.session_lost(now, &lost, wishes, fault);
+    }
+
+    /// Takes what waits for answers out of a session that ends, whoever ends it, and gives back all it holds.
+    pub(in crate::node::peer) fn session_gone(&mut self, now: Instant, conn: ConnId) -> Vec<Wish> {
+        let wishes = self.session_retire(now, conn);
+        if let Some(Conn::Session(session)) = self.conns.remove(conn.0) {
+            if session.dialled.is_none() {
+                self.gate.leave(session.peer.ip(), session.stranger);
+            }
+            self.timers.cancel(Timer::Conn(conn));
+            if !matches!(session.state, State::Waiting) {
+                self.socket_closed();
+            }
+        }
+        wishes
+    }
+
+    /// The session is no longer one that can be asked; what it reads for the other side is closed.
+    pub(super) fn session_retire(&mut self, now: Instant, conn: ConnId) -> Vec<Wish> {
+        let Some(session) = self.session_mut(conn) else { return Vec::new() };
+        let mut wishes = std::mem::take(&mut session.wishes);
+        wishes.extend(std::mem::take(&mut session.asked).into_values());
+        let node = session.node();
+        session.slices.clear();
+        // A download that waits for the disk, or for the other side to hash, has asked for nothing just now.
+        wishes.extend(self.pulls_on(conn).into_iter().map(Wish::Pull));
+        wishes.sort_unstable();
+        // A download asks for many things at once, and is told of the loss once; a search that asks twice waits twice.
+        wishes.dedup_by(|a, b| a == b && matches!(a, Wish::Pull(_)));
+        self.stop_answering(now, conn);
+        if let Some(node) = node {
+            self.sessions.remove(node, conn);
+        }
+        wishes
+    }
+
+    /// Something on the way changed bytes, or the other side is broken: nothing of the record was used.
+    pub(super) fn session_broken(&mut self, now: Instant, conn: ConnId) {
+        if let Some(session) = self.session_mut(conn) {
+            let peer = session.peer;
+            self.say_rarely(now, "a session was broken on the way", peer);
+        }
+        self.session_end(now, conn, Fault::Reset, true);
+    }
+
+    pub(in crate::node::peer) fn session_eof(&mut self, now: Instant, conn: ConnId) {
+        self.session_over(now, conn, Fault::Reset, true);
+    }
+
+    /// The world ended the connection.
+    pub(in crate::node::peer) fn session_closed(&mut self, now: Instant, conn: ConnId, fault: Fault) {
+        self.session_over(now, conn, fault, false);
+    }
+
+    /// The other side ended it, by a word or without: `ours` is still to be closed.
+    pub(super) fn session_over(&mut self, now: Instant, conn: ConnId, fault: Fault, ours: bool) {
+        let Some(session) = self.session_mut(conn) else { return };
+        let why = match session.state {
+            State::Dialing => Some(Unreached::Failed(fault)),
+            State::Greeting(_) if session.dialled.is_some() => Some(Unreached::Foreign),
+            _ => None,
+        };
+        let (addr, class) = (session.peer, session.dialled);
+        if let (Some(class), Some(Unreached::Foreign)) = (class, &why) {
+            if !self.falls_back_at(addr) {
+                self.dialer.penalise(addr, class, now);
+            }
+        }
+        let Some(session) = self.session_mut(conn) else { return };
+        if let (Some(class), State::Dialing) = (class, &session.state) {
+            self.dialer.landed(addr, class, false, now);
+        }
+        let lost = self.losing(now, conn);
+        let wishes = self.session_gone(now, conn);
+        if ours {
+            self.outputs.push_back(Output::Close { conn, reset: false });
+        }
+        match why {
+            Some(why) => self.unreached_all(now, addr, wishes, why),
+            None => self.session_lost(now, &lost, wishes, fault),
+        }
+    }
+
+    /// A dial or handshake of ours came to nothing: ends it and tells those who waited.
+    pub(super) fn unreached(&mut self, now: Instant, conn: ConnId, why: Unreached) {
+        let Some(session) = self.session_mut(conn) else { return };
+        let (addr, class) = (session.peer, session.dialled.unwrap_or(Class::Near));
+        match session.state {
+            State::Waiting => {
+                self.dialer.withdraw(conn);
+            }
+            State::Dialing => {
+                self.dialer.landed(addr, class, false, now);
+                self.outputs.push_back(Output::Close { conn, reset: false });
+            }
+            _ => {
+                // An old node is no stranger's trap: it is asked in its own way next.
+                let old = why == Unreached::Foreign && self.falls_back_at(addr);
+                if why != Unreached::Myself && !old {
+                    self.dialer.penalise(addr, class, now);
+                }
+                self.outputs.push_back(Output::Close { conn, reset: false });
+            }
+        }
+        let wishes = self.session_gone(now, conn);
+        self.unreached_all(now, addr, wishes, why);
+    }
+
+    /// Asks for a sign of life.
+    pub(in crate::node::peer) fn session_ping(&mut self, now: Instant, conn: ConnId) {
+        let Some(session) = self.session_mut(conn) else { return };
+        session.pinged = true;
+        session.last_number = session.last_number.wrapping_add(1);
+        let id = session.last_number;
+        self.tell_node(now, conn, &Message::Ping { id });
+    }
+}

@@ -1,0 +1,153 @@
+//! The beginning of a session: dial or call, then the handshake, until both know who is there.
+
+use super::{Link, MUTE_MAX, Session, State, taken};
+use crate::config::{CHUNK, Crypto};
+use crate::machine::{ConnId, Fault, Output, Received};
+use crate::node::peer::dialer::Class;
+use crate::node::peer::reach::{Unreached, Wish};
+use crate::node::peer::{Conn, Peer, Timer};
+use crate::proto::address::is_own;
+use crate::proto::v2::VERSIONS;
+use crate::proto::v2::handshake::{Abilities, Handshake, HandshakeError, Role};
+use crate::time::{Duration, Instant};
+use log::debug;
+use std::net::SocketAddr;
+
+impl Peer {
+    /// A connection that came in begins as v2 does.
+    pub(in crate::node::peer) fn greet_caller(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        bytes: &mut [u8],
+    ) -> Received {
+        let Some(Conn::Serve(serve)) = self.conns.get(conn.0) else { return taken(bytes.len()) };
+        let (peer, accepted) = serve.came();
+        if self.strangers.is_shunned(now, peer.ip()) {
+            self.mute(now, conn, peer);
+            return taken(bytes.len());
+        }
+        let mut session = Session::new(peer, None, accepted);
+        session.state = State::Greeting(Box::new(self.handshake(Role::Responder)));
+        if let Some(place) = self.conns.get_mut(conn.0) {
+            *place = Conn::Session(Box::new(session));
+        }
+        // From the accept on: the deadline does not start anew with the first byte.
+        let due = accepted + self.config.limits.handshake_deadline;
+        self.timers.set(Timer::Conn(conn), due, "handshake");
+        self.session_recv(now, conn, bytes)
+    }
+
+    pub(super) fn handshake(&mut self, role: Role) -> Handshake {
+        let ours = Abilities {
+            versions: VERSIONS,
+            aes: matches!(self.config.crypto, Crypto::Real { aes: true }),
+            run: u8::try_from(self.config.limits.record_chunks).unwrap_or(u8::MAX),
+            port: self.listen.port(),
+        };
+        let (crypto, group) = (self.config.crypto, self.config.group.as_ref());
+        Handshake::new(role, crypto, &self.identity, group, ours, &mut self.entropy)
+    }
+
+    /// The dial's turn has come.
+    pub(in crate::node::peer) fn session_dial(&mut self, now: Instant, conn: ConnId) {
+        let Some(session) = self.session_mut(conn) else { return };
+        session.state = State::Dialing;
+        let addr = session.peer;
+        // A search waits for nobody longer than for an answer.
+        let searches = session.wishes.iter().all(|wish| matches!(wish, Wish::Search(_)));
+        let limits = &self.config.limits;
+        let deadline = if searches { limits.search_deadline } else { limits.connect_deadline };
+        self.dial(conn, addr);
+        self.timers.set(Timer::Conn(conn), now + deadline, "connect");
+    }
+
+    pub(in crate::node::peer) fn session_connected(&mut self, now: Instant, conn: ConnId) {
+        let mut handshake = Box::new(self.handshake(Role::Initiator));
+        let Some(session) = self.session_mut(conn) else { return };
+        let (addr, class) = (session.peer, session.dialled);
+        session.out.push(&handshake.outgoing());
+        session.state = State::Greeting(handshake);
+        (session.heard, session.used) = (now, now);
+        let searches = session.wishes.iter().all(|wish| matches!(wish, Wish::Search(_)));
+        self.dialer.connected(addr, class.unwrap_or(Class::Near));
+        let limits = &self.config.limits;
+        let deadline =
+            if searches { limits.search_deadline.min(limits.reply_deadline) } else { limits.reply_deadline };
+        self.outputs.push_back(Output::Wake { conn });
+        self.timers.set(Timer::Conn(conn), now + deadline, "v2 reply");
+    }
+
+    /// A part of the handshake came. Returns how many bytes that took.
+    pub(super) fn session_greet(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) -> usize {
+        let Some(session) = self.session_mut(conn) else { return 0 };
+        let State::Greeting(handshake) = &mut session.state else { return 0 };
+        let pushed = handshake.push(bytes);
+        let answer = handshake.outgoing();
+        session.out.push(&answer);
+        if !answer.is_empty() {
+            self.outputs.push_back(Output::Wake { conn });
+        }
+        match pushed {
+            Ok(pushed) => {
+                if let Some(done) = pushed.done {
+                    let limits = &self.config.limits;
+                    let run = usize::from(done.theirs.run).clamp(1, limits.record_chunks) * CHUNK;
+                    let link = Link { node: done.node, seal: done.seal, open: done.open, run, opened: now };
+                    let (theirs, version) = (done.theirs, done.version);
+                    if let Some(session) = self.session_mut(conn) {
+                        session.state = State::Open(Box::new(link));
+                        session.used = now;
+                    }
+                    self.session_open(now, conn, &theirs, version.err());
+                }
+                pushed.consumed
+            }
+            Err(error) => {
+                self.greeting_failed(now, conn, &error);
+                0
+            }
+        }
+    }
+
+    pub(super) fn greeting_failed(&mut self, now: Instant, conn: ConnId, error: &HandshakeError) {
+        let Some(session) = self.session_mut(conn) else { return };
+        let (peer, dialled) = (session.peer, session.dialled.is_some());
+        debug!("{conn:?}: handshake with {peer}: {error}");
+        if dialled {
+            let why = match error {
+                HandshakeError::Myself => Unreached::Myself,
+                error if error.is_strangers() => Unreached::Foreign,
+                _ => Unreached::Failed(Fault::Reset),
+            };
+            return self.unreached(now, conn, why);
+        }
+        // Members and others share a host, and a host's own may well be another group's.
+        if error.is_strangers() && !is_own(peer.ip(), &self.here()) {
+            self.strangers.shun(now, peer.ip());
+        }
+        self.mute(now, conn, peer);
+    }
+
+    /// A stranger gets nothing, and is gone in a moment.
+    pub(super) fn mute(&mut self, now: Instant, conn: ConnId, peer: SocketAddr) {
+        self.say_rarely(now, "no member of ours, or another protocol, on the peer port", peer);
+        let after = self.between(Duration::ZERO, MUTE_MAX);
+        let unproven = match self.conns.get_mut(conn.0) {
+            Some(Conn::Session(session)) => {
+                session.state = State::Mute;
+                true
+            }
+            Some(place @ Conn::Serve(_)) => {
+                let mut session = Session::new(peer, None, now);
+                session.state = State::Mute;
+                *place = Conn::Session(Box::new(session));
+                true
+            }
+            _ => false,
+        };
+        if unproven {
+            self.timers.set(Timer::Conn(conn), now + after, "stranger");
+        }
+    }
+}
