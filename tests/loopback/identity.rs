@@ -78,7 +78,7 @@ fn a_key_that_cannot_be_read_is_put_aside() {
     fs::remove_file(&file).expect("ours");
     fs::create_dir(&file).expect("ours");
     let (new, said) = started(&place);
-    assert!(said.contains("the node's key cannot be read"), "{said}");
+    assert!(said.contains("the node's key cannot be used"), "{said}");
     assert_ne!(new, id);
     assert_eq!(started(&place).0, new);
 }

@@ -23,6 +23,7 @@ impl Peer {
         let decoded = match content {
             // Whatever that is, it is no key.
             Err(Fault::TooLarge) => Ok(Some(Err(IdentityError::TooLong))),
+            Err(Fault::NotRegular) => Ok(Some(Err(IdentityError::Content))),
             content => content.map(|file| file.map(|file| Identity::decode(&file))),
         };
         match decoded {
