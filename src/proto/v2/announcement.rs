@@ -150,11 +150,14 @@ pub enum Fresh {
 #[derive(Clone, Debug)]
 pub struct Replay {
     capacity: usize,
-    heard: BTreeMap<[u8; 32], Heard>,
-    /// The same nodes, the one longest silent first.
-    order: BTreeMap<u64, [u8; 32]>,
+    heard: BTreeMap<Speaker, Heard>,
+    /// The same, the one longest silent first.
+    order: BTreeMap<u64, Speaker>,
     turn: u64,
 }
+
+/// A node at one of its addresses. What it says at the same time on two networks that we share may come in any order.
+type Speaker = (NodeId, SocketAddrV4);
 
 #[derive(Clone, Debug)]
 struct Heard {
@@ -165,16 +168,16 @@ struct Heard {
 }
 
 impl Replay {
-    /// Remembers up to `capacity` nodes, at least one; then the one longest silent is forgotten.
+    /// Remembers up to `capacity` nodes, each address of one counted, at least one; then the one longest silent is forgotten.
     pub fn new(capacity: usize) -> Replay {
         Replay { capacity: capacity.max(1), heard: BTreeMap::new(), order: BTreeMap::new(), turn: 0 }
     }
 
     /// Judges an announcement and remembers it.
     pub fn fresh(&mut self, announcement: &Announcement) -> Fresh {
-        let Announcement { goodbye, instance, sequence, node, .. } = *announcement;
-        let node = *node.as_bytes();
-        let mut instances = match self.heard.get(&node) {
+        let Announcement { goodbye, instance, sequence, node, addr } = *announcement;
+        let speaker = (node, addr);
+        let mut instances = match self.heard.get(&speaker) {
             Some(heard) => heard.instances.clone(),
             None => Vec::new(),
         };
@@ -187,11 +190,11 @@ impl Replay {
         }
         instances.insert(0, (instance, sequence));
         instances.truncate(INSTANCES);
-        self.keep(node, instances);
+        self.keep(speaker, instances);
         if known == Some(0) { Fresh::Next } else { Fresh::New }
     }
 
-    /// Nodes remembered.
+    /// Nodes remembered, each address of one counted.
     pub fn len(&self) -> usize {
         self.heard.len()
     }
@@ -201,13 +204,13 @@ impl Replay {
         self.heard.is_empty()
     }
 
-    fn keep(&mut self, node: [u8; 32], instances: Vec<(u64, u64)>) {
+    fn keep(&mut self, speaker: Speaker, instances: Vec<(u64, u64)>) {
         self.turn += 1;
         let turn = self.turn;
-        if let Some(before) = self.heard.insert(node, Heard { turn, instances }) {
+        if let Some(before) = self.heard.insert(speaker, Heard { turn, instances }) {
             self.order.remove(&before.turn);
         }
-        self.order.insert(turn, node);
+        self.order.insert(turn, speaker);
         if self.heard.len() > self.capacity {
             if let Some((_, oldest)) = self.order.pop_first() {
                 self.heard.remove(&oldest);

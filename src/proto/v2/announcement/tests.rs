@@ -153,7 +153,19 @@ fn another_instance_takes_over_by_hello_only() {
     for instance in 20..30 {
         assert_eq!(replay.fresh(&hello(1, instance, 1)), Fresh::New);
     }
-    assert_eq!(replay.heard[&[1; 32]].instances.len(), INSTANCES);
+    assert_eq!(replay.heard[&(node(1), hello(1, 1, 1).addr)].instances.len(), INSTANCES);
+}
+
+#[test]
+fn two_networks_may_deliver_in_any_order() {
+    let mut replay = Replay::new(8);
+    let elsewhere = SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, 7), 9100);
+    let there = |said: Announcement| Announcement { addr: elsewhere, ..said };
+    assert_eq!(replay.fresh(&there(hello(1, 10, 2))), Fresh::New);
+    assert_eq!(replay.fresh(&hello(1, 10, 1)), Fresh::New, "said before, heard after, and no recording");
+    assert_eq!(replay.fresh(&hello(1, 10, 1)), Fresh::Stale);
+    assert_eq!(replay.fresh(&there(goodbye(1, 10, 4))), Fresh::Next);
+    assert_eq!(replay.fresh(&goodbye(1, 10, 3)), Fresh::Next);
 }
 
 #[test]
