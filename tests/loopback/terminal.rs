@@ -57,10 +57,17 @@ impl Screen {
         let seen = Arc::new(Mutex::new(String::new()));
         let (mut out, kept) = (File::from(master.try_clone().expect("a descriptor")), Arc::clone(&seen));
         thread::spawn(move || {
-            let mut part = [0; 4096];
+            let (mut part, mut held) = ([0; 4096], Vec::new());
             // An error is the end: the last one who had it open is gone.
             while let Ok(n @ 1..) = out.read(&mut part) {
-                kept.lock().expect("no reader panics").push_str(&String::from_utf8_lossy(&part[..n]));
+                held.extend_from_slice(&part[..n]);
+                // A read may end inside a character: the rest of it comes with the next one.
+                let whole = match std::str::from_utf8(&held) {
+                    Err(error) if error.error_len().is_none() => error.valid_up_to(),
+                    _ => held.len(),
+                };
+                kept.lock().expect("no reader panics").push_str(&String::from_utf8_lossy(&held[..whole]));
+                held.drain(..whole);
             }
         });
         let errors = child.stderr.take();
