@@ -9,7 +9,7 @@ mod prompt;
 
 use crate::config::{
     BOOTSTRAP_PORT, BootstrapConfig, ConsoleMode, Crypto, FileFolders, Folders, HostPort, Key, Limits,
-    PeerConfig, Secret, V1_DEFAULT_SECRET, parse_port,
+    PeerConfig, Rates, Secret, V1_DEFAULT_SECRET, parse_port, parse_rate,
 };
 use crate::time::Duration;
 use log::LevelFilter;
@@ -52,6 +52,13 @@ Groups:
       --group FILE        be a member of the group whose key FILE holds: only
                           members find, see and reach each other. To make and
                           carry keys, see `ds-peer group --help`
+
+Transfers:
+      --limit-up RATE     most bytes a second that go out with files, such as
+                          500k, 2.5M or 20MB/s; at least 4096    [default: off]
+      --limit-down RATE   the same for files that come in        [default: off]
+      --no-resume         interrupted downloads wait for `resume`, and do not go
+                          on at the start
 
 The old protocol (v1):
       --v1 on|off         speak it                [default: on; off in a group]
@@ -173,13 +180,7 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
     let shared = path(&mut args, "--shared")?.unwrap_or_else(|| "shared_files".into());
     let downloads = path(&mut args, "--downloads")?.unwrap_or_else(|| "downloads".into());
     let state = path(&mut args, "--state")?;
-    let mut bootstraps = Vec::new();
-    for text in args.values_from_str::<_, String>("--bootstrap")? {
-        bootstraps.push(HostPort::parse(&text, Some(BOOTSTRAP_PORT)).map_err(UsageError)?);
-    }
-    if bootstraps.is_empty() {
-        bootstraps.push(HostPort { host: Ipv4Addr::LOCALHOST.to_string(), port: BOOTSTRAP_PORT });
-    }
+    let bootstraps = bootstraps(&mut args)?;
     let join = args.contains("--join");
     let group = group_key(&mut args)?;
     let v1 = switch(&mut args, "--v1")?.unwrap_or(group.is_none());
@@ -187,6 +188,8 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
         Some(file) => keyfile::read_secret(&file)?,
         None => (Secret::new(V1_DEFAULT_SECRET), None),
     };
+    let rate = Rates { up: rate(&mut args, "--limit-up")?, down: rate(&mut args, "--limit-down")? };
+    let resume = !args.contains("--no-resume");
     let daemon = args.contains("--daemon");
     let json = args.contains("--json");
     let keep_going = args.contains("--keep-going");
@@ -223,6 +226,8 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
         json,
         progress_columns: host::columns(stderr()),
         keep_going,
+        rate,
+        resume,
         seed: host::seed(),
         limits: limits.clone(),
     };
@@ -231,6 +236,18 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
     let reads_stdin = console != ConsoleMode::Daemon;
     let log_level = level.unwrap_or(quiet);
     Ok(Parsed::Run(Box::new(Setup { config, folders, limits, log_level, reads_stdin, warning })))
+}
+
+/// The registries, one at least.
+fn bootstraps(args: &mut Arguments) -> Result<Vec<HostPort>> {
+    let mut bootstraps = Vec::new();
+    for text in args.values_from_str::<_, String>("--bootstrap")? {
+        bootstraps.push(HostPort::parse(&text, Some(BOOTSTRAP_PORT)).map_err(UsageError)?);
+    }
+    if bootstraps.is_empty() {
+        bootstraps.push(HostPort { host: Ipv4Addr::LOCALHOST.to_string(), port: BOOTSTRAP_PORT });
+    }
+    Ok(bootstraps)
 }
 
 /// Reads the command line of `ds-bootstrap`, without the program's name.
@@ -329,6 +346,12 @@ fn switch(args: &mut Arguments, option: &'static str) -> Result<Option<bool>> {
         Some("off") => Ok(Some(false)),
         Some(other) => wrong(format!("{option} {other}: say `on` or `off`")),
     }
+}
+
+fn rate(args: &mut Arguments, option: &'static str) -> Result<Option<u64>> {
+    let text = args.opt_value_from_str::<_, String>(option)?;
+    let rate = text.map_or(Ok(None), |text| parse_rate(&text));
+    rate.map_err(|problem| UsageError(format!("{option}: {problem}")))
 }
 
 fn log_level(args: &mut Arguments) -> Result<Option<LevelFilter>> {
@@ -465,8 +488,19 @@ mod tests {
     }
 
     #[test]
+    fn rates_have_no_limit_and_downloads_go_on_unless_told_otherwise() {
+        let config = parse(&["9000"]).unwrap().config;
+        assert_eq!((config.rate, config.resume), (Rates { up: None, down: None }, true));
+        let config =
+            parse(&["9000", "--limit-up", "2.5M", "--limit-down=20MB/s", "--no-resume"]).unwrap().config;
+        let rate = Rates { up: Some(2_500_000), down: Some(20_000_000) };
+        assert_eq!((config.rate, config.resume), (rate, false));
+        assert_eq!(parse(&["9000", "--limit-up", "off"]).unwrap().config.rate, Rates::default());
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
-        let cases: [(&[&str], &str); 16] = [
+        let cases: [(&[&str], &str); 22] = [
             (&[], "port is missing"),
             (&["x"], "`x` is no port"),
             (&["70000"], "`70000` is no port"),
@@ -481,6 +515,12 @@ mod tests {
             (&["9000", "--join", "--json", "--join"], "--join is given twice"),
             (&["9000", "--json=yes"], "--json takes no value"),
             (&["9000", "--v1="], "`on` or `off`"),
+            (&["9000", "--limit-up"], "--limit-up needs a value"),
+            (&["9000", "--limit-up", "fast"], "--limit-up: `fast` is no rate"),
+            (&["9000", "--limit-down", "0"], "--limit-down: `0` would let nothing through: use off"),
+            (&["9000", "--limit-down=100"], "--limit-down: `100` is too little: give at least 4096"),
+            (&["9000", "--limit-up=1M", "--limit-up=2M"], "--limit-up is given twice"),
+            (&["9000", "--no-resume=yes"], "--no-resume takes no value"),
             (&["9000", "--group"], "--group needs a value"),
             (&["9000", "--group", "/nonexistent/key"], "--group: there is no /nonexistent/key"),
         ];

@@ -2,7 +2,7 @@
 
 mod limits;
 
-pub use limits::{EarlyDrop, Limits};
+pub use limits::{EarlyDrop, Limits, SwarmLimits};
 
 use crate::time::Duration;
 use std::fmt;
@@ -19,8 +19,12 @@ pub const GROUP: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::new(224, 1, 1, 1), 1
 pub const BOOTSTRAP_PORT: u16 = 8000;
 /// The secret every installation of the original ships with: public, and no protection.
 pub const V1_DEFAULT_SECRET: &str = "distrishare2024";
-/// The start of the temporary names in the parts folder; 16 hex digits follow.
+/// The start of the temporary names of v1 downloads in the parts folder; 16 hex digits follow.
 pub const PART_PREFIX: &str = "v1-";
+/// The end of the names of unfinished downloads' content in the parts folder; 64 hex digits, the root, precede it.
+pub const PART_SUFFIX: &str = ".part";
+/// The same of their journals.
+pub const JOURNAL_SUFFIX: &str = ".jnl";
 /// The start of the temporary names in the shared folder; 16 hex digits follow.
 pub const IMPORT_PREFIX: &str = ".share-";
 
@@ -73,10 +77,23 @@ pub struct PeerConfig {
     pub progress_columns: Option<u16>,
     /// A script goes on after a failed command.
     pub keep_going: bool,
+    /// Most bytes a second that go out with files, and that come in; none: as many as there can be.
+    pub rate: Rates,
+    /// Downloads that were interrupted go on at the start; else they are only listed.
+    pub resume: bool,
     /// The source of all randomness.
     pub seed: u64,
     /// Every bound.
     pub limits: Limits,
+}
+
+/// Most bytes of files a second, each way; none: as many as there can be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// To others.
+    pub up: Option<u64>,
+    /// From others.
+    pub down: Option<u64>,
 }
 
 /// What a registry is told by its operator.
@@ -174,6 +191,52 @@ pub fn parse_port(text: &str) -> Option<u16> {
     text.parse::<u16>().ok().filter(|&port| port != 0)
 }
 
+/// The lowest limit of a rate, in bytes a second: one chunk, the smallest thing that is sent. Below it a second passes
+/// without a byte, and who waits for them takes the transfer for dead.
+pub const RATE_LIMIT_MIN: u64 = CHUNK as u64;
+
+/// A limit in bytes a second as people write it: `500k`, `2.5M`, `20MB/s`, `1048576`, or `off`, which is none. k, M and G are
+/// thousands, millions and thousands of millions; capitals make no difference.
+///
+/// # Errors
+/// A sentence that names what is wrong with `text`.
+pub fn parse_rate(text: &str) -> Result<Option<u64>, String> {
+    let lower = text.to_ascii_lowercase();
+    if lower == "off" {
+        return Ok(None);
+    }
+    let unit = lower.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let number = &lower[..lower.len() - unit.len()];
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let unit = unit.trim_start_matches(' ');
+    let unit = unit.strip_suffix("/s").unwrap_or(unit);
+    let unit = unit.strip_suffix('b').unwrap_or(unit);
+    let factor: Option<u64> = match unit {
+        "" => Some(1),
+        "k" => Some(1_000),
+        "m" => Some(1_000_000),
+        "g" => Some(1_000_000_000),
+        _ => None,
+    };
+    let Some(factor) = factor.filter(|_| is_number(whole) && is_number(fraction)) else {
+        return Err(format!("`{text}` is no rate: give bytes a second, like 500k, 2.5M or 20MB/s, or off"));
+    };
+    let bytes = whole.parse::<u64>().ok().and_then(|whole| whole.checked_mul(factor));
+    // Digits beyond the ninth are less than a byte of any unit.
+    let billionths = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
+    let billionths = billionths.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    let bytes = bytes.and_then(|bytes| bytes.checked_add(billionths * factor / 1_000_000_000));
+    match bytes {
+        Some(0) => Err(format!("`{text}` would let nothing through: use off for no limit")),
+        Some(bytes) if bytes < RATE_LIMIT_MIN => {
+            Err(format!("`{text}` is too little: give at least {RATE_LIMIT_MIN} bytes a second"))
+        }
+        Some(bytes) => Ok(Some(bytes)),
+        None => Err(format!("`{text}` is too much: use off for no limit")),
+    }
+}
+
 /// 32 secret bytes that never show in logs or debug output.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key([u8; 32]);
@@ -264,6 +327,44 @@ mod tests {
             assert_eq!(parse_port(bad), None, "{bad}");
         }
         assert_eq!(parse_port("65535"), Some(65535));
+    }
+
+    #[test]
+    fn rates_are_bytes_a_second_as_people_write_them() {
+        for (text, rate) in [
+            ("500k", 500_000),
+            ("2.5M", 2_500_000),
+            ("20MB/s", 20_000_000),
+            ("20 mb/S", 20_000_000),
+            ("1048576", 1_048_576),
+            ("1048576B/s", 1_048_576),
+            ("4096", 4096),
+            ("4.0961K", 4096),
+            ("1G", 1_000_000_000),
+            ("0.000005g", 5000),
+            ("1.0000000019999G", 1_000_000_001),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            assert_eq!(parse_rate(text), Ok(Some(rate)), "{text}");
+        }
+        assert_eq!((parse_rate("off"), parse_rate("OFF")), (Ok(None), Ok(None)));
+        for (text, part) in [
+            ("0", "use off"),
+            ("0.0M", "use off"),
+            ("4095", "at least 4096"),
+            ("1k", "at least 4096"),
+            ("18446744073709551616", "too much"),
+            ("99999999999999999G", "too much"),
+        ] {
+            let error = parse_rate(text).expect_err(text);
+            assert!(error.contains(part) && error.contains(text), "{error}");
+        }
+        for bad in [
+            "", " ", "k", ".5M", "5.M", "1.2.3", "1e6", "+5k", "-5k", "5kk", "5KiB", "5Mbit", "5T", "5k/h",
+            "٥k", "inf", "5bb", "5/s/s", "5M/", "on",
+        ] {
+            assert!(parse_rate(bad).expect_err(bad).contains("is no rate"), "{bad}");
+        }
     }
 
     #[test]

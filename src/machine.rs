@@ -24,8 +24,8 @@
 //! * **The node allots every id.** A [`ConnId`] lives from `handle_accept`/[`Output::Connect`]/[`Output::OpenConsole`]
 //!   until exactly one of [`Output::Close`] (the node ends it) or [`Input::Closed`] (the world ended it). Its slot is
 //!   given out again only when the driver knows of that: never by the call that ends it, if that is `handle_accept`.
-//!   A [`FileId`] lives from [`Output::OpenFile`], `CreateFile` or `ImportFile` until exactly one of
-//!   [`Output::CloseFile`], [`Output::DiscardFile`], [`Input::FileCommitted`] or [`Input::FileFailed`] with
+//!   A [`FileId`] lives from [`Output::OpenFile`], `OpenLog`, `CreateFile`, `OpenPart` or `ImportFile` until exactly one
+//!   of [`Output::CloseFile`], [`Output::DiscardFile`], [`Input::FileCommitted`] or [`Input::FileFailed`] with
 //!   `fatal = true`. A driver ignores outputs for ids it no longer knows; a node ignores inputs likewise.
 //! * **End of stream.** [`Input::Eof`] comes when all bytes were handed over, even if the node has not consumed them
 //!   all (it may need the end to decide), and never while the connection is paused. Bytes that were not consumed are
@@ -35,8 +35,10 @@
 //!   socket can take more, until `poll_transmit` returns `None`.
 
 mod fault;
+mod numbered;
 
 pub use fault::Fault;
+pub use numbered::numbered;
 
 use crate::time::{Duration, Instant, WallTime};
 use std::fmt;
@@ -152,7 +154,7 @@ pub struct Received {
 /// A range of received bytes that belongs into a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Body {
-    /// The file, made by [`Output::CreateFile`].
+    /// The file, made by [`Output::CreateFile`] or opened by [`Output::OpenPart`].
     pub file: FileId,
     /// Where in the file the range begins, in bytes.
     pub offset: u64,
@@ -167,7 +169,7 @@ pub enum Transmit<'a> {
     Bytes(&'a [u8]),
     /// A range of an open file; the driver sends it from the page cache, in runs.
     File {
-        /// Opened by [`Output::OpenFile`].
+        /// Opened by [`Output::OpenFile`], or one that grows ([`Output::CreateFile`], [`Output::OpenPart`]).
         file: FileId,
         /// First byte.
         offset: u64,
@@ -177,7 +179,7 @@ pub enum Transmit<'a> {
     /// A range of an open file that is sealed before it goes: the driver reads `len` bytes and calls
     /// [`Machine::handle_read`]. A file that has fewer is [`Fault::Shrunk`].
     Seal {
-        /// Opened by [`Output::OpenFile`] or [`Output::OpenLog`].
+        /// Opened by [`Output::OpenFile`] or [`Output::OpenLog`], or one that grows.
         file: FileId,
         /// First byte.
         offset: u64,
@@ -230,20 +232,23 @@ pub enum Input<'a> {
     /// [`Output::JoinGroup`] failed on this interface.
     JoinFailed { interface: u32, fault: Fault },
 
-    /// [`Output::OpenFile`] or [`Output::OpenLog`]: open, and what it is now.
+    /// [`Output::OpenFile`], [`Output::OpenPart`] or [`Output::OpenLog`]: open, and what it is now.
     FileOpened { file: FileId, meta: Meta },
     /// [`Output::CreateFile`]: open for writing. `room`: bytes it may grow to before the disk's reserve
-    /// (16 MiB or 2 % of it, whichever is more) is touched.
+    /// (16 MiB or 2 % of it, whichever is more) is touched, counted before anything was set aside for it.
     FileCreated { file: FileId, room: u64 },
+    /// [`Output::SyncFile`]: everything stored in it before that output is durable. What it is now.
+    FileSynced { file: FileId, meta: Meta },
     /// An operation on the file failed; a connection that was sending it is not asked again before its next `Wake`.
-    /// `fatal`: the id is free and anything temporary is gone; otherwise the node
+    /// `fatal`: the id is free and anything temporary that was made for it is gone; otherwise the node
     /// decides (and sends `CloseFile` or `DiscardFile`).
     FileFailed { file: FileId, fault: Fault, fatal: bool },
     /// [`Output::ImportFile`] copied so many bytes of `size` so far.
     FileProgress { file: FileId, bytes: u64, size: u64 },
-    /// [`Output::CommitFile`] or `ImportFile` is done: the file has this name (it may differ from the one asked for)
-    /// and this size, and the disk said so. The id is free.
-    FileCommitted { file: FileId, name: String, size: u64 },
+    /// [`Output::CommitFile`] or `ImportFile` is done: the file has this name (it may differ from the one asked for),
+    /// and this is what it is. `confirmed`: the disk said so of the name, too; without that a power cut may take it
+    /// back. The id is free.
+    FileCommitted { file: FileId, name: String, meta: Meta, confirmed: bool },
     /// The answer to [`Output::ReadFile`]: what stands at `offset`, fewer bytes than asked for only at the end of the
     /// file (none: the end is at or before `offset`), and what the file is now.
     FileRead { file: FileId, offset: u64, bytes: &'a [u8], meta: Meta },
@@ -303,20 +308,30 @@ pub enum Output {
 
     /// Open for reading: a regular file beneath `dir`, no link on the way. Answer: `FileOpened` or fatal `FileFailed`.
     OpenFile { file: FileId, dir: Dir, name: String },
-    /// Make a new temporary file `name` in [`Dir::Parts`]. Answer: `FileCreated` or fatal `FileFailed`.
-    CreateFile { file: FileId, name: String },
-    /// Make the created file durable, then give it its final name in [`Dir::Downloads`] without overwriting anything:
-    /// `name (2).ext` if it is taken. Answer: `FileCommitted` or fatal `FileFailed`.
+    /// Make a new temporary file `name` in [`Dir::Parts`], for writing and reading. `reserve`: bytes it is going to have, 0
+    /// if that is not known. Where the disk has room for them above its reserve the file gets that length at once, and
+    /// blocks for it if they are no more than a quarter of what is free. Answer: `FileCreated` or fatal `FileFailed`.
+    CreateFile { file: FileId, name: String, reserve: u64 },
+    /// Open a temporary file of [`Dir::Parts`] that was closed before, in this life or an earlier one, for writing and
+    /// reading. Answer: `FileOpened` or fatal `FileFailed` ([`Fault::InUse`]: by another process); what is there stays.
+    OpenPart { file: FileId, name: String },
+    /// Make durable what was stored so far in a temporary file or a log. Answer: `FileSynced`, or `FileFailed` that is
+    /// not fatal ([`Fault::NotFound`]: somebody removed it): then nothing stored since the last `FileSynced` can be
+    /// relied on, even if it can be read.
+    SyncFile { file: FileId },
+    /// Make the temporary file durable, then give it its final name in [`Dir::Downloads`] without overwriting anything:
+    /// `name (2).ext` if it is taken. Answer: `FileCommitted`, or `FileFailed` that is not fatal: it stays what it was, under
+    /// its temporary name.
     CommitFile { file: FileId, name: String },
-    /// Remove the created file, or break off the import, and leave nothing. No answer. After `CommitFile` it may come too
-    /// late: then the file stays under its final name.
+    /// Remove the temporary file or the journal, or break off the import, and leave nothing. No answer. After `CommitFile`
+    /// it may come too late: then the file stays under its final name.
     DiscardFile { file: FileId },
-    /// Close a file opened for reading. No answer.
+    /// Close a file. A temporary one and a journal stay under their names, for a later `OpenPart` or `OpenLog`. No answer.
     CloseFile { file: FileId },
     /// Copy the operator's file `source` to `name` in [`Dir::Shared`], in slices, by a temporary name. Answers:
     /// `FileProgress` now and then, at last `FileCommitted` or fatal `FileFailed` ([`Fault::Exists`]: never overwritten).
     ImportFile { file: FileId, source: PathBuf, name: String },
-    /// Read up to `len` bytes of a file opened for reading, when nothing more urgent is ready; the driver gives no more
+    /// Read up to `len` bytes of an open file, a temporary one or a log, when nothing more urgent is ready; the driver gives no more
     /// than a run ([`crate::config::Limits::run_chunks`]) at a time. One at a time per file. Answer: `FileRead`, or
     /// `FileFailed` that is not fatal.
     ReadFile { file: FileId, offset: u64, len: usize },
@@ -334,10 +349,9 @@ pub enum Output {
     SaveState { kept: Kept, content: Vec<u8> },
     /// Move an unreadable state file aside as `NAME.corrupt-N` (three are kept).
     QuarantineState { kept: Kept, slot: Slot },
-    /// Open the state folder's log for reading and appending, made empty where there is none (mode 0600). `fresh`: an
-    /// empty one beside it, which [`Output::CommitLog`] puts in its place. Answer: `FileOpened` or fatal `FileFailed`.
-    /// It is read by `ReadFile` and `Transmit::Seal`, ended by `CloseFile`.
-    OpenLog { file: FileId, fresh: bool },
+    /// Open a log for reading and appending, made empty where there is none (mode 0600). Answer: `FileOpened` or fatal
+    /// `FileFailed`. It is read by `ReadFile` and `Transmit::Seal`, ended by `CloseFile`.
+    OpenLog { file: FileId, log: Log },
     /// Write `bytes` behind what a log holds. No answer, but `FileFailed` (not fatal) where it cannot be done: then some
     /// of them may stand there. A crash may lose any number of the last appends.
     AppendLog { file: FileId, bytes: Vec<u8> },
@@ -349,9 +363,20 @@ pub enum Output {
     /// Look up a host name the operator typed (never one that was received). Answer: `Resolved`.
     Resolve { request: RequestId, host: String, port: u16 },
 
-    /// All files that grow were discarded before. Flush the console, close everything and end the process with this status.
+    /// All files that grow were discarded or closed before. Flush the console, close everything and end the process with this status.
     /// It may be given again with another status if the console breaks meanwhile.
     Exit { status: u8 },
+}
+
+/// A file that grows at its end.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Log {
+    /// The state folder's log: the index of shared files.
+    Index,
+    /// An empty one beside it, which [`Output::CommitLog`] puts in its place.
+    FreshIndex,
+    /// The journal of an unfinished download: a file of this name in [`Dir::Parts`].
+    Journal(String),
 }
 
 /// A state file that is read and replaced as a whole.
@@ -445,7 +470,7 @@ pub enum ListEnd {
     Failed(Fault),
 }
 
-/// What a node holds, for invariants: `files_created == files_committed + files_discarded + files open for writing`.
+/// What a node holds, for invariants: `files_created == files_committed + files_discarded + files_kept + files_growing`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Census {
     /// Connections the node believes open, the console's two included.
@@ -456,12 +481,14 @@ pub struct Census {
     pub timers: usize,
     /// Nodes known.
     pub nodes: usize,
-    /// Files ever asked to be created or imported.
+    /// Files ever asked to be created, imported or opened for more (`OpenPart`).
     pub files_created: u64,
     /// Of those, committed under their final name.
     pub files_committed: u64,
     /// Of those, discarded or failed.
     pub files_discarded: u64,
+    /// Of those, closed unfinished, to be opened again.
+    pub files_kept: u64,
     /// Of those, not ended yet.
     pub files_growing: u64,
     /// Bytes that wait for the console.

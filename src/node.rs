@@ -4,11 +4,14 @@
 pub mod bootstrap;
 mod gate;
 pub mod index;
+mod limiter;
 mod notices;
 mod outgoing;
 mod pace;
+pub mod part;
 pub mod peer;
 mod registry;
 mod slots;
+pub mod swarm;
 mod table;
 pub mod timers;

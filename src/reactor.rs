@@ -11,10 +11,12 @@ mod clock;
 mod datagrams;
 mod files;
 mod folders;
+mod growing;
 mod import;
 mod interfaces;
 mod listing;
 pub mod log;
+mod logs;
 mod outlet;
 mod place;
 mod reading;
@@ -343,9 +345,12 @@ impl Reactor {
             Output::LeaveGroup { interface, addr } => self.leave_group(interface, addr),
             Output::SendDatagram { interface, addr, bytes } => self.send_datagram(interface, addr, &bytes),
             Output::OpenFile { file, dir, name } => self.open_file(file, dir, &name),
-            Output::CreateFile { file, name } => self.create_file(file, &name),
+            Output::CreateFile { file, name, reserve } => self.create_file(file, &name, reserve),
+            Output::OpenPart { file, name } => self.open_part(file, &name),
+            Output::SyncFile { file } => self.sync_file(file),
             Output::CommitFile { file, name } => self.commit_file(file, &name),
-            Output::DiscardFile { file } | Output::CloseFile { file } => self.end_file(file),
+            Output::DiscardFile { file } => self.end_file(file, true),
+            Output::CloseFile { file } => self.end_file(file, false),
             Output::ImportFile { file, source, name } => self.import_file(file, &source, &name),
             Output::ReadFile { file, offset, len } => self.read_file(file, offset, len),
             Output::ListFiles { request, dir, folder, deep, max } => {
@@ -361,7 +366,7 @@ impl Reactor {
                 self.answer(Input::StateSaved { kept, result });
             }
             Output::QuarantineState { kept, slot } => self.state.quarantine(kept, slot),
-            Output::OpenLog { file, fresh } => self.open_log(file, fresh),
+            Output::OpenLog { file, log } => self.open_log(file, log),
             Output::AppendLog { file, bytes } => self.append_log(file, &bytes),
             Output::TruncateLog { file, len } => self.truncate_log(file, len),
             Output::CommitLog { file } => self.commit_log(file),
@@ -375,7 +380,7 @@ impl Reactor {
         self.listeners.clear();
         drop(self.streams.drain());
         self.end_lookups();
-        self.remove_unfinished();
+        self.leave_all();
     }
 }
 

@@ -416,3 +416,60 @@ fn we_register_at_the_original_s_registry() {
     let events = peer.run(&format!("search {}", "none"));
     assert!(!names(&events).contains(&"found"), "{events:?}");
 }
+
+/// A node of ours that has a file of 8 MiB and gives it slowly, an old one that has the same name, with another byte in
+/// every piece but the first if it `lies`, and a third that wants it: the events of its `get`, and what the first gave.
+fn old_and_new(test: &str, lies: bool) -> Option<(Vec<Value>, u16, u64)> {
+    let (Some(new), Some(place)) = (Place::new(test), Place::new(test)) else { return None };
+    let mut chance = fastrand::Rng::with_seed(156);
+    let mut content = vec![0; 8 << 20];
+    chance.fill(&mut content);
+    fs::write(new.path("shared/lesson.bin"), &content).expect("below our own folder");
+    let right = content.clone();
+    content.iter_mut().skip(1 << 20).step_by(1 << 20).for_each(|byte| *byte ^= u8::from(lies));
+    fs::create_dir(place.path("old")).expect("below our own folder");
+    fs::write(place.path("old/lesson.bin"), &content).expect("below our own folder");
+    let (mut ann, port) = new.peer(&["--limit-up", "1500k"]);
+    let theirs = place.path("old").to_string_lossy().into_owned();
+    let (_model, old) = place.model("peer.py", &["serve", "--shared", &theirs]);
+    let (mut bob, _) = place.peer(&[]);
+    bob.run(&format!("browse 127.0.0.1 {port}"));
+    // It has to be met once to be searched.
+    bob.run(&format!("get 127.0.0.1 {old} there is no such file"));
+    let end = Instant::now() + LIMIT;
+    loop {
+        let found = bob.run("search lesson.bin");
+        let rooted = found.iter().any(|event| event["event"] == "result" && event["root"].is_string());
+        if rooted && found.iter().any(|event| event["event"] == "found" && event["port"] == old) {
+            break;
+        }
+        assert!(Instant::now() < end, "{found:?}");
+    }
+    let events = bob.run("get 1");
+    let done =
+        events.iter().find(|event| event["event"] == "downloaded").unwrap_or_else(|| panic!("{events:?}"));
+    let path = place.folder.path().join(done["path"].as_str().expect("a path"));
+    assert!(fs::read(path).expect("it said so") == right, "other bytes");
+    let status = ann.run("status");
+    let sent = status.iter().find_map(|event| event["uploaded_bytes"].as_u64()).expect("its status");
+    Some((events, old, sent))
+}
+
+#[test]
+fn an_old_node_gives_to_a_download_of_known_content() {
+    let Some((events, _, sent)) = old_and_new("an old node in a swarm", false) else { return };
+    let done = events.iter().find(|event| event["event"] == "downloaded").expect("looked at");
+    assert_eq!((&done["verified"], &done["sources"]), (&json!(true), &json!(2)), "{done}");
+    assert!(sent < 4 << 20, "the old one is fast, and gives most of it: {sent} bytes from the other");
+}
+
+#[test]
+fn an_old_node_with_other_bytes_of_that_name_does_no_harm() {
+    // hostile: 102
+    let Some((events, _, sent)) = old_and_new("an old node with other bytes", true) else { return };
+    // It never said that its file is the one that is fetched.
+    assert!(!names(&events).contains(&"blamed"), "{events:?}");
+    let done = events.iter().find(|event| event["event"] == "downloaded").expect("looked at");
+    assert_eq!(done["verified"], true, "{done}");
+    assert!(sent >= 7 << 20, "only the first piece of the old one is right: {sent} bytes from the other");
+}

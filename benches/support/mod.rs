@@ -7,7 +7,8 @@
 #![allow(clippy::disallowed_methods)]
 
 use distrishare::config::{
-    ConsoleMode, Crypto, FileFolders, Folders, HostPort, Key, Limits, PeerConfig, Secret, V1_DEFAULT_SECRET,
+    ConsoleMode, Crypto, FileFolders, Folders, HostPort, Key, Limits, PeerConfig, Rates, Secret,
+    V1_DEFAULT_SECRET,
 };
 use distrishare::node::peer::Peer;
 use distrishare::reactor::Reactor;
@@ -83,6 +84,8 @@ impl Node {
             json: true,
             progress_columns: None,
             keep_going: true,
+            rate: Rates::default(),
+            resume: true,
             seed: 1,
             limits: limits.clone(),
         };

@@ -14,6 +14,22 @@ pub struct EarlyDrop {
     pub full: usize,
 }
 
+/// Bounds of downloads that come from many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SwarmLimits {
+    /// Bytes asked of one source and not there yet.
+    pub per_source: u64,
+    /// The same of all sources of one download.
+    pub per_download: u64,
+    /// Sources of one download that are asked at a time.
+    pub sources: usize,
+    /// Finished downloads whose content is given on to others, until the process ends.
+    pub seeds: usize,
+    /// Groups of a file (2 GiB each) whose values stay in memory, 64 KiB each, after the next group has its turn: without them
+    /// nobody could begin the file here whose first holder is gone.
+    pub groups_kept: usize,
+}
+
 /// Every bound of the program (HOSTILE.md 3.0, DESIGN.md 3). Counts are counts, sizes bytes, rates per second.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -89,8 +105,8 @@ pub struct Limits {
     pub session_idle: Duration,
     /// Bytes that wait to be sent on a session before it takes no more requests.
     pub session_out_max: usize,
-    /// Bytes asked of one source and not there yet.
-    pub asked_per_source: u64,
+    /// Of downloads from many.
+    pub swarm: SwarmLimits,
     /// Results taken from one node for a search, and asked of it.
     pub results_per_node: usize,
     /// Results of a search.
@@ -157,6 +173,16 @@ const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+impl SwarmLimits {
+    fn desktop() -> SwarmLimits {
+        SwarmLimits { per_source: 4 << 20, per_download: 32 << 20, sources: 16, seeds: 64, groups_kept: 32 }
+    }
+
+    fn small() -> SwarmLimits {
+        SwarmLimits { per_source: 256 << 10, per_download: 1 << 20, sources: 4, seeds: 4, groups_kept: 0 }
+    }
+}
+
 impl Limits {
     /// For a PC.
     pub fn desktop() -> Limits {
@@ -197,7 +223,7 @@ impl Limits {
             silence_max: s(90),
             session_idle: s(300),
             session_out_max: 256 << 10,
-            asked_per_source: 4 << 20,
+            swarm: SwarmLimits::desktop(),
             results_per_node: 256,
             results_total: 10_000,
             file_max: 1 << 43,
@@ -247,7 +273,7 @@ impl Limits {
             handshake_deadline: s(10),
             session_idle: s(60),
             session_out_max: 32 << 10,
-            asked_per_source: 256 << 10,
+            swarm: SwarmLimits::small(),
             results_total: 1000,
             file_max: 1 << 36,
             downloads: 8,

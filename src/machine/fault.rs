@@ -42,6 +42,10 @@ pub enum Fault {
     NoMemory,
     /// The file became shorter while it was read.
     Shrunk,
+    /// Something else made the file longer or shorter while it was written.
+    Changed,
+    /// Another process works in the file: it holds its lock.
+    InUse,
     /// The source of an import already lies in the shared folder.
     AlreadyShared,
     /// The name could not be resolved.
@@ -99,6 +103,8 @@ impl fmt::Display for Fault {
             Fault::TooManyOpen => "too many open files",
             Fault::NoMemory => "the system is out of memory",
             Fault::Shrunk => "the file became shorter while it was read",
+            Fault::Changed => "another program changed the file meanwhile",
+            Fault::InUse => "in use by another process",
             Fault::AlreadyShared => "the file lies in the shared folder already",
             Fault::UnknownHost => "unknown host name",
             Fault::Os(0) => "unknown error of the system",

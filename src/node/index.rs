@@ -206,7 +206,9 @@ impl Index {
         match work.slice(bytes, meta) {
             None => self.spoiled(now, meta),
             Some(ended) => {
-                if let Some((first, values)) = work.values().filter(|_| !ended) {
+                // The last ones are left to the end of the record.
+                let values = if ended { None } else { work.values() };
+                if let Some((first, values)) = values {
                     self.journal.put_values(meta, first, &values);
                 }
                 self.hashing.rest(now);
@@ -292,12 +294,19 @@ impl Index {
         }
     }
 
-    /// Somebody wants this file: it is hashed before others, unless it changes too often.
-    pub fn wanted(&mut self, now: Instant, name: &str) {
-        if let Some(slot) = self.table.find(name) {
+    /// Somebody wants this file: it is hashed before others, unless it changes too often. False: it could not be read, or is
+    /// too long; what could not be read is tried again before long.
+    pub fn wanted(&mut self, now: Instant, name: &str) -> bool {
+        let Some(slot) = self.table.find(name) else { return true };
+        let Some(file) = self.table.get(slot) else { return true };
+        let readable = file.state() != State::Unreadable;
+        if readable {
             self.hashing.want(self.table.number(slot));
-            self.pump(now);
+        } else if file.meta().size <= SIZE_MAX {
+            self.hashing.try_again(now, &mut self.table, slot);
         }
+        self.pump(now);
+        readable
     }
 
     /// A listing named this file. False: there is no room for it.

@@ -9,47 +9,57 @@ mod console;
 mod contract;
 mod dialer;
 mod discovery;
+mod download;
 mod fetch;
 mod files;
 mod get;
 mod identity;
 mod jobs;
 mod known;
+mod leftovers;
 mod life;
-mod pull;
+mod naming;
+mod progress;
+mod rates;
 mod reach;
 mod registries;
 mod report;
 mod search;
+mod seeding;
 mod serve;
 mod session;
 mod shared;
+mod steering;
 mod transfers;
 
 use crate::config::{ConsoleMode, PeerConfig};
-use crate::machine::{ConnId, Fault, FileId, Interface, ListenerId, Meta, Output, RequestId};
+use crate::machine::{ConnId, Fault, Interface, ListenerId, Output, RequestId};
 use crate::node::gate::Gate;
 use crate::node::index::Index;
+use crate::node::limiter::{Bucket, Shares};
 use crate::node::notices::Notices;
 use crate::node::outgoing::Outgoing;
+use crate::node::swarm::SourceNo;
 use crate::node::table::Table;
 use crate::node::timers::{LATE, LATE_GRACE, Timers};
 use crate::proto::address::Here;
 use crate::proto::entropy::Entropy;
 use crate::proto::v2::identity::Identity;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, WallTime};
 use answer::Searching;
 use ask::Ask;
 use console::Console;
 use dialer::Dialer;
 use discovery::Discovery;
-use files::{Files, Owner};
+use files::Files;
 use jobs::{Job, JobId};
 use known::Known;
+use leftovers::Leftovers;
 use reach::{Sessions, Strangers};
 use registries::Registry;
 use report::Event;
 use search::Hit;
+use seeding::Seeding;
 use serve::Serve;
 use session::Session;
 use shared::IndexFiles;
@@ -91,6 +101,19 @@ pub struct Peer {
     transfers: Table<Transfer>,
     /// Downloads that wait for others to end, in order.
     queued: VecDeque<TransferId>,
+    /// The number of the last one.
+    last_transfer: u32,
+    /// Which of them has the first turn.
+    turn: usize,
+    /// Those that wait are being started.
+    starting: bool,
+    seeding: Seeding,
+    leftovers: Leftovers,
+    /// Bounds of the rates of files: to others, and from them.
+    shares: Shares,
+    down: Bucket,
+    /// What the wall clock showed, and when.
+    wall: Option<(WallTime, Instant)>,
 
     /// Who we are to other nodes.
     identity: Identity,
@@ -111,6 +134,8 @@ pub struct Peer {
     /// Listening, and joined if that was asked for: commands may run.
     ready: bool,
     stopping: bool,
+    /// The driver was told to end.
+    exited: bool,
     /// The exit status so far.
     status: u8,
 }
@@ -122,6 +147,8 @@ enum Conn {
     Ask(Ask),
     Session(Box<Session>),
     Fetch(TransferId, Outgoing),
+    /// An old node, as a source of known content.
+    Stream(TransferId, SourceNo, Outgoing),
     /// One of the console's two streams.
     Console,
 }
@@ -141,8 +168,15 @@ enum Timer {
     Conn(ConnId),
     /// The answer to a search on a session.
     Answer(ConnId),
-    /// A download over a session.
-    Pull(TransferId),
+    /// A download over sessions.
+    Transfer(TransferId),
+    /// Pieces that others are to be told of.
+    Have,
+    /// The bound of the rate lets more come in, or out.
+    Down,
+    Up,
+    /// The end does not wait for the disk any longer.
+    Exit,
     /// A slice of another node's search.
     Search,
     Index,
@@ -197,6 +231,14 @@ impl Peer {
             registries: config.bootstraps.iter().cloned().map(Registry::new).collect(),
             transfers: Table::new(),
             queued: VecDeque::new(),
+            last_transfer: 0,
+            turn: 0,
+            starting: false,
+            seeding: Seeding::default(),
+            leftovers: Leftovers::default(),
+            shares: Shares::new(config.rate.up),
+            down: Bucket::new(config.rate.down),
+            wall: None,
             identity: Identity::generate(&mut entropy),
             entropy,
             sessions: Sessions::default(),
@@ -218,6 +260,7 @@ impl Peer {
             last_request: RequestId(0),
             ready: false,
             stopping: false,
+            exited: false,
             status: 0,
             config,
         };
@@ -248,7 +291,11 @@ impl Peer {
                     }
                 }
                 Timer::Answer(conn) => self.answer_late(now, conn),
-                Timer::Pull(transfer) => self.pull_timeout(now, transfer),
+                Timer::Transfer(transfer) => self.transfer_timeout(now, transfer),
+                Timer::Have => self.tell_followers(now),
+                Timer::Down => self.more_may_come(now),
+                Timer::Up => self.more_may_go(now),
+                Timer::Exit => self.exit_anyway(),
                 Timer::Search => self.search_slice(now),
                 Timer::Index => {
                     self.index.timeout(now);
@@ -276,6 +323,7 @@ impl Peer {
             Some(Conn::Ask(_)) => self.ask_timeout(now, conn),
             Some(Conn::Session(_)) => self.session_timeout(now, conn),
             Some(Conn::Fetch(transfer, _)) => self.fetch_timeout(now, conn, *transfer),
+            Some(Conn::Stream(transfer, no, _)) => self.stream_timeout(now, conn, *transfer, *no),
             Some(Conn::Console) | None => {}
         }
     }
@@ -293,6 +341,7 @@ impl Peer {
             Some(Conn::Ask(_)) => self.ask_connected(now, conn, local),
             Some(Conn::Session(_)) => self.session_connected(now, conn),
             Some(Conn::Fetch(transfer, _)) => self.fetch_connected(now, conn, *transfer),
+            Some(Conn::Stream(transfer, no, _)) => self.stream_connected(now, conn, *transfer, *no),
             _ => {}
         }
     }
@@ -303,6 +352,7 @@ impl Peer {
             Some(Conn::Ask(_)) => self.ask_closed(now, conn, fault),
             Some(Conn::Session(_)) => self.session_closed(now, conn, fault),
             Some(Conn::Fetch(transfer, _)) => self.fetch_closed(now, conn, *transfer, fault),
+            Some(Conn::Stream(transfer, no, _)) => self.stream_closed(now, conn, (*transfer, *no), fault),
             Some(Conn::Console) => {
                 self.console.closed(conn);
                 self.conns.remove(conn.0);
@@ -324,6 +374,7 @@ impl Peer {
             Some(Conn::Ask(_)) => self.ask_read(now, conn),
             Some(Conn::Session(_)) => self.session_eof(now, conn),
             Some(Conn::Fetch(transfer, _)) => self.fetch_eof(now, conn, *transfer),
+            Some(Conn::Stream(transfer, no, _)) => self.stream_eof(now, *transfer, *no),
             Some(Conn::Console) => {
                 if let Some(rest) = self.console.take_rest() {
                     self.line(now, rest);
@@ -337,45 +388,6 @@ impl Peer {
         }
     }
 
-    fn file_opened(&mut self, now: Instant, file: FileId, meta: Meta) {
-        match self.files.owner(file) {
-            Some(Owner::Serve(conn)) => self.serve_opened(now, conn, meta.size),
-            Some(Owner::Answer(conn)) => self.answer_opened(now, conn, file, meta),
-            Some(Owner::Hashing | Owner::Log | Owner::FreshLog) => self.index_opened(now, file, meta),
-            _ => {}
-        }
-    }
-
-    fn file_created(&mut self, now: Instant, file: FileId, room: u64) {
-        if let Some(Owner::Fetch(transfer)) = self.files.owner(file) {
-            self.fetch_opened(now, transfer, room);
-        }
-    }
-
-    fn file_failed(&mut self, now: Instant, file: FileId, fault: Fault, fatal: bool) {
-        let Some(owner) = self.files.owner(file) else { return };
-        if fatal {
-            self.files.drop(file);
-        }
-        match owner {
-            Owner::Serve(conn) => self.serve_file_failed(now, conn, fault, fatal),
-            Owner::Fetch(transfer) => self.fetch_file_failed(now, transfer, fault, fatal),
-            Owner::Share(job) => self.share_failed(now, job, fault),
-            Owner::Answer(conn) => self.answer_failed(now, conn, file, fault, fatal),
-            Owner::Hashing | Owner::Log | Owner::FreshLog => {
-                self.index_failed(now, owner, file, fault, fatal);
-            }
-        }
-    }
-
-    fn file_committed(&mut self, now: Instant, file: FileId, name: &str, size: u64) {
-        match self.files.committed(file) {
-            Some(Owner::Fetch(transfer)) => self.fetch_committed(now, transfer, name, size),
-            Some(Owner::Share(job)) => self.shared(now, job, name, size),
-            _ => {}
-        }
-    }
-
     /// What follows from an input: dials that have room now, the next line of a script, the end of one, a prompt.
     fn settle(&mut self, now: Instant) {
         while let Some(conn) = self.dialer.next(self.room()) {
@@ -383,6 +395,7 @@ impl Peer {
                 Some(Conn::Ask(_)) => self.ask_dial(now, conn),
                 Some(Conn::Session(_)) => self.session_dial(now, conn),
                 Some(Conn::Fetch(transfer, _)) => self.fetch_dial(now, conn, *transfer),
+                Some(Conn::Stream(transfer, no, _)) => self.stream_dial(now, conn, *transfer, *no),
                 _ => debug_assert!(false, "only questions and downloads dial"),
             }
         }
@@ -443,19 +456,5 @@ impl Peer {
 
     fn socket_closed(&mut self) {
         self.sockets -= 1;
-    }
-
-    /// Closes a file opened for reading.
-    fn close_file(&mut self, file: FileId) {
-        if self.files.drop(file) {
-            self.outputs.push_back(Output::CloseFile { file });
-        }
-    }
-
-    /// Throws away a file that grows.
-    fn discard_file(&mut self, file: FileId) {
-        if self.files.drop(file) {
-            self.outputs.push_back(Output::DiscardFile { file });
-        }
     }
 }

@@ -8,7 +8,8 @@ use crate::machine::Interface;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Well-known services above port 1024 (databases, caches, search, remote control): a registry may not point us there.
+/// Well-known services above port 1024 (databases, caches, search, remote control): neither a registry nor another
+/// node may point us there.
 const SERVICE_PORTS: [u16; 16] =
     [1433, 1521, 2049, 2375, 2376, 3306, 3389, 5432, 5900, 5984, 6379, 9042, 9200, 9300, 11211, 27017];
 
@@ -27,6 +28,11 @@ pub enum Learned {
     /// A registry listed it.
     Registry {
         /// Where the registry itself was reached.
+        at: IpAddr,
+    },
+    /// Another node named it, as one that follows the same file. Judged as a registry's.
+    Member {
+        /// Where that node was reached.
         at: IpAddr,
     },
 }
@@ -63,7 +69,7 @@ pub enum Refused {
     Documentation,
     /// Loopback, from a source that cannot mean this host.
     Loopback,
-    /// Private or link-local, from a registry that does not share our site.
+    /// Private or link-local, from a registry or another node that does not share our site.
     Private,
     /// Our own listening address.
     Own,
@@ -82,7 +88,7 @@ impl fmt::Display for Refused {
             Refused::Reserved => "the address is in a reserved range",
             Refused::Documentation => "the address is in a range for documentation",
             Refused::Loopback => "a loopback address is meaningless from another host",
-            Refused::Private => "the registry is outside, its private addresses are not ours",
+            Refused::Private => "who named it is outside, whose private addresses are not ours",
             Refused::Own => "the address is this node's own",
         })
     }
@@ -119,7 +125,7 @@ pub fn admit(candidate: SocketAddr, learned: Learned, here: &Here<'_>) -> Result
         // An operator behind NAT64 means the NAT64 address; only the mapped form is the same socket in both clothes.
         Learned::Operator => candidate.ip().to_canonical(),
         Learned::Multicast { source } => advertised(normalise(candidate.ip()), normalise(source), here),
-        Learned::Observed | Learned::Registry { .. } => normalise(candidate.ip()),
+        Learned::Observed | Learned::Registry { .. } | Learned::Member { .. } => normalise(candidate.ip()),
     };
     let port = candidate.port();
     // A link-local IPv6 address keeps its scope.
@@ -170,7 +176,9 @@ fn check_port(port: u16, learned: Learned) -> Result<(), Refused> {
         (0, _) => Err(Refused::PortZero),
         (_, Learned::Operator) => Ok(()),
         (..1024, _) => Err(Refused::LowPort),
-        (_, Learned::Registry { .. }) if SERVICE_PORTS.contains(&port) => Err(Refused::ServicePort),
+        (_, Learned::Registry { .. } | Learned::Member { .. }) if SERVICE_PORTS.contains(&port) => {
+            Err(Refused::ServicePort)
+        }
         _ => Ok(()),
     }
 }
@@ -217,11 +225,11 @@ fn check_scope(ip: IpAddr, learned: Learned, here: &Here<'_>) -> Result<(), Refu
             // A connection from a loopback address was made on this host.
             Learned::Operator | Learned::Observed => true,
             Learned::Multicast { source } => is_own(source, here),
-            Learned::Registry { at } => at.to_canonical().is_loopback(),
+            Learned::Registry { at } | Learned::Member { at } => at.to_canonical().is_loopback(),
         };
         return if from_here { Ok(()) } else { Err(Refused::Loopback) };
     }
-    if let Learned::Registry { at } = learned {
+    if let Learned::Registry { at } | Learned::Member { at } = learned {
         let at = normalise(at);
         let of_our_site = is_site(at) || at.is_loopback() || is_local_net(ip, here);
         if is_site(ip) && !of_our_site {

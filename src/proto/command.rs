@@ -5,6 +5,7 @@
 //! argument of most commands is a file name, which may be typed with its blanks and unquoted. A lone `&` at the end
 //! runs the command beside those after it; a line that begins with `#` is a comment.
 
+mod arguments;
 mod entries;
 mod help;
 mod words;
@@ -15,7 +16,8 @@ pub use words::append_argument;
 use super::escape::for_terminal;
 use crate::config::HostPort;
 use crate::time::Duration;
-use entries::{Args, ENTRIES, Entry};
+use arguments::Args;
+use entries::{ENTRIES, Entry};
 use std::fmt;
 use words::{Word, split};
 
@@ -57,8 +59,16 @@ pub enum Command {
     Get(Wanted),
     /// Show what was downloaded.
     Downloads,
-    /// Give up downloads and shares under way: those of this file, or all.
-    Cancel(Option<String>),
+    /// Show the downloads that are not complete.
+    Transfers,
+    /// Stop downloads, and keep what arrived.
+    Pause(Which),
+    /// Go on with paused or interrupted downloads.
+    Resume(Which),
+    /// Give up downloads and shares under way.
+    Cancel(Which),
+    /// Show the bounds of the rates, or set that of one way, in bytes a second; none: no bound.
+    Limit(Option<(Way, Option<u64>)>),
     /// Show what the node is and does.
     Status,
     /// Do nothing for so long, or until all background commands have ended.
@@ -84,7 +94,11 @@ impl Command {
             Command::Browse(_) => "browse",
             Command::Get(_) => "get",
             Command::Downloads => "downloads",
+            Command::Transfers => "transfers",
+            Command::Pause(_) => "pause",
+            Command::Resume(_) => "resume",
             Command::Cancel(_) => "cancel",
+            Command::Limit(_) => "limit",
             Command::Status => "status",
             Command::Wait(_) => "wait",
             Command::Help(_) => "help",
@@ -113,10 +127,37 @@ pub enum Wanted {
         /// The file's name there, as typed; no rule has been applied to it.
         name: String,
     },
-    /// A result of the last search, from 1 on.
-    Number(usize),
+    /// Results of the last search, from 1 on: in the order typed, each once, never none.
+    Numbers(Vec<usize>),
     /// The file of that name, whoever has it.
     Name(String),
+    /// All files beneath a folder.
+    Folder {
+        /// Who has it; none: whoever.
+        node: Option<HostPort>,
+        /// The folder's name, as typed but without the slash at its end; no rule has been applied to it.
+        folder: String,
+    },
+}
+
+/// Downloads that are not complete, as the operator names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// By the number `transfers` shows, from 1 on.
+    Number(u32),
+    /// By the file's name, as typed.
+    Name(String),
+    /// Every one.
+    All,
+}
+
+/// Which way bytes of files go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To other nodes.
+    Up,
+    /// From other nodes.
+    Down,
 }
 
 /// One of the three lists of nodes.

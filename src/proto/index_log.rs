@@ -17,6 +17,7 @@
 
 mod read;
 
+pub(super) use read::bytes_at;
 pub use read::{Damage, Reader};
 
 use crate::machine::Meta;

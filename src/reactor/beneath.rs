@@ -102,6 +102,19 @@ fn is_relative(name: &str) -> bool {
     !name.contains('\0') && name.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
+/// The name of an entry of a folder.
+pub(super) fn is_plain(name: &str) -> bool {
+    is_relative(name) && !name.contains('/')
+}
+
+/// Whether the file is the one of this name.
+pub(super) fn is_under(dir: BorrowedFd<'_>, name: &str, file: &OwnedFd) -> bool {
+    match (statat(dir, name, AtFlags::SYMLINK_NOFOLLOW), fstat(file)) {
+        (Ok(named), Ok(ours)) => (named.st_dev, named.st_ino) == (ours.st_dev, ours.st_ino),
+        _ => false,
+    }
+}
+
 fn open(dir: BorrowedFd<'_>, name: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
     if !WALK.load(Ordering::Relaxed) {
         let rules = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;

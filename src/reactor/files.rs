@@ -1,20 +1,16 @@
 //! The node's open files: served ones, growing ones, their way to a final name.
 
-use super::beneath::{fault, is_regular, meta_of, open_file, size_of};
-use super::folders::FolderHandles;
+use super::beneath::{fault, is_plain, is_regular, is_under, meta_of, open_file};
+use super::growing::Growing;
 use super::import::Import;
-use super::place::{Taken, Temporary, place};
-use super::state::IndexLog;
+use super::logs::OpenLog;
+use super::place::Placed;
 use super::{Answer, Reactor};
-use crate::machine::{Dir, Fault, FileId, Input};
+use crate::machine::{Dir, Fault, FileId, Input, Meta};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Advice, AtFlags, FlockOperation, Mode, OFlags};
-use rustix::fs::{fadvise, flock, fstat, fstatvfs, ftruncate, openat, unlinkat};
-use rustix::io::{Errno, pwrite};
-use std::num::NonZeroU64;
-
-/// Bytes stored after which the kernel is asked to begin writing them out, so that the last sync is short.
-const WRITE_BACK: u64 = 8 << 20;
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{fdatasync, flock, fstat, fsync, ftruncate, openat, statat, unlinkat};
+use rustix::io::{Errno, pwrite, retry_on_intr};
 
 /// A file by what is done with it.
 #[derive(Debug)]
@@ -22,87 +18,82 @@ pub(super) enum OpenFile {
     Reading(OwnedFd),
     Growing(Growing),
     Importing(Box<Import>),
-    Log(IndexLog),
+    Log(OpenLog),
 }
 
-/// A file in the parts folder that grows.
-#[derive(Debug)]
-pub(super) struct Growing {
-    file: OwnedFd,
-    name: String,
-    write_back: WriteBack,
+/// Stores all of `bytes`, or says how many it could and why not more.
+pub(super) fn store_all(file: &OwnedFd, bytes: &[u8], offset: u64) -> (usize, Option<Fault>) {
+    store_by(|part, at| pwrite(file, part, at), bytes, offset)
 }
 
-/// Where the kernel was last asked to begin writing out.
-#[derive(Debug, Default)]
-pub(super) struct WriteBack {
-    started: u64,
-}
-
-impl WriteBack {
-    /// `end`: everything before it is stored.
-    pub(super) fn stored(&mut self, file: &OwnedFd, end: u64) {
-        if end < self.started + WRITE_BACK {
-            return;
+fn store_by(
+    mut write: impl FnMut(&[u8], u64) -> Result<usize, Errno>,
+    bytes: &[u8],
+    offset: u64,
+) -> (usize, Option<Fault>) {
+    let mut done = 0;
+    while done < bytes.len() {
+        match write(&bytes[done..], offset.saturating_add(done as u64)) {
+            Ok(0) => return (done, Some(Fault::NoSpace)),
+            Ok(n) => done += n,
+            Err(Errno::INTR) => {}
+            Err(errno) => return (done, Some(fault(errno))),
         }
-        // DONTNEED begins the write-out of dirty pages and drops only those that are clean by then.
-        let _ = fadvise(file, self.started, NonZeroU64::new(end - self.started), Advice::DontNeed);
-        self.started = end;
     }
+    (done, None)
 }
 
-impl Growing {
-    fn create(dir: BorrowedFd<'_>, name: &str) -> Result<Growing, Fault> {
-        let file = create_temporary(dir, name)?;
-        Ok(Growing { file, name: name.to_owned(), write_back: WriteBack::default() })
+/// Makes a file durable and, the first time, its name. It counts as removed once its name is gone, too: what a desktop
+/// deletes it moves.
+pub(super) fn sync_named(
+    file: &OwnedFd,
+    dir: BorrowedFd<'_>,
+    name: &str,
+    named: &mut bool,
+) -> Result<Meta, Fault> {
+    retry_on_intr(|| fdatasync(file)).map_err(fault)?;
+    let stat = fstat(file).map_err(fault)?;
+    let there = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW);
+    if stat.st_nlink == 0 || there.is_err_and(|errno| errno == Errno::NOENT) {
+        return Err(Fault::NotFound);
     }
-
-    /// Stores all of `bytes`, or says how many it could and why not more.
-    fn store(&mut self, bytes: &[u8], offset: u64) -> (usize, Option<Fault>) {
-        let mut done = 0;
-        while done < bytes.len() {
-            match pwrite(&self.file, &bytes[done..], offset + done as u64) {
-                Ok(0) => return (done, Some(Fault::NoSpace)),
-                Ok(n) => done += n,
-                Err(Errno::INTR) => {}
-                Err(errno) => return (done, Some(fault(errno))),
-            }
+    if !*named {
+        match retry_on_intr(|| fsync(dir)) {
+            // Folders cannot be synced everywhere; there the name is as durable as it gets.
+            Ok(()) | Err(Errno::INVAL) => *named = true,
+            Err(errno) => return Err(fault(errno)),
         }
-        self.write_back.stored(&self.file, offset + done as u64);
-        (done, None)
     }
+    Ok(meta_of(&stat))
+}
 
-    fn commit(&self, folders: &FolderHandles, name: &str) -> Result<(String, u64), Fault> {
-        let stat = fstat(&self.file).map_err(fault)?;
-        if stat.st_nlink == 0 {
-            return Err(Fault::NotFound); // somebody removed it
-        }
-        let dir = folders.get(Dir::Parts);
-        let temporary = Temporary { file: &self.file, dir, name: &self.name };
-        let name = place(temporary, folders.get(Dir::Downloads), name, Taken::Number)?;
-        Ok((name, size_of(&stat)))
-    }
-
-    fn remove(&self, folders: &FolderHandles) {
-        remove_temporary(&self.file, folders.get(Dir::Parts), &self.name);
+/// Keeps other processes off: their sweep, and their work on the same download.
+pub(super) fn lock(file: &OwnedFd) -> Result<(), Fault> {
+    match flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(Fault::InUse),
+        // Some file systems have no locks; a sweep finds nothing locked there either and keeps off by its own error.
+        _ => Ok(()),
     }
 }
 
 /// Makes a new file and locks it, so that the sweep of another process leaves it alone.
 pub(super) fn create_temporary(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Fault> {
-    if name.contains('/') {
+    if !is_plain(name) {
         return Err(Fault::NotFound);
     }
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(dir, name, flags, Mode::from_raw_mode(0o600)).map_err(fault)?;
-    // Some file systems have no locks; a sweep finds nothing locked there either and keeps off by its own error.
-    let _ = flock(&file, FlockOperation::NonBlockingLockExclusive);
+    lock(&file)?;
     Ok(file)
 }
 
-/// Frees the blocks first: an unlink alone keeps them as long as anybody holds the file open.
+/// Frees the blocks first: an unlink alone keeps them as long as anybody holds the file open. What somebody else put under
+/// its name stays.
 pub(super) fn remove_temporary(file: &OwnedFd, dir: BorrowedFd<'_>, name: &str) {
     let _ = ftruncate(file, 0);
+    if !is_under(dir, name, file) {
+        return;
+    }
     if let Err(errno) = unlinkat(dir, name, AtFlags::empty()) {
         if errno != Errno::NOENT {
             log::warn!("cannot remove the temporary file {name:?}: {errno}");
@@ -126,14 +117,13 @@ impl Reactor {
         }
     }
 
-    pub(super) fn create_file(&mut self, file: FileId, name: &str) {
+    pub(super) fn create_file(&mut self, file: FileId, name: &str, reserve: u64) {
         let made = match &self.folders {
-            Some(folders) => Growing::create(folders.get(Dir::Parts), name),
+            Some(folders) => Growing::create(folders.get(Dir::Parts), name, reserve, &self.clock),
             None => Err(Fault::NotFound),
         };
         match made {
-            Ok(growing) => {
-                let room = room_beside(&growing.file);
+            Ok((growing, room)) => {
                 self.insert_file(file, OpenFile::Growing(growing));
                 self.answer(Input::FileCreated { file, room });
             }
@@ -141,33 +131,65 @@ impl Reactor {
         }
     }
 
+    pub(super) fn open_part(&mut self, file: FileId, name: &str) {
+        let opened = match &self.folders {
+            Some(folders) => Growing::open(folders.get(Dir::Parts), name),
+            None => Err(Fault::NotFound),
+        };
+        match opened {
+            Ok((growing, meta)) => {
+                self.insert_file(file, OpenFile::Growing(growing));
+                self.answer(Input::FileOpened { file, meta });
+            }
+            Err(fault) => self.answer(Input::FileFailed { file, fault, fatal: true }),
+        }
+    }
+
+    pub(super) fn sync_file(&mut self, file: FileId) {
+        let folders = self.folders.as_ref();
+        let synced = match self.files.get_mut(file.0) {
+            None => return,
+            Some(OpenFile::Growing(growing)) => match folders {
+                Some(folders) => growing.sync(folders.get(Dir::Parts)),
+                None => Err(Fault::NotFound),
+            },
+            Some(OpenFile::Log(log)) => log.sync(&self.state, folders),
+            Some(OpenFile::Reading(_) | OpenFile::Importing(_)) => Err(Fault::NotFound),
+        };
+        self.answer(match synced {
+            Ok(meta) => Input::FileSynced { file, meta },
+            Err(fault) => Input::FileFailed { file, fault, fatal: false },
+        });
+    }
+
     pub(super) fn commit_file(&mut self, file: FileId, name: &str) {
         let Some(OpenFile::Growing(growing)) = self.files.get(file.0) else { return };
         let Some(folders) = &self.folders else { return };
         let answer = match growing.commit(folders, name) {
-            Ok((name, size)) => Input::FileCommitted { file, name, size },
-            Err(fault) => {
-                growing.remove(folders);
-                Input::FileFailed { file, fault, fatal: true }
+            Ok((Placed { name, confirmed }, meta)) => {
+                self.reads.forget(file);
+                self.files.remove(file.0);
+                Input::FileCommitted { file, name, meta, confirmed }
             }
+            Err(fault) => Input::FileFailed { file, fault, fatal: false },
         };
-        self.files.remove(file.0);
         self.answer(answer);
     }
 
-    /// Closes whatever `file` is; what is not finished leaves nothing.
-    pub(super) fn end_file(&mut self, file: FileId) {
+    /// Closes whatever `file` is. With `discard` what is not finished leaves nothing; else a temporary file and a journal
+    /// stay for later, and what no later life could use goes.
+    pub(super) fn end_file(&mut self, file: FileId, discard: bool) {
         self.reads.forget(file);
         if let Some(open) = self.files.remove(file.0) {
-            self.remove_if_unfinished(&open);
+            self.leave(&open, discard);
         }
     }
 
-    fn remove_if_unfinished(&self, open: &OpenFile) {
+    fn leave(&self, open: &OpenFile, discard: bool) {
         match (open, &self.folders) {
-            (OpenFile::Growing(growing), Some(folders)) => growing.remove(folders),
+            (OpenFile::Growing(growing), Some(folders)) if discard => growing.remove(folders),
             (OpenFile::Importing(import), Some(folders)) => import.remove(folders.get(Dir::Shared)),
-            (OpenFile::Log(log), _) => self.state.remove_if_fresh(log),
+            (OpenFile::Log(log), folders) => log.end(&self.state, folders.as_ref(), discard),
             _ => {}
         }
     }
@@ -191,23 +213,12 @@ impl Reactor {
         self.answers.push_back(Answer::Input(input));
     }
 
-    /// On the way out: what is unfinished leaves nothing.
-    pub(super) fn remove_unfinished(&mut self) {
+    /// On the way out: what a later life can go on with stays, the rest leaves nothing.
+    pub(super) fn leave_all(&mut self) {
         for open in self.files.drain() {
-            self.remove_if_unfinished(&open);
+            let discard = matches!(&open, OpenFile::Growing(growing) if growing.is_v1());
+            self.leave(&open, discard);
         }
-    }
-}
-
-/// Bytes that may be stored on the file's disk before its reserve is touched: 16 MiB or 2 % of it, whichever is more.
-pub(super) fn room_beside(file: &OwnedFd) -> u64 {
-    match fstatvfs(file) {
-        Ok(disk) => {
-            let reserve = (disk.f_blocks / 50).saturating_mul(disk.f_frsize).max(16 << 20);
-            disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(reserve)
-        }
-        // A file system that cannot say: its own error comes when it is full.
-        Err(_) => u64::MAX,
     }
 }
 
@@ -224,8 +235,77 @@ impl OpenFile {
     pub(super) fn reading(&self) -> Option<BorrowedFd<'_>> {
         match self {
             OpenFile::Reading(fd) => Some(fd.as_fd()),
+            OpenFile::Growing(growing) => Some(growing.file()),
             OpenFile::Log(log) => Some(log.file()),
-            _ => None,
+            OpenFile::Importing(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use rustix::fs::open;
+
+    /// What a disk may do with a write.
+    fn outcome() -> impl Strategy<Value = Result<usize, Errno>> {
+        prop_oneof![
+            8 => (1_usize..200).prop_map(Ok),
+            4 => Just(Err(Errno::INTR)),
+            1 => Just(Ok(0)),
+            1 => prop::sample::select(vec![Errno::NOSPC, Errno::IO, Errno::DQUOT, Errno::FBIG]).prop_map(Err),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn short_writes_are_completed_or_told(
+            len in 0_usize..2000,
+            offset in 0_u64..u64::from(u32::MAX),
+            outcomes in prop::collection::vec(outcome(), 0..60),
+        ) {
+            // hostile: 160
+            let bytes: Vec<u8> = (0..len).map(|i| i.to_le_bytes()[0] ^ 0x5a).collect();
+            let (mut disk, mut told) = (Vec::new(), None);
+            let mut outcomes = outcomes.into_iter();
+            let write = |part: &[u8], at: u64| {
+                assert_eq!(at, offset + disk.len() as u64, "where it goes on");
+                let outcome = outcomes.next().unwrap_or(Ok(usize::MAX)).map(|n| n.min(part.len()));
+                if let Ok(n) = outcome {
+                    disk.extend_from_slice(&part[..n]);
+                }
+                told = match outcome {
+                    Ok(0) => Some(Fault::NoSpace),
+                    Ok(_) | Err(Errno::INTR) => None,
+                    Err(errno) => Some(fault(errno)),
+                };
+                outcome
+            };
+            let (done, failed) = store_by(write, &bytes, offset);
+            prop_assert_eq!(failed, told);
+            prop_assert_eq!(done == len, failed.is_none());
+            prop_assert_eq!(&disk[..], &bytes[..done]);
+        }
+    }
+
+    #[test]
+    fn a_name_that_the_disk_did_not_confirm_is_not_synced() {
+        // hostile: 159
+        let temp = tempfile::tempdir().expect("a temporary folder");
+        let folder = |flags| open(temp.path(), flags | OFlags::DIRECTORY, Mode::empty()).expect("opens");
+        let (dir, unsyncable) = (folder(OFlags::RDONLY), folder(OFlags::PATH));
+        let file = create_temporary(dir.as_fd(), "part").expect("made");
+        let mut named = false;
+        let refused = sync_named(&file, unsyncable.as_fd(), "part", &mut named);
+        assert_eq!((refused, named), (Err(Fault::Os(9)), false));
+        assert!(sync_named(&file, dir.as_fd(), "part", &mut named).is_ok() && named);
+        // Once is enough.
+        assert!(sync_named(&file, unsyncable.as_fd(), "part", &mut named).is_ok());
+        // Moved as a desktop moves it, then removed.
+        std::fs::rename(temp.path().join("part"), temp.path().join("bin")).expect("moved");
+        assert_eq!(sync_named(&file, dir.as_fd(), "part", &mut named), Err(Fault::NotFound));
+        std::fs::remove_file(temp.path().join("bin")).expect("removed");
+        assert_eq!(sync_named(&file, dir.as_fd(), "part", &mut named), Err(Fault::NotFound));
     }
 }

@@ -1,12 +1,13 @@
 //! The folders of a node: checked, made, opened once and held; leftovers of a killed process swept.
 
 use super::beneath;
-use crate::config::{FileFolders, IMPORT_PREFIX, PART_PREFIX};
+use crate::config::{FileFolders, IMPORT_PREFIX, JOURNAL_SUFFIX, PART_PREFIX, PART_SUFFIX};
 use crate::machine::{Dir, Fault};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat, StatxFlags};
 use rustix::fs::{flock, fstat, mkdirat, open, openat, statat, statx, unlinkat};
 use rustix::io::Errno;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -114,6 +115,7 @@ impl FolderHandles {
         }
         let handles = FolderHandles { shared, downloads, parts };
         sweep(&handles.parts, PART_PREFIX);
+        sweep_parts(&handles.parts);
         sweep(&handles.shared, IMPORT_PREFIX);
         Ok(handles)
     }
@@ -196,21 +198,78 @@ fn sweep(dir: &OwnedFd, prefix: &str) {
 }
 
 fn remove_if_left(dir: &OwnedFd, name: &str) -> Option<()> {
-    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
-    if !beneath::is_regular(&stat) || stat.st_uid != rustix::process::geteuid().as_raw() {
+    let left = left(dir, name)?;
+    unlinkat(dir, name, AtFlags::empty()).ok()?;
+    drop(left);
+    Some(())
+}
+
+/// A regular file of ours that nobody works in, locked so that nobody begins to while it is held.
+fn left(dir: &OwnedFd, name: &str) -> Option<(OwnedFd, Stat)> {
+    let is_ours =
+        |stat: &Stat| beneath::is_regular(stat) && stat.st_uid == rustix::process::geteuid().as_raw();
+    // Looked at before it is opened: opening a device does things.
+    if !is_ours(&statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?) {
         return None;
     }
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = openat(dir, name, flags, Mode::empty()).ok()?;
     flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
-    unlinkat(dir, name, AtFlags::empty()).ok()
+    let stat = fstat(&file).ok()?;
+    is_ours(&stat).then_some((file, stat))
+}
+
+/// Removes what no download can go on from: a part without its journal, a journal without its part, both of them where
+/// the journal is empty, or where the part has another name, too. It got its final one by a link then, and its process was
+/// killed before it took the old one away; whoever else gave it a name keeps that, and what is in it.
+fn sweep_parts(dir: &OwnedFd) {
+    let Ok(entries) = rustix::fs::Dir::read_from(dir) else { return };
+    let mut halves: BTreeMap<String, [bool; 2]> = BTreeMap::new();
+    for entry in entries.flatten() {
+        let Ok(name) = entry.file_name().to_str() else { continue };
+        for (half, suffix) in [PART_SUFFIX, JOURNAL_SUFFIX].into_iter().enumerate() {
+            if let Some(stem) = name.strip_suffix(suffix).filter(|stem| is_hex(stem, 64)) {
+                halves.entry(stem.to_owned()).or_default()[half] = true;
+            }
+        }
+    }
+    let mut removed = 0;
+    for (stem, there) in halves {
+        let [part, journal] = [PART_SUFFIX, JOURNAL_SUFFIX].map(|suffix| format!("{stem}{suffix}"));
+        let single = |name: &str| left(dir, name).filter(|(_, stat)| stat.st_nlink == 1);
+        // Held until they are gone.
+        let (locked, names) = match there {
+            [true, true] => {
+                let both = single(&journal).zip(left(dir, &part));
+                let over =
+                    |(journal, part): &((_, Stat), (_, Stat))| journal.1.st_size == 0 || part.1.st_nlink > 1;
+                (both.filter(over).map(|(journal, part)| vec![journal, part]), vec![part, journal])
+            }
+            [true, false] => (left(dir, &part).map(|part| vec![part]), vec![part]),
+            _ => (single(&journal).map(|journal| vec![journal]), vec![journal]),
+        };
+        if locked.is_none() {
+            continue;
+        }
+        for name in names {
+            match unlinkat(dir, &*name, AtFlags::empty()) {
+                Ok(()) => removed += 1,
+                Err(errno) => log::warn!("cannot remove {name:?}: {errno}"),
+            }
+        }
+    }
+    if removed > 0 {
+        log::info!("removed {removed} files of downloads that had not begun or are over");
+    }
 }
 
 /// The prefix and 16 lower-case hex digits.
 pub(super) fn is_temporary(name: &str, prefix: &str) -> bool {
-    name.strip_prefix(prefix).is_some_and(|rest| {
-        rest.len() == 16 && rest.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-    })
+    name.strip_prefix(prefix).is_some_and(|rest| is_hex(rest, 16))
+}
+
+fn is_hex(text: &str, len: usize) -> bool {
+    text.len() == len && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 #[cfg(test)]
@@ -269,6 +328,77 @@ mod tests {
         symlink(place.at("elsewhere"), place.at("downloads/.parts")).expect("a link");
         let error = place.open(&place.at("files")).expect_err("refused").to_string();
         assert!(error.contains(".parts"), "{error}");
+    }
+
+    #[test]
+    fn unfinished_downloads_stay_in_pairs_and_halves_of_them_go() {
+        // hostile: 171, 180
+        let place = Place::new();
+        place.open(&place.at("files")).expect("opens");
+        let parts = |name: &str| place.at("downloads/.parts").join(name);
+        let write = |name: &str, content: &[u8]| fs::write(parts(name), content).expect("a file");
+        let stem = |c: char| c.to_string().repeat(64);
+        let pair = |c: char| [PART_SUFFIX, JOURNAL_SUFFIX].map(|suffix| stem(c) + suffix);
+        let [part_only, _] = pair('1');
+        let [_, journal_only] = pair('2');
+        let [empty_part, empty_journal] = pair('3');
+        for name in [&part_only, &journal_only, &empty_part] {
+            write(name, b"x");
+        }
+        write(&empty_journal, b"");
+
+        // Whole pairs, one that another process works in, and what only looks like one.
+        let mut stay = Vec::new();
+        for c in ['a', 'b', 'c'] {
+            let [part, journal] = pair(c);
+            write(&part, if c == 'a' { b"" } else { b"x" });
+            write(&journal, if c == 'a' { b"j" } else { b"" });
+            stay.extend([part, journal]);
+        }
+        let locked = |name: &str| {
+            let file = fs::File::open(parts(name)).expect("opens");
+            flock(&file, FlockOperation::NonBlockingLockExclusive).expect("locked");
+            file
+        };
+        let _in_use = (locked(&pair('b')[0]), locked(&pair('c')[1]));
+        // Killed between the link and the end of the old name; and before the journal said anything.
+        let mut go = vec![part_only, journal_only, empty_part, empty_journal];
+        for (c, journal) in [('d', b"j".as_slice()), ('8', b"")] {
+            let names = pair(c);
+            write(&names[0], b"whole");
+            write(&names[1], journal);
+            fs::hard_link(parts(&names[0]), place.at("downloads").join(format!("done-{c}"))).expect("a link");
+            go.extend(names);
+        }
+        for name in [
+            stem('e') + ".PART",
+            stem('E') + ".part",
+            stem('e') + "e.part",
+            stem('e')[1..].to_owned() + ".jnl",
+            stem('e') + ".part.jnl",
+            "mine".to_owned(),
+        ] {
+            write(&name, b"x");
+            stay.push(name);
+        }
+        let [link, folder] = ['f', '0'].map(|c| pair(c)[0].clone());
+        symlink(parts("mine"), parts(&link)).expect("a link");
+        fs::create_dir(parts(&folder)).expect("a folder");
+        let [fifo_part, fifo] = pair('9');
+        write(&fifo_part, b"x");
+        rustix::fs::mkfifoat(rustix::fs::CWD, parts(&fifo), Mode::from_raw_mode(0o600)).expect("a fifo");
+        stay.extend([link, folder, fifo_part, fifo]);
+
+        place.open(&place.at("files")).expect("opens");
+        for name in stay {
+            assert!(parts(&name).symlink_metadata().is_ok(), "{name}");
+        }
+        for name in go {
+            assert!(!parts(&name).exists(), "{name}");
+        }
+        for name in ["done-d", "done-8"] {
+            assert_eq!(fs::read(place.at("downloads").join(name)).expect("it is there"), b"whole");
+        }
     }
 
     #[test]

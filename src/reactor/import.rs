@@ -1,17 +1,18 @@
 //! `share PATH`: the operator's file is copied into the shared folder, one slice per turn of the loop.
 
-use super::beneath::{fault, is_regular, size_of};
-use super::files::{OpenFile, WriteBack, create_temporary, remove_temporary, room_beside};
+use super::beneath::{fault, is_regular, meta_of, size_of};
+use super::files::{OpenFile, create_temporary, remove_temporary, store_all};
 use super::folders::FolderHandles;
-use super::place::{Taken, Temporary, place};
+use super::growing::{Space, WriteBack};
+use super::place::{Placed, Taken, Temporary, place};
 use super::{Reactor, random_hex};
 use crate::config::IMPORT_PREFIX;
-use crate::machine::{Dir, Fault, FileId, Input};
+use crate::machine::{Dir, Fault, FileId, Input, Meta};
 use crate::time::{Duration, Instant};
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, SeekFrom, Stat};
 use rustix::fs::{copy_file_range, fstat, fstatfs, ftruncate, open, seek, stat, statat};
-use rustix::io::{Errno, pread, pwrite};
+use rustix::io::{Errno, pread};
 use std::fs;
 use std::path::Path;
 
@@ -52,7 +53,7 @@ impl Import {
         let copy = create_temporary(shared, &temporary)?;
         // What is not a hole takes room; the disk's reserve is not ours.
         let data = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
-        if data.min(size_of(&stat)) > room_beside(&copy) {
+        if data.min(size_of(&stat)) > Space::beside(&copy).room {
             remove_temporary(&copy, shared, &temporary);
             return Err(Fault::NoSpace);
         }
@@ -89,8 +90,9 @@ impl Import {
         if self.done < self.size {
             let hole = seek(&self.source, SeekFrom::Hole(self.done)).unwrap_or(self.size);
             let want = hole.min(self.size).saturating_sub(self.done).clamp(1, SLICE);
+            let from = self.done;
             self.done += self.copy_some(want, buffer)?;
-            self.write_back.stored(&self.copy, self.done);
+            self.write_back.stored(&self.copy, from..self.done);
         }
         if self.done == self.size {
             ftruncate(&self.copy, self.size).map_err(fault)?;
@@ -122,22 +124,18 @@ impl Import {
                 Err(Errno::INTR) => continue,
                 Err(errno) => return Err(fault(errno)),
             };
-            let mut written = 0;
-            while written < read {
-                match pwrite(&self.copy, &buffer[written..read], self.done + done) {
-                    Ok(0) => return Err(Fault::NoSpace),
-                    Ok(n) => (written, done) = (written + n, done + n as u64),
-                    Err(Errno::INTR) => {}
-                    Err(errno) => return Err(fault(errno)),
-                }
+            match store_all(&self.copy, &buffer[..read], self.done + done) {
+                (_, Some(fault)) => return Err(fault),
+                (stored, None) => done += stored as u64,
             }
         }
         Ok(done)
     }
 
-    fn finish(&self, shared: BorrowedFd<'_>) -> Result<String, Fault> {
+    fn finish(&self, shared: BorrowedFd<'_>) -> Result<(Placed, Meta), Fault> {
+        let meta = meta_of(&fstat(&self.copy).map_err(fault)?);
         let temporary = Temporary { file: &self.copy, dir: shared, name: &self.temporary };
-        place(temporary, shared, &self.name, Taken::Refuse)
+        Ok((place(temporary, shared, &self.name, Taken::Refuse)?, meta))
     }
 
     pub(super) fn remove(&self, shared: BorrowedFd<'_>) {
@@ -211,7 +209,7 @@ impl Reactor {
             Err(fault) => Err(fault),
         };
         let answer = match ended {
-            Ok(name) => Input::FileCommitted { file, name, size: import.size },
+            Ok((Placed { name, confirmed }, meta)) => Input::FileCommitted { file, name, meta, confirmed },
             Err(fault) => {
                 import.remove(shared);
                 Input::FileFailed { file, fault, fatal: true }

@@ -1,17 +1,15 @@
 //! A finished temporary file gets its final name: durable, beneath its folder, and nothing is ever overwritten.
 
 use super::beneath::{fault, make_parents};
-use crate::machine::Fault;
+use crate::machine::{Fault, numbered};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, RenameFlags};
 use rustix::fs::{fchmod, fdatasync, fsync, linkat, renameat, renameat_with, statat, unlinkat};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use std::fs;
 
 /// Highest number tried in `name (2).ext`.
 const NUMBERS: u32 = 9999;
-/// Bytes of a component on the file systems in use.
-const COMPONENT_MAX: usize = 255;
 
 /// What to do when the name is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,27 +28,49 @@ pub(super) struct Temporary<'a> {
     pub(super) name: &'a str,
 }
 
-/// Sync, mode, rename, sync of the folder. Gives the name it got, relative to `dir`.
+/// A file that has its final name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Placed {
+    /// The one it got, relative to its folder.
+    pub(super) name: String,
+    /// The disk said that it has the name, too.
+    pub(super) confirmed: bool,
+}
+
+/// Sync, mode, rename, sync of the folder. A file that cannot be placed stays what it was.
 pub(super) fn place(
     temporary: Temporary<'_>,
     dir: BorrowedFd<'_>,
     name: &str,
     taken: Taken,
-) -> Result<String, Fault> {
-    fdatasync(temporary.file).map_err(fault)?;
+) -> Result<Placed, Fault> {
+    retry_on_intr(|| fdatasync(temporary.file)).map_err(fault)?;
+    let (folder, last, changed) = make_parents(dir, name)?;
     // A file system without modes (vfat) refuses; nothing is lost by that.
     let _ = fchmod(temporary.file, Mode::from_raw_mode(0o644 & !umask()));
-    let (folder, last, changed) = make_parents(dir, name)?;
-    let got = rename_free(temporary, folder.as_fd(), last, taken)?;
-    for touched in changed.iter().chain([&folder]) {
-        if let Err(errno) = fsync(touched) {
-            log::warn!("{name:?} was saved, but the disk did not confirm its folder: {errno}");
+    let got = match rename_free(temporary, folder.as_fd(), last, taken) {
+        Ok(got) => got,
+        Err(fault) => {
+            let _ = fchmod(temporary.file, Mode::from_raw_mode(0o600));
+            return Err(fault);
         }
-    }
-    Ok(match name.rsplit_once('/') {
+    };
+    // Each of them, even after one that failed.
+    let unconfirmed = changed.iter().chain([&folder]).filter(|touched| !confirms(touched, name)).count();
+    let name = match name.rsplit_once('/') {
         Some((parents, _)) => format!("{parents}/{got}"),
         None => got,
-    })
+    };
+    Ok(Placed { name, confirmed: unconfirmed == 0 })
+}
+
+/// Whether the disk has what became of the folder.
+fn confirms(folder: &OwnedFd, name: &str) -> bool {
+    let synced = retry_on_intr(|| fsync(folder));
+    if let Err(errno) = synced {
+        log::warn!("{name:?} was saved, but the disk did not confirm its folder: {errno}");
+    }
+    synced.is_ok()
 }
 
 fn rename_free(
@@ -105,20 +125,6 @@ fn look_then_rename(temporary: Temporary<'_>, folder: BorrowedFd<'_>, name: &str
     }
 }
 
-/// `name (2).ext`; the stem is cut where the whole would be too long.
-fn numbered(name: &str, number: u32) -> String {
-    let (stem, extension) = match name.rfind('.') {
-        Some(dot) if dot > 0 && name.len() - dot <= 16 => name.split_at(dot),
-        _ => (name, ""),
-    };
-    let tail = format!(" ({number}){extension}");
-    let mut end = stem.len().min(COMPONENT_MAX.saturating_sub(tail.len()));
-    while !stem.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}{tail}", &stem[..end])
-}
-
 /// The process's file mode mask. Asking the system for it means setting it, so it is read from where it is shown.
 fn umask() -> u32 {
     fs::read_to_string("/proc/self/status")
@@ -142,16 +148,6 @@ mod tests {
     }
 
     #[test]
-    fn numbers_go_before_the_extension_and_the_name_stays_short_enough() {
-        assert_eq!(numbered("a.txt", 2), "a (2).txt");
-        assert_eq!(numbered("a", 3), "a (3)");
-        assert_eq!(numbered(".hidden", 2), ".hidden (2)");
-        assert_eq!(numbered("a.tar.gz", 10), "a.tar (10).gz");
-        let long = numbered(&format!("{}.txt", "ñ".repeat(125)), 12);
-        assert!(long.len() <= COMPONENT_MAX && long.ends_with("ñ (12).txt"), "{long}");
-    }
-
-    #[test]
     fn nothing_is_overwritten_whatever_holds_the_name() {
         // hostile: 163
         let temp = tempfile::tempdir().expect("a temporary folder");
@@ -167,7 +163,8 @@ mod tests {
             let file = OwnedFd::from(fs::File::open(temp.path().join("tmp")).expect("opens"));
             let temporary = Temporary { file: &file, dir: dir.as_fd(), name: "tmp" };
             assert_eq!(place(temporary, dir.as_fd(), taken, Taken::Refuse), Err(Fault::Exists));
-            let name = place(temporary, dir.as_fd(), taken, Taken::Number).expect("placed");
+            let placed = place(temporary, dir.as_fd(), taken, Taken::Number).expect("placed");
+            let Placed { name, confirmed: true } = placed else { panic!("not confirmed") };
             assert_eq!(name, taken.replace(".txt", " (2).txt"));
             assert_eq!(fs::read(temp.path().join(name)).expect("reads"), b"new");
         }
@@ -197,13 +194,50 @@ mod tests {
     }
 
     #[test]
+    fn a_folder_that_cannot_be_synced_is_not_confirmed() {
+        // hostile: 159
+        let temp = tempfile::tempdir().expect("a temporary folder");
+        let unsyncable = open(temp.path(), OFlags::PATH, Mode::empty()).expect("opens");
+        assert!(!confirms(&unsyncable, "x"));
+        assert!(confirms(&folder(temp.path()), "x"));
+    }
+
+    #[test]
+    fn what_cannot_be_placed_stays_what_it_was() {
+        // hostile: 158, 163
+        use std::os::unix::fs::PermissionsExt;
+        let temp = tempfile::tempdir().expect("a temporary folder");
+        let dir = folder(temp.path());
+        let part = temp.path().join("tmp");
+        fs::write(&part, b"new").expect("a file");
+        fs::set_permissions(&part, fs::Permissions::from_mode(0o600)).expect("set");
+        fs::write(temp.path().join("file"), b"old").expect("a file");
+        let file = OwnedFd::from(fs::File::open(&part).expect("opens"));
+        let temporary = Temporary { file: &file, dir: dir.as_fd(), name: "tmp" };
+        let long = "x".repeat(256);
+        for (name, fault) in [
+            ("file", Fault::Exists),
+            ("file/below", Fault::NotFound),
+            ("../out", Fault::NotFound),
+            (&long, Fault::NameTooLong),
+        ] {
+            assert_eq!(place(temporary, dir.as_fd(), name, Taken::Refuse), Err(fault), "{name}");
+            let mode = fs::metadata(&part).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
+        assert_eq!(fs::read(&part).expect("reads"), b"new");
+        assert_eq!(fs::read(temp.path().join("file")).expect("reads"), b"old");
+    }
+
+    #[test]
     fn a_name_with_folders_makes_them() {
         let temp = tempfile::tempdir().expect("a temporary folder");
         let dir = folder(temp.path());
         fs::write(temp.path().join("tmp"), b"new").expect("a file");
         let file = OwnedFd::from(fs::File::open(temp.path().join("tmp")).expect("opens"));
         let temporary = Temporary { file: &file, dir: dir.as_fd(), name: "tmp" };
-        assert_eq!(place(temporary, dir.as_fd(), "a/b/c", Taken::Number), Ok("a/b/c".into()));
+        let placed = place(temporary, dir.as_fd(), "a/b/c", Taken::Number);
+        assert_eq!(placed, Ok(Placed { name: "a/b/c".into(), confirmed: true }));
         assert_eq!(fs::read(temp.path().join("a/b/c")).expect("reads"), b"new");
     }
 }

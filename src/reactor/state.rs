@@ -1,14 +1,10 @@
 //! The state folder: private, locked, its files replaced so that a kill or a power cut at any moment leaves the old
 //! content or the new.
 
-mod index_log;
-
-pub(super) use index_log::IndexLog;
-
 use super::beneath::{fault, is_regular, size_of};
 use super::folders::{StartError, open_folder};
 use crate::machine::{Fault, Kept, Slot};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::fs::{flock, fstat, fsync, linkat, openat, renameat, statat, unlinkat};
 use rustix::io::{Errno, read, write};
@@ -93,13 +89,17 @@ impl StateFolder {
     /// Removes what a kill in the midst of a save left: it may be large, and the next save may be far.
     fn sweep(&self) {
         let [registry, identity] = [REGISTRY, IDENTITY].map(|names| [names.new, names.new_previous]);
-        for left in registry.into_iter().chain(identity).chain([index_log::FRESH]) {
+        for left in registry.into_iter().chain(identity).chain([super::logs::FRESH]) {
             let ours = statat(&self.dir, left, AtFlags::SYMLINK_NOFOLLOW)
                 .is_ok_and(|stat| is_regular(&stat) && stat.st_uid == rustix::process::geteuid().as_raw());
             if ours {
                 let _ = self.remove(left);
             }
         }
+    }
+
+    pub(super) fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
     }
 
     pub(super) fn load(&self, kept: Kept, slot: Slot, max: usize) -> Result<Option<Vec<u8>>, Fault> {

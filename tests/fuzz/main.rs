@@ -85,8 +85,8 @@ macro_rules! replays {
 }
 
 replays! {
-    announce announcement command group_line handshake handshake_pair identity index_log message preamble query record
-    record_altered registry_answer registry_file registry_request text v1_answer v1_request value_list
+    announce announcement command group_line handshake handshake_pair identity index_log message part_journal preamble query
+    record record_altered registry_answer registry_file registry_request text v1_answer v1_request value_list
 }
 
 #[test]

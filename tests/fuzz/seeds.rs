@@ -6,6 +6,7 @@ use distrishare::machine::Meta;
 use distrishare::proto::content::{Hashed, PIECE, Root};
 use distrishare::proto::group::GroupLine;
 use distrishare::proto::index_log;
+use distrishare::proto::part_journal;
 use distrishare::proto::registry_file::{self, Record};
 use distrishare::proto::v2::announcement::{Announcement, AnnouncementKey};
 use distrishare::proto::v2::handshake::Handshake;
@@ -40,6 +41,7 @@ pub(crate) fn all() -> Vec<Seed> {
         ("identity", identities()),
         ("group_line", group_lines()),
         ("index_log", index_logs()),
+        ("part_journal", part_journals()),
         ("registry_file", registry_files()),
         ("value_list", value_lists()),
     ] {
@@ -176,6 +178,11 @@ const COMMANDS: &[&str] = &[
     "download host.example:9000 'it''s'",
     "get 3",
     "get \"3\"",
+    "get 3 5-9 1 &",
+    "get 1.2.3.4 9000 my music/",
+    "pause 3",
+    "resume all",
+    "limit up 2.5MB/s",
     "browse 0af3",
     "cancel a&b",
     "wait 1.5",
@@ -334,6 +341,24 @@ const MESSAGES: &[(u8, &str)] = &[
     (255, ""),
 ];
 
+/// Of the swarm: they came later.
+const SWARM: &[(u8, &str)] = &[
+    (
+        27,
+        r#"{"id":6,"root":"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f","group":4095}"#,
+    ),
+    (
+        27,
+        r#"{"id":6,"root":"000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f","group":4096}"#,
+    ),
+    (29, r#"{"id":6,"all":true}"#),
+    (29, r#"{"id":6,"map":"ff0580"}"#),
+    (29, r#"{"id":6,"pieces":[0,3,8388607]}"#),
+    (29, r#"{"id":6,"all":null,"map":"FF","pieces":[8388608]}"#),
+    (31, r#"{"id":6,"nodes":["192.168.1.42:9100","[2001:db8::1]:9000","[::ffff:127.0.0.1]:1"]}"#),
+    (31, r#"{"id":6,"nodes":["localhost:1","[fe80::1%1]:1","1.2.3.4:0","\u001b[2J",""]}"#),
+];
+
 fn messages() -> Vec<Vec<u8>> {
     let mut all: Vec<Vec<u8>> =
         MESSAGES.iter().map(|(byte, json)| [&[*byte], json.as_bytes()].concat()).collect();
@@ -344,6 +369,7 @@ fn messages() -> Vec<Vec<u8>> {
     all.push([&data_head(DataKind::Data, 11, u64::MAX - 4095)[..], b"x"].concat());
     all.push(data_head(DataKind::Data, 11, 0).to_vec());
     all.push(vec![21; 40]);
+    all.extend(SWARM.iter().map(|(byte, json)| [&[*byte], json.as_bytes()].concat()));
     all
 }
 
@@ -421,6 +447,26 @@ fn index_logs() -> Vec<Vec<u8>> {
         bad[at] = value;
         all.push(with(13, &bad));
     }
+    all
+}
+
+fn part_journals() -> Vec<Vec<u8>> {
+    let header = part_journal::Header::new(Root::new([8; 32]), 5 * PIECE - 77, "a/b").expect("a good name");
+    let writer = part_journal::Writer::new(&header);
+    let claim = |range| writer.claim(range).expect("pieces of it");
+    let records = [claim(0..2), writer.mark(1_700_000_000_000_000_000), claim(3..5), writer.mark(-1)];
+    let journal = [&header.encode()[..], records.as_flattened()].concat();
+    let with = |step: u8, journal: &[u8]| [&[step], journal].concat();
+    let mut all = vec![with(0, &journal), with(1, &journal), with(100, &journal[..journal.len() - 3])];
+    // Magic, version, length, root, size, chunk size, length of the name, name, checksum; numbers and sum of a record.
+    for at in [1, 8, 12, 20, 48, 57, 60, 62, 66, 69, 77, 81] {
+        let mut bad = journal.clone();
+        bad[at] ^= 2;
+        all.push(with(13, &bad));
+    }
+    let other = part_journal::Header::new(Root::new([9; 32]), 5 * PIECE - 77, "a/b").expect("a good name");
+    all.push(with(50, &[&other.encode()[..], records.as_flattened()].concat()));
+    all.push(with(0, &[&journal[..], &[0; 64]].concat()));
     all
 }
 

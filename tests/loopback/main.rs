@@ -15,5 +15,8 @@ mod signals;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod swarm;
+mod swarm_kills;
+mod swarm_steering;
 mod terminal;
 mod transfers;

@@ -3,7 +3,7 @@
 use crate::support::{self, Console, Program, skip};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -89,6 +89,32 @@ impl Node {
         pid(&self.console.program)
     }
 
+    /// The next event that tells of bytes that arrived.
+    pub(crate) fn progress(&mut self) -> Value {
+        loop {
+            let progress = self.console.event("progress");
+            if progress["bytes"] != 0 {
+                return progress;
+            }
+        }
+    }
+
+    pub(crate) fn status(&mut self) -> Value {
+        let events = self.run("status");
+        event(&events, "status").unwrap_or_else(|| panic!("{events:?}")).clone()
+    }
+
+    /// Bytes it gave to others.
+    pub(crate) fn sent(&mut self) -> u64 {
+        self.status()["uploaded_bytes"].as_u64().expect("a number")
+    }
+
+    /// Waits until it has read all the files that it shares: so many.
+    #[track_caller]
+    pub(crate) fn has_hashed(&mut self, files: usize) {
+        until("all is hashed", || (self.status()["index"]["hashed_files"] == files).then_some(()));
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("it runs");
     }
@@ -123,6 +149,18 @@ pub(crate) fn answers_at_once(port: u16) {
     let (answer, took) = ask(port, "search", "there is no such file");
     assert_eq!(answer, b"NOT_FOUND");
     assert!(took < Duration::from_secs(1), "{took:?}");
+}
+
+/// A registry that listens, and where.
+pub(crate) fn registry(place: &Place) -> (Program, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ds-bootstrap"));
+    command.args(["127.0.0.1", "0", "--state"]).arg(place.path("registry"));
+    let mut program = Program::start("ds-bootstrap", &mut command);
+    let at = program.wait("ready", LIMIT, |line| {
+        let port = line.rsplit(|c: char| !c.is_ascii_digit()).find(|digits| !digits.is_empty())?;
+        line.contains("ready").then(|| format!("127.0.0.1:{port}"))
+    });
+    (program, at)
 }
 
 /// Looks again and again until `seen` gives something.
@@ -164,4 +202,34 @@ pub(crate) fn content(seed: u64, len: usize) -> Vec<u8> {
 
 pub(crate) fn event<'a>(events: &'a [Value], name: &str) -> Option<&'a Value> {
     events.iter().find(|event| event["event"] == name)
+}
+
+pub(crate) const MIB: usize = 1 << 20;
+
+/// A file of so many MiB, each different; another seed, another file.
+pub(crate) fn large(place: &Place, name: &str, mib: usize, seed: u64) {
+    place.write(name, b"");
+    let mut file = File::create(place.path(name)).expect("a file of ours");
+    let mut block = content(seed, MIB);
+    for i in 0..mib {
+        block[..8].copy_from_slice(&(i as u64).to_le_bytes());
+        file.write_all(&block).expect("room on the disk");
+    }
+}
+
+/// Two files are the same, byte for byte.
+#[track_caller]
+pub(crate) fn same(place: &Place, a: &str, b: &str) {
+    let open = |name: &str| File::open(place.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let (mut a, mut b) = (open(a), open(b));
+    let (mut x, mut y) = (vec![0; MIB], vec![0; MIB]);
+    loop {
+        let n = a.read(&mut x).expect("ours");
+        b.read_exact(&mut y[..n]).expect("as long");
+        assert!(x[..n] == y[..n], "other bytes");
+        if n == 0 {
+            assert_eq!(b.read(&mut y).expect("ours"), 0, "longer");
+            return;
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! What needs a process of its own: signals, descriptor limits, tiny disks. The test binary runs itself with a filter.
 
-use crate::toys::{Home, PATIENCE, answers, connect, file, line, names_in, noise, run, server};
+use crate::parts::{append, close, create, cycle, journal, log, open, part, sender, sync};
+use crate::toys::{Answer, Home, PATIENCE, answers, conn, connect, file, line, names_in, noise, run, server};
 use distrishare::config::Limits;
 use distrishare::machine::{Fault, Input, Output};
 use distrishare::reactor::Reactor;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, setrlimit};
+use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -210,7 +212,7 @@ fn a_full_disk_fails_the_file_and_frees_the_space() {
         let home = Home::new();
         std::os::unix::fs::symlink("/mnt", home.at("downloads")).expect("a link");
         std::os::unix::fs::symlink("/mnt/shared", home.at("shared")).expect("a link");
-        std::fs::create_dir("/mnt/shared").expect("a folder");
+        fs::create_dir("/mnt/shared").expect("a folder");
         let served = crate::toys::Running::start(&home, &Limits::desktop());
         for _ in 0..3 {
             let mut stream = served.ask("PUT");
@@ -221,7 +223,7 @@ fn a_full_disk_fails_the_file_and_frees_the_space() {
             assert_eq!(names_in("/mnt/.parts".as_ref()), [""; 0]);
         }
         served.stop();
-        std::fs::write(home.at("source"), noise(6 << 20)).expect("a file");
+        fs::write(home.at("source"), noise(6 << 20)).expect("a file");
         let import = Output::ImportFile { file: file(1), source: home.at("source"), name: "copy".into() };
         let failed = crate::toys::Answer::Failed(Fault::NoSpace, true);
         assert_eq!(answers(home.reactor(&Limits::desktop()), vec![import], 1), [failed]);
@@ -233,20 +235,16 @@ fn a_full_disk_fails_the_file_and_frees_the_space() {
 fn a_limit_on_file_sizes_is_an_error_and_not_the_end() {
     // hostile: 158
     let name = "children::a_limit_on_file_sizes_is_an_error_and_not_the_end";
-    if !is_child() {
-        let output = command(name, None).output().expect("a child");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-        return;
-    }
-    let home = Home::new();
-    std::fs::write(home.at("source"), noise(4 << 20)).expect("a file");
-    let limit = Rlimit { current: Some(1 << 20), maximum: Some(1 << 20) };
-    setrlimit(Resource::Fsize, limit).expect("lowered");
-    let mut reactor = home.reactor(&Limits::desktop());
-    reactor.handle_signals().expect("handled");
-    let import = Output::ImportFile { file: file(1), source: home.at("source"), name: "copy".into() };
-    let failed = crate::toys::Answer::Failed(Fault::TooLarge, true);
-    assert_eq!(answers(reactor, vec![import], 1), [failed]);
+    in_child(name, || {
+        let home = Home::new();
+        fs::write(home.at("source"), noise(4 << 20)).expect("a file");
+        let limit = Rlimit { current: Some(1 << 20), maximum: Some(1 << 20) };
+        setrlimit(Resource::Fsize, limit).expect("lowered");
+        let mut reactor = home.reactor(&Limits::desktop());
+        reactor.handle_signals().expect("handled");
+        let import = Output::ImportFile { file: file(1), source: home.at("source"), name: "copy".into() };
+        assert_eq!(answers(reactor, vec![import], 1), [Answer::Failed(Fault::TooLarge, true)]);
+    });
 }
 
 #[test]
@@ -257,8 +255,8 @@ fn unfinished_downloads_on_another_mount_are_refused_at_start() {
         // Another file system, and the same one mounted a second time: a rename works into neither.
         for (i, mount) in ["-t tmpfs tmpfs", "--bind elsewhere"].into_iter().enumerate() {
             let home = Home::new();
-            std::fs::create_dir_all(home.at("downloads/.parts")).expect("folders");
-            std::fs::create_dir_all(home.at("elsewhere")).expect("a folder");
+            fs::create_dir_all(home.at("downloads/.parts")).expect("folders");
+            fs::create_dir_all(home.at("elsewhere")).expect("a folder");
             let mut command = Command::new("mount");
             let status =
                 command.args(mount.split(' ')).arg("downloads/.parts").current_dir(home.at(".")).status();
@@ -269,5 +267,178 @@ fn unfinished_downloads_on_another_mount_are_refused_at_start() {
             let mut umount = Command::new("umount");
             assert!(umount.arg(home.at("downloads/.parts")).status().expect("runs").success());
         }
+    });
+}
+
+/// Runs `test` in a child of its own, without any privilege.
+fn in_child(name: &str, test: impl Fn()) {
+    if is_child() {
+        return test();
+    }
+    let output = command(name, None).output().expect("a child");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// Opens the part, stores `content` in it from `offset` on as far as that goes, syncs it and leaves. Gives the bytes
+/// that were told as stored, and what failed.
+fn store(reactor: Reactor, content: &[u8], offset: u64) -> (usize, Option<(Fault, bool)>) {
+    let (addr, thread) = sender(content.to_vec());
+    let (mut stored, mut failed) = (0, None);
+    run(reactor, vec![open(1, &part())], |script, input| {
+        match input {
+            Some(Input::FileOpened { .. }) => {
+                script.store = Some((file(1), offset));
+                script.push(Output::Connect { conn: conn(1), addr });
+            }
+            Some(Input::FileFailed { fault, fatal, .. }) => {
+                failed = Some((fault, fatal));
+                script.push(Output::Close { conn: conn(1), reset: true });
+                script.push(sync(1));
+            }
+            Some(Input::Eof { .. }) => script.push(sync(1)),
+            Some(Input::FileSynced { .. }) => script.exit(),
+            _ => {}
+        }
+        stored = script.stored;
+    });
+    thread.join().expect("sent");
+    (stored, failed)
+}
+
+#[test]
+fn a_disk_that_fills_keeps_what_was_stored_and_goes_on_when_there_is_room() {
+    // hostile: 156
+    let name = "children::a_disk_that_fills_keeps_what_was_stored_and_goes_on_when_there_is_room";
+    let wrapper = "unshare -m sh -c 'mount -t tmpfs -o size=4m tmpfs /mnt && exec \"$0\" \"$@\"'";
+    in_child_with(name, wrapper, || {
+        let home = Home::new();
+        std::os::unix::fs::symlink("/mnt", home.at("downloads")).expect("a link");
+        let reactor = || home.reactor(&Limits::desktop());
+        let content = noise(2 << 20);
+        for pages in [0, 1, 15, 16, 17, 255, 256, 300] {
+            // The disk's reserve is larger than all of it: nothing is set aside, and the length is that of what is there.
+            let begin = vec![create(1, &part(), 2 << 20), log(2, &journal()), append(2, b"head")];
+            assert_eq!(cycle(&home, begin).0[0], Answer::Opened(0));
+            let free = rustix::fs::statvfs("/mnt").expect("a disk");
+            let filler = (free.f_bavail - pages) * free.f_frsize;
+            fs::write("/mnt/filler", vec![7; usize::try_from(filler).expect("small")]).expect("a file");
+
+            let room = usize::try_from(pages * free.f_frsize).expect("small");
+            let full = Some((Fault::NoSpace, false));
+            assert_eq!(store(reactor(), &content, 0), (room, full), "{pages} pages");
+            assert_eq!(names_in("/mnt/.parts".as_ref()), [journal(), part()]);
+            assert!(!home.at("downloads/x").exists());
+
+            fs::remove_file("/mnt/filler").expect("removed");
+            let rest = store(reactor(), &content[room..], room as u64);
+            assert_eq!(rest, (content.len() - room, None));
+            let commit = Output::CommitFile { file: file(1), name: "x".into() };
+            let (seen, _) = cycle(&home, vec![open(1, &part()), commit]);
+            assert_eq!(seen[1], Answer::Committed("x".into(), 2 << 20));
+            assert!(fs::read("/mnt/x").expect("reads") == content);
+            fs::remove_file("/mnt/x").expect("removed");
+        }
+    });
+}
+
+#[test]
+fn a_write_cut_at_any_byte_is_told_to_the_byte() {
+    // hostile: 156, 158, 160
+    in_child("children::a_write_cut_at_any_byte_is_told_to_the_byte", || {
+        let home = Home::new();
+        let content = noise(300_000);
+        let limit = |bytes| {
+            setrlimit(Resource::Fsize, Rlimit { current: bytes, maximum: None }).expect("set");
+        };
+        for at in [1, 4095, 4096, 4097, 65_535, 65_536, 131_073, 299_999] {
+            limit(None);
+            cycle(&home, vec![create(1, &part(), 0), log(2, &journal()), append(2, b"head")]);
+            let mut reactor = home.reactor(&Limits::desktop());
+            reactor.handle_signals().expect("handled");
+            limit(Some(at));
+            let cut = usize::try_from(at).expect("small");
+            assert_eq!(store(reactor, &content, 0), (cut, Some((Fault::TooLarge, false))));
+            limit(None);
+            let kept = home.at("downloads/.parts").join(part());
+            assert!(fs::read(&kept).expect("reads") == content[..cut]);
+            fs::remove_file(&kept).expect("removed");
+        }
+    });
+}
+
+#[test]
+fn a_part_that_cannot_have_its_length_leaves_nothing() {
+    // hostile: 157, 158
+    in_child("children::a_part_that_cannot_have_its_length_leaves_nothing", || {
+        let home = Home::new();
+        let mut reactor = home.reactor(&Limits::desktop());
+        reactor.handle_signals().expect("handled");
+        setrlimit(Resource::Fsize, Rlimit { current: Some(1 << 20), maximum: None }).expect("set");
+        let outputs = vec![create(1, &part(), 2 << 20), create(2, "other.part", 1 << 20)];
+        let seen = answers(reactor, outputs, 2);
+        assert_eq!(seen[0], Answer::Failed(Fault::TooLarge, true));
+        assert!(matches!(seen[1], Answer::Opened(_)), "{seen:?}");
+        assert_eq!(names_in(&home.at("downloads/.parts")), ["other.part"]);
+    });
+}
+
+#[test]
+fn descriptors_that_run_out_fail_one_part_and_come_back() {
+    // hostile: 158, 173
+    in_child("children::descriptors_that_run_out_fail_one_part_and_come_back", || {
+        let home = Home::new();
+        let reactor = home.reactor(&Limits::desktop());
+        setrlimit(Resource::Nofile, Rlimit { current: Some(40), maximum: Some(40) }).expect("lowered");
+        let name = |n: u32| format!("{n:064x}.part");
+        let (mut made, mut refused, mut again) = (Vec::new(), 0, 0);
+        let outputs = (1..=100).map(|n| create(n, &name(n), 4096)).collect();
+        let stats = run(reactor, outputs, |script, input| match input {
+            Some(Input::FileCreated { file, .. }) if refused < 50 => made.push(file),
+            Some(Input::FileCreated { .. }) => {
+                again += 1;
+                if again == made.len() {
+                    script.exit();
+                }
+            }
+            Some(Input::FileFailed { fault, fatal, .. }) => {
+                assert_eq!((fault, fatal), (Fault::TooManyOpen, true));
+                refused += 1;
+                if made.len() + refused == 100 {
+                    made.iter().for_each(|&file| script.push(Output::CloseFile { file }));
+                    script.outputs.extend((0..made.len()).map(|i| {
+                        let n = 200 + u32::try_from(i).expect("few");
+                        create(n, &name(n), 0)
+                    }));
+                }
+            }
+            _ => {}
+        });
+        assert!((10..40).contains(&made.len()) && again == made.len(), "{} {again}", made.len());
+        assert_eq!(stats.files, 0);
+        // Those that were refused left nothing; the others stay.
+        assert_eq!(names_in(&home.at("downloads/.parts")).len(), 2 * made.len());
+    });
+}
+
+#[test]
+fn a_disk_that_turned_read_only_is_told_as_that() {
+    // hostile: 158
+    let name = "children::a_disk_that_turned_read_only_is_told_as_that";
+    let wrapper = "unshare -m sh -c 'mount -t tmpfs -o size=64m tmpfs /mnt && exec \"$0\" \"$@\"'";
+    in_child_with(name, wrapper, || {
+        let home = Home::new();
+        std::os::unix::fs::symlink("/mnt", home.at("downloads")).expect("a link");
+        cycle(&home, vec![create(1, &part(), 0), log(2, &journal()), append(2, b"head"), close(2)]);
+        let reactor = home.reactor(&Limits::desktop());
+        let remount = |how: &str| {
+            let status = Command::new("mount").args(["-o", how, "/mnt"]).status();
+            assert!(status.expect("mount runs").success());
+        };
+        remount("remount,ro");
+        let outputs = vec![create(1, "v1-0123456789abcdef", 0), open(2, &part()), log(3, &journal())];
+        let refused = answers(reactor, outputs, 3);
+        assert_eq!(refused, [const { Answer::Failed(Fault::ReadOnly, true) }; 3]);
+        remount("remount,rw");
+        assert_eq!(names_in("/mnt/.parts".as_ref()), [journal(), part()]);
     });
 }

@@ -6,7 +6,7 @@ use distrishare::machine::{Dir, Entry, Fault, Input, Kept, ListEnd, Output, Requ
 use distrishare::reactor::Reactor;
 use rustix::fs::{CWD, Mode};
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 const PART: &str = "v1-0123456789abcdef";
 
@@ -50,7 +50,7 @@ fn a_commit_numbers_taken_names_and_a_discard_leaves_nothing() {
     // hostile: 163
     let home = Home::new();
     let cycle = |end: Output| {
-        let create = Output::CreateFile { file: file(1), name: PART.into() };
+        let create = Output::CreateFile { file: file(1), name: PART.into(), reserve: 0 };
         let mut seen = Vec::new();
         run(home.reactor(&Limits::desktop()), vec![create], |script, input| match input {
             Some(Input::FileCreated { room, .. }) => {
@@ -60,13 +60,17 @@ fn a_commit_numbers_taken_names_and_a_discard_leaves_nothing() {
                     script.exit();
                 }
             }
-            Some(Input::FileCommitted { name, .. }) => {
+            Some(Input::FileCommitted { name, meta, confirmed, .. }) => {
+                let there = fs::metadata(home.at("downloads").join(&name)).expect("there");
+                assert_eq!((meta.inode, meta.size, confirmed), (there.ino(), there.len(), true));
                 seen.push(name);
                 script.exit();
             }
-            Some(Input::FileFailed { fault, fatal, .. }) => {
-                assert!(fatal, "{fault}");
+            Some(Input::FileFailed { file, fault, fatal }) => {
+                assert!(!fatal, "{fault}");
+                assert_eq!(names_in(&home.at("downloads/.parts")), [PART], "it stays what it was");
                 seen.push(fault.to_string());
+                script.push(Output::DiscardFile { file });
                 script.exit();
             }
             _ => {}
@@ -90,7 +94,7 @@ fn a_commit_numbers_taken_names_and_a_discard_leaves_nothing() {
 fn a_part_removed_by_the_user_is_noticed_and_a_taken_part_name_refused() {
     // hostile: 168
     let home = Home::new();
-    let create = |n| Output::CreateFile { file: file(n), name: PART.into() };
+    let create = |n| Output::CreateFile { file: file(n), name: PART.into(), reserve: 0 };
     let mut seen = Vec::new();
     run(home.reactor(&Limits::desktop()), vec![create(1), create(2)], |script, input| match input {
         Some(Input::FileFailed { file: id, fault, .. }) => {

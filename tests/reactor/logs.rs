@@ -2,7 +2,7 @@
 
 use crate::toys::{Home, file, names_in, run};
 use distrishare::config::{Folders, Limits};
-use distrishare::machine::{Fault, Input, Kept, Output, Slot};
+use distrishare::machine::{Fault, Input, Kept, Log, Output, Slot};
 use distrishare::reactor::Reactor;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -11,7 +11,7 @@ const LOG: u32 = 1;
 const FRESH: u32 = 2;
 
 fn open(n: u32) -> Output {
-    Output::OpenLog { file: file(n), fresh: n == FRESH }
+    Output::OpenLog { file: file(n), log: if n == FRESH { Log::FreshIndex } else { Log::Index } }
 }
 
 fn append(n: u32, bytes: &[u8]) -> Output {

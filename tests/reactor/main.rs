@@ -9,6 +9,7 @@ mod fairness;
 mod files;
 mod logs;
 mod loop_habits;
+mod parts;
 mod reading;
 mod sealing;
 mod toys;

@@ -49,18 +49,22 @@ fn files_are_read_in_slices_one_beside_the_other() {
 fn reads_beyond_the_end_of_closed_files_and_of_none() {
     let home = Home::new();
     home.share("short", b"12345");
-    let part = Output::CreateFile { file: file(2), name: "v1-0123456789abcdef".into() };
+    let part = Output::CreateFile { file: file(2), name: "v1-0123456789abcdef".into(), reserve: 0 };
     let mut seen = Vec::new();
-    run(home.reactor(&Limits::desktop()), vec![open(1, "short"), part], |script, input| match input {
+    std::fs::write(home.at("source"), b"67890").expect("a file");
+    let import = Output::ImportFile { file: file(4), source: home.at("source"), name: "copy".into() };
+    let outputs = vec![open(1, "short"), part, import, read(4, 0, 1)];
+    let mut failed = 0;
+    run(home.reactor(&Limits::desktop()), outputs, |script, input| match input {
         Some(Input::FileOpened { .. }) => {
             script.push(read(1, 3, 100));
             script.push(read(1, 5, 100));
-            script.push(read(2, 0, 100)); // grows, and is nothing to read from
+            script.push(read(2, 0, 100)); // grows, and has nothing yet
             script.push(read(3, 0, 100)); // nobody knows it
         }
         Some(Input::FileRead { offset, bytes, .. }) => {
             seen.push((offset, bytes.to_vec()));
-            if seen.len() == 2 {
+            if seen.len() == 3 {
                 script.push(read(1, 0, 1));
                 script.push(Output::CloseFile { file: file(1) });
                 script.push(Output::ListInterfaces);
@@ -68,11 +72,13 @@ fn reads_beyond_the_end_of_closed_files_and_of_none() {
         }
         Some(Input::Interfaces(_)) => script.exit(),
         Some(Input::FileFailed { file: id, fault, fatal }) => {
-            assert_eq!((id, fault, fatal), (file(2), Fault::NotFound, false));
+            // A copy is nothing to read from.
+            assert_eq!((id, fault, fatal), (file(4), Fault::NotFound, false));
+            failed += 1;
         }
         _ => {}
     });
-    assert_eq!(seen, [(3, b"45".to_vec()), (5, Vec::new())]);
+    assert_eq!((seen, failed), (vec![(3, b"45".to_vec()), (5, Vec::new()), (0, Vec::new())], 1));
 }
 
 #[test]

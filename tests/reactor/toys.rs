@@ -186,7 +186,7 @@ impl Server {
             "PUT" | "OPEN" => {
                 let file = self.next_file();
                 let name = format!("v1-{:016x}", self.files);
-                self.outputs.push_back(Output::CreateFile { file, name });
+                self.outputs.push_back(Output::CreateFile { file, name, reserve: 0 });
                 pause = true;
                 Role::Put { file, sealed: verb == "OPEN", received: 0, written: 0, eof: false }
             }
@@ -292,7 +292,7 @@ impl Machine for Server {
                     }
                 }
             }
-            Input::FileCommitted { file, name, size } => {
+            Input::FileCommitted { file, name, meta: Meta { size, .. }, .. } => {
                 let Some(conn) = self.peer_of(file) else { return };
                 self.say(conn, &format!("{name} {size}\n"));
             }
@@ -501,7 +501,20 @@ pub struct Script {
     pub consume: bool,
     pub pause: bool,
     pub now: Instant,
+    /// Bytes received go into this file, from there on.
+    pub store: Option<(FileId, u64)>,
+    pub stored: usize,
+    /// What a connection sends of a file; sealed: as it is, but by the driver's buffer.
+    pub ranges: BTreeMap<ConnId, Stretch>,
     accepted: u32,
+}
+
+/// A range of a file that is sent.
+pub struct Stretch {
+    pub file: FileId,
+    pub offset: u64,
+    pub len: u64,
+    pub sealed: bool,
 }
 
 impl Script {
@@ -539,19 +552,49 @@ impl<F: FnMut(&mut Script, Option<Input<'_>>)> Machine for Scripted<F> {
     fn handle_recv(&mut self, now: Instant, _: ConnId, bytes: &mut [u8]) -> Received {
         self.script.now = now;
         let consumed = if self.script.consume { bytes.len() } else { 0 };
-        self.script.received.extend_from_slice(&bytes[..consumed]);
+        let body = self.script.store.as_mut().map(|(file, offset)| {
+            *offset += consumed as u64;
+            Body { file: *file, offset: *offset - consumed as u64, range: 0..consumed }
+        });
+        if body.is_none() {
+            self.script.received.extend_from_slice(&bytes[..consumed]);
+        }
         (self.on_input)(&mut self.script, None);
-        Received { consumed, body: None, pause: self.script.pause }
+        Received { consumed, body, pause: self.script.pause }
     }
 
-    fn handle_written(&mut self, _: Instant, _: ConnId, _: usize) {}
+    fn handle_written(&mut self, _: Instant, _: ConnId, n: usize) {
+        self.script.stored += n;
+    }
+
+    fn handle_read(&mut self, _: Instant, conn: ConnId, _: &mut [u8], payload: Range<usize>) -> Range<usize> {
+        let stretch = self.script.ranges.get_mut(&conn).expect("it was named");
+        stretch.offset += payload.len() as u64;
+        stretch.len -= payload.len() as u64;
+        payload
+    }
 
     fn poll_transmit(&mut self, conn: ConnId) -> Option<Transmit<'_>> {
+        if let Some(&Stretch { file, offset, len, sealed }) = self.script.ranges.get(&conn) {
+            let record = RECORD.min(usize::try_from(len).expect("fits"));
+            return match (len, sealed) {
+                (0, _) => None,
+                (_, true) => Some(Transmit::Seal { file, offset, len: record }),
+                (_, false) => Some(Transmit::File { file, offset, len }),
+            };
+        }
         let out = self.script.out.get(&conn)?;
         if out.is_empty() { None } else { Some(Transmit::Bytes(out)) }
     }
 
     fn handle_sent(&mut self, _: Instant, conn: ConnId, n: usize) {
+        if let Some(stretch) = self.script.ranges.get_mut(&conn) {
+            if !stretch.sealed {
+                stretch.offset += n as u64;
+                stretch.len -= n as u64;
+            }
+            return;
+        }
         self.script.out.get_mut(&conn).expect("it was sending").drain(..n);
     }
 
@@ -604,16 +647,18 @@ pub enum Answer {
     Opened(u64),
     Failed(Fault, bool),
     Committed(String, u64),
+    Synced(u64),
 }
 
 impl Answer {
-    fn of(input: Input<'_>) -> Option<Answer> {
+    pub fn of(input: Input<'_>) -> Option<Answer> {
         Some(match input {
             Input::FileOpened { meta: Meta { size, .. }, .. } | Input::FileCreated { room: size, .. } => {
                 Answer::Opened(size)
             }
             Input::FileFailed { fault, fatal, .. } => Answer::Failed(fault, fatal),
-            Input::FileCommitted { name, size, .. } => Answer::Committed(name, size),
+            Input::FileCommitted { name, meta, .. } => Answer::Committed(name, meta.size),
+            Input::FileSynced { meta, .. } => Answer::Synced(meta.size),
             _ => return None,
         })
     }

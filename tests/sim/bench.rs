@@ -27,7 +27,7 @@ use crate::ids::{HostId, NodeId};
 use crate::world::World;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use distrishare::config::{
-    BootstrapConfig, ConsoleMode, Crypto, FileFolders, HostPort, Key, Limits, PeerConfig, Secret,
+    BootstrapConfig, ConsoleMode, Crypto, FileFolders, HostPort, Key, Limits, PeerConfig, Rates, Secret,
     V1_DEFAULT_SECRET,
 };
 use distrishare::node::bootstrap::Bootstrap;
@@ -53,6 +53,8 @@ fn peer(world: &mut World, host: HostId, registry: Ipv4Addr, join: bool) -> Node
             json: true,
             progress_columns: None,
             keep_going: true,
+            rate: Rates::default(),
+            resume: true,
             seed,
             limits: Limits::desktop(),
         }))

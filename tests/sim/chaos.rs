@@ -1,6 +1,8 @@
 //! Accidents of whole processes, hosts and networks, drawn while the world runs and undone a while later.
 
+use crate::disk::Left;
 use crate::ids::{HostId, NodeId};
+use crate::node::Death;
 use crate::rng::Rng;
 use crate::world::World;
 use std::time::Duration;
@@ -49,7 +51,13 @@ impl Chaos {
         }
         if self.power.chance(faults.power) {
             let host = world.random_host(&mut self.power);
-            world.power_off(host);
+            // At once, or in the middle of one of the next things that something on it does.
+            let on = |node: &NodeId| world.nodes[node.0].host == host && world.running(*node);
+            let victim = (0..world.nodes.len()).map(NodeId).find(on).filter(|_| self.power.flip());
+            match victim {
+                Some(node) => world.dies_after(node, self.power.between(1, 20), Death::Power(Left::Drawn)),
+                None => world.power_off(host),
+            }
             world.later(while_out(&mut self.power), move |world| power_on(world, host));
         }
         if self.suspend.chance(faults.suspend) {
@@ -93,9 +101,9 @@ fn kill(world: &mut World, rng: &mut Rng) {
     }
     // At once, or in the middle of one of the next things it does.
     if rng.flip() {
-        world.crash(node);
+        world.kill(node);
     } else {
-        world.crash_after(node, rng.between(1, 20));
+        world.dies_after(node, rng.between(1, 20), Death::Kill);
     }
     world.later(while_out(rng), move |world| start_again(world, node));
 }

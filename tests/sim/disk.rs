@@ -1,16 +1,23 @@
 //! The disk of one node: three folders, the state files (`kept`), and whatever else the operator has. Names point at
-//! files and open files do too, so that a file replaced or removed while it is served goes on being what it was.
+//! files and open files do too, so that a file replaced or removed while it is served goes on being what it was. What a
+//! node stores (`parts`) is in the kernel's memory first and on the medium (`medium`) when it was synced.
 
 mod kept;
+mod medium;
+mod parts;
+
+pub(crate) use medium::Left;
+pub(crate) use parts::{TempName, temp_name};
 
 use crate::content::Content;
 use crate::faults::DiskFaults;
 use crate::rng::Dice;
-use distrishare::config::{IMPORT_PREFIX, PART_PREFIX};
 use distrishare::machine::{Dir, Entry, Fault, Kept, Meta, Slot};
 use kept::Logs;
+use medium::Medium;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
+use unicode_normalization::UnicodeNormalization;
 
 /// A file apart from its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -37,14 +44,26 @@ pub(crate) struct Change {
 pub(crate) struct Disk {
     pub(crate) faults: DiskFaults,
     pub(crate) dice: Dice,
-    /// Bytes that fit; what the operator put there himself does not count.
+    /// Bytes that fit above the reserve; what the operator put there himself does not count.
     pub(crate) capacity: u64,
-    used: u64,
+    /// Bytes that would fit besides, and that a node must leave alone. 0: whatever is too much fails.
+    pub(crate) reserve: u64,
+    pub(crate) used: u64,
+    /// What each file of the node's takes, and how much of it was set aside.
+    charges: BTreeMap<Inode, u64>,
+    set_aside: BTreeMap<Inode, u64>,
+    /// Bytes stored in temporary files and journals, and those that these held at their end.
+    pub(crate) wear: (u64, u64),
+    medium: Medium,
+    /// Finished downloads, unfinished ones and journals that the operator removed or changed.
+    pub(crate) by_hand: BTreeSet<String>,
     files: BTreeMap<Inode, Content>,
     folders: BTreeMap<(Dir, String), Inode>,
     /// Folders beneath the three. They stay when the last file in them goes.
     beneath: BTreeSet<(Dir, String)>,
     mtimes: BTreeMap<Inode, i64>,
+    /// Temporary files whose length another program changed since they were opened.
+    resized: BTreeSet<Inode>,
     /// Microseconds of the world, set by whoever comes to the disk; files get their times from it.
     pub(crate) now: u64,
     /// How fine the file system's times are, in microseconds. Coarse ones hide a second change.
@@ -52,6 +71,8 @@ pub(crate) struct Disk {
     /// Folders whose changes somebody wants to hear of, and those that he was not yet told.
     pub(crate) watched: BTreeSet<Dir>,
     pub(crate) changes: Vec<Change>,
+    /// Names that differ only in their letters' case, or in how these are composed, are one (vfat and others).
+    pub(crate) folds: bool,
     /// Names in the shared folder that are no regular files (links, pipes, folders), and what opening them gives.
     pub(crate) odd: BTreeMap<String, Fault>,
     /// Files with a bad sector from this byte on.
@@ -74,15 +95,23 @@ impl Disk {
             faults: DiskFaults::default(),
             dice: Dice::new(seed, number + 1),
             capacity: u64::MAX,
+            reserve: 0,
             used: 0,
+            charges: BTreeMap::new(),
+            set_aside: BTreeMap::new(),
+            wear: (0, 0),
+            medium: Medium::default(),
+            by_hand: BTreeSet::new(),
             files: BTreeMap::new(),
             folders: BTreeMap::new(),
             beneath: BTreeSet::new(),
             mtimes: BTreeMap::new(),
+            resized: BTreeSet::new(),
             now: 0,
             grain: 1,
             watched: BTreeSet::new(),
             changes: Vec::new(),
+            folds: false,
             odd: BTreeMap::new(),
             spoilt: BTreeMap::new(),
             opens: 0,
@@ -99,6 +128,9 @@ impl Disk {
     pub(crate) fn put(&mut self, dir: Dir, name: &str, content: Content) -> Inode {
         let inode = self.make(content);
         self.link(dir, name, inode);
+        if dir != Dir::Shared {
+            self.old(inode, (dir, name.to_owned()));
+        }
         inode
     }
 
@@ -129,8 +161,13 @@ impl Disk {
     pub(crate) fn remove(&mut self, dir: Dir, name: &str) {
         if let Some(inode) = self.folders.remove(&(dir, name.to_owned())) {
             self.changed(dir, parent(name), false);
+            if dir == Dir::Downloads {
+                self.by_hand.insert(name.to_owned());
+            }
             if dir != Dir::Shared {
-                self.used = self.used.saturating_sub(self.len(inode));
+                self.wear.1 += self.len(inode);
+                self.release(inode);
+                self.unlinked((dir, name.to_owned()), inode);
             }
         }
     }
@@ -222,11 +259,6 @@ impl Disk {
         all.map(|(_, name)| name.clone()).collect()
     }
 
-    /// Bytes a new file may grow to.
-    pub(crate) fn room(&self) -> u64 {
-        self.capacity.saturating_sub(self.used)
-    }
-
     pub(crate) fn len(&self, inode: Inode) -> u64 {
         self.files.get(&inode).map_or(0, Content::len)
     }
@@ -244,21 +276,19 @@ impl Disk {
         if let Some(&fault) = self.odd.get(name) {
             return Err(fault);
         }
-        let inode = *self.folders.get(&(dir, name.to_owned())).ok_or(Fault::NotFound)?;
+        let inode = *self.folders.get(&self.as_stored(dir, name)).ok_or(Fault::NotFound)?;
         Ok((inode, self.len(inode)))
     }
 
-    pub(crate) fn create(&mut self, name: &str) -> Result<Inode, Fault> {
-        let faults = [Fault::NoSpace, Fault::ReadOnly, Fault::TooManyOpen];
-        self.may_fail("disk.open", self.faults.open, &faults)?;
-        assert!(
-            name.strip_prefix(PART_PREFIX).is_some_and(|r| r.len() == 16 && r.bytes().all(is_hex)),
-            "temporary name {name:?}"
-        );
-        if self.folders.contains_key(&(Dir::Parts, name.to_owned())) {
-            return Err(Fault::Exists);
+    /// The name as it stands there, however it was asked for; the same if there is none.
+    fn as_stored(&self, dir: Dir, name: &str) -> (Dir, String) {
+        let exact = (dir, name.to_owned());
+        if !self.folds || self.folders.contains_key(&exact) {
+            return exact;
         }
-        Ok(self.put(Dir::Parts, name, Content::Bytes(Vec::new())))
+        let wanted = folded(name);
+        let same = self.folders.keys().find(|(d, other)| *d == dir && folded(other) == wanted);
+        same.cloned().unwrap_or(exact)
     }
 
     pub(crate) fn read(&mut self, inode: Inode, offset: u64, n: usize) -> Result<Vec<u8>, Fault> {
@@ -282,57 +312,11 @@ impl Disk {
         }
     }
 
-    /// Stores as many of `bytes` as there is room for, and says what is wrong if that is not all.
-    pub(crate) fn write(
-        &mut self,
-        inode: Inode,
-        offset: u64,
-        bytes: &[u8],
-        generators: &[u64],
-    ) -> (usize, Option<Fault>) {
-        if self.dice.falls("disk.write", self.faults.write) {
-            let n = self.dice.of("disk.write").below(bytes.len() as u64) as usize;
-            return (self.store(inode, offset, &bytes[..n], generators), Some(Fault::Os(5)));
-        }
-        let mut room = self.capacity.saturating_sub(self.used);
-        if self.dice.falls("disk.full", self.faults.full) {
-            room = self.dice.of("disk.full").below(bytes.len() as u64);
-        }
-        let n = (bytes.len() as u64).min(room) as usize;
-        let fault = (n < bytes.len()).then_some(Fault::NoSpace);
-        (self.store(inode, offset, &bytes[..n], generators), fault)
-    }
-
-    fn store(&mut self, inode: Inode, offset: u64, bytes: &[u8], generators: &[u64]) -> usize {
-        let Some(content) = self.files.get_mut(&inode) else { return 0 };
-        if !bytes.is_empty() {
-            let before = content.len();
-            content.write(offset, bytes, generators);
-            self.used += content.len() - before;
-            self.touch(inode);
-        }
-        bytes.len()
-    }
-
-    /// From a temporary name to a final one that nothing has yet.
-    pub(crate) fn commit(&mut self, part: &str, name: &str) -> Result<(String, u64), Fault> {
-        let faults = [Fault::Os(5), Fault::NoSpace, Fault::ReadOnly];
-        self.may_fail("disk.commit", self.faults.commit, &faults)?;
-        check_name(name);
-        let Some(inode) = self.folders.remove(&(Dir::Parts, part.to_owned())) else {
-            return Err(Fault::NotFound);
-        };
-        let taken = |name: &str| self.folders.contains_key(&(Dir::Downloads, name.to_owned()));
-        let free = (1u32..).map(|n| numbered(name, n)).find(|name| !taken(name)).expect("a free name");
-        self.link(Dir::Downloads, &free, inode);
-        Ok((free, self.len(inode)))
-    }
-
     pub(crate) fn import(&mut self, source: &Path, name: &str) -> Result<Content, Fault> {
         check_name(name);
         let faults = [Fault::NoSpace, Fault::Denied, Fault::Os(5)];
         self.may_fail("disk.open", self.faults.open, &faults)?;
-        if self.folders.contains_key(&(Dir::Shared, name.to_owned())) {
+        if self.folders.contains_key(&self.as_stored(Dir::Shared, name)) {
             return Err(Fault::Exists);
         }
         self.outside.get(source).cloned().ok_or(Fault::NotFound)
@@ -372,17 +356,6 @@ impl Disk {
         Ok(Found { entries, truncated })
     }
 
-    /// What a driver does before its node starts: away with what an earlier life left unfinished.
-    pub(crate) fn sweep(&mut self) {
-        let old = |dir: Dir, name: &str| match dir {
-            Dir::Parts => name.starts_with(PART_PREFIX),
-            Dir::Shared => name.starts_with(IMPORT_PREFIX),
-            Dir::Downloads => false,
-        };
-        let names: Vec<_> = self.folders.keys().filter(|(dir, name)| old(*dir, name)).cloned().collect();
-        names.into_iter().for_each(|(dir, name)| self.remove(dir, &name));
-    }
-
     /// How long an operation takes, in microseconds.
     pub(crate) fn delay(&mut self) -> u64 {
         let usual = self.dice.of("disk.delay").between(20, 800);
@@ -407,6 +380,11 @@ pub(crate) fn check_name(name: &str) {
     assert!(ok, "a driver was asked for the unsafe name {name:?}");
 }
 
+/// What two names have in common that are one to a disk that folds.
+fn folded(name: &str) -> String {
+    name.nfc().flat_map(char::to_lowercase).collect()
+}
+
 /// The folder that `name` lies in.
 fn parent(name: &str) -> &str {
     name.rfind('/').map_or("", |slash| &name[..slash])
@@ -422,8 +400,4 @@ pub(crate) fn numbered(name: &str, n: u32) -> String {
         Some(dot) => format!("{} ({n}){}", &name[..dot], &name[dot..]),
         None => format!("{name} ({n})"),
     }
-}
-
-fn is_hex(byte: u8) -> bool {
-    byte.is_ascii_hexdigit()
 }

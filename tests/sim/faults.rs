@@ -51,11 +51,13 @@ pub(crate) struct DiskFaults {
     pub(crate) full: u32,
     /// Opening, making, importing or listing fails.
     pub(crate) open: u32,
-    /// Committing or saving fails.
+    /// Giving a file its name or saving fails.
     pub(crate) commit: u32,
+    /// A sync fails with EIO: what it was for counts as clean afterwards, and most of it is not on the disk.
+    pub(crate) sync: u32,
     /// An answer takes up to 10 s.
     pub(crate) slow: u32,
-    /// A state file or the log is damaged at rest while its node is down.
+    /// A state file, the log, an unfinished download or its journal is damaged at rest while its node is down.
     pub(crate) rot: u32,
     /// A change in a watched folder is one too many: `WatchLost`, and from then on only a half of them is told.
     pub(crate) watch_lost: u32,
@@ -78,6 +80,13 @@ pub(crate) struct ChaosFaults {
     pub(crate) link: u32,
     /// The wall clock jumps by up to ten years.
     pub(crate) wall: u32,
+}
+
+impl DiskFaults {
+    /// Something can go wrong with what is stored.
+    pub(crate) fn any(&self) -> bool {
+        [self.write, self.full, self.open, self.commit, self.sync, self.read] != [0; 6]
+    }
 }
 
 impl Faults {
@@ -110,6 +119,7 @@ impl Faults {
                 full: class("disk.full", 20_000),
                 open: class("disk.open", 200_000),
                 commit: class("disk.commit", 200_000),
+                sync: class("disk.sync", 400_000),
                 slow: class("disk.slow", 200_000),
                 rot: class("disk.rot", 500_000),
                 watch_lost: class("disk.watch_lost", 50_000),

@@ -1,6 +1,10 @@
 //! Runs a scenario for many seeds, each of them twice, and says how to see a failure again.
 //!
-//! `DS_SIM_SEED=n` runs one seed and prints its trace hash; `DS_SIM_SEEDS=n` runs n seeds more than usual.
+//! `DS_SIM_SEED=n` runs one seed and prints its trace hash; `DS_SIM_LINES=n` has a failure show so many last lines.
+//! `DS_SIM_SEEDS=n` runs n seeds more of the scenarios that draw everything ([`long_scenario`]), and n/100 more, at least
+//! one, of each narrow one ([`scenario`]). `DS_SIM_REPORT=file` has every scenario append a line to that file: its name,
+//! seeds, nodes and simulated seconds over all of them (each seed counted once, although it runs twice), and last the sums
+//! of all lines that are there by then.
 //!
 //! ```text
 //! #[test]
@@ -26,7 +30,10 @@ use crate::trace::Trace;
 use crate::world::World;
 use std::fmt;
 use std::io::Write;
+use std::iter::StepBy;
+use std::ops::RangeFrom;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// What a run came to.
@@ -36,6 +43,8 @@ pub(crate) struct Report {
     pub(crate) steps: u64,
     /// How far the world's clock came.
     pub(crate) time: Duration,
+    /// How many there were.
+    pub(crate) nodes: usize,
 }
 
 /// A run that broke something, with all one needs to see it again.
@@ -62,11 +71,22 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Runs `body` for `seeds` seeds. `name` is the test's own, so that the printed command finds it.
+/// Runs `body` for `seeds` seeds. `name` is the test's own, so that the printed command finds it. For a scene that looks
+/// at one thing, and differs little from seed to seed.
 pub(crate) fn scenario(name: &str, seeds: u64, body: impl Fn(&mut World)) {
+    let more = number("DS_SIM_SEEDS").map_or(0, |more| more.div_ceil(100));
+    run_all(name, seeds + more, body);
+}
+
+/// The same for a scene that draws all there is to draw: the long run is for these.
+pub(crate) fn long_scenario(name: &str, seeds: u64, body: impl Fn(&mut World)) {
+    run_all(name, seeds + number("DS_SIM_SEEDS").unwrap_or(0), body);
+}
+
+fn run_all(name: &str, seeds: u64, body: impl Fn(&mut World)) {
     if let Some(seed) = number("DS_SIM_SEED") {
         match run_twice(name, seed, true, &body) {
-            Ok(Report { hash, steps, time }) => {
+            Ok(Report { hash, steps, time, .. }) => {
                 // Straight to the stream, since what `println!` says in a test that passes is not shown; on a line of its own.
                 let line = format!("\ntrace {hash:016x} {name} ({steps} steps, {time:?})\n");
                 std::io::stdout().write_all(line.as_bytes()).expect("somebody reads it");
@@ -75,11 +95,74 @@ pub(crate) fn scenario(name: &str, seeds: u64, body: impl Fn(&mut World)) {
         }
         return;
     }
-    for seed in 0..seeds + number("DS_SIM_SEEDS").unwrap_or(0) {
-        if let Err(failure) = run_twice(name, seed, false, &body) {
-            panic!("{failure}");
+    let (mut nodes, mut time) = (0, Duration::ZERO);
+    for seed in 0..seeds {
+        match run_twice(name, seed, false, &body) {
+            Ok(report) => {
+                nodes += report.nodes as u64;
+                time += report.time;
+            }
+            Err(failure) => panic!("{failure}"),
         }
     }
+    report(name, &Sums { seeds, nodes, seconds: time.as_secs() });
+}
+
+/// What runs came to in all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sums {
+    pub(crate) seeds: u64,
+    pub(crate) nodes: u64,
+    pub(crate) seconds: u64,
+}
+
+impl fmt::Display for Sums {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Sums { seeds, nodes, seconds } = self;
+        write!(f, "{seeds} seeds, {nodes} nodes, {seconds} simulated seconds")
+    }
+}
+
+/// Prints what a scenario came to, and adds it to the report if there is to be one.
+#[allow(clippy::disallowed_methods)]
+fn report(name: &str, sums: &Sums) {
+    println!("{name}: {sums}");
+    let Ok(path) = std::env::var("DS_SIM_REPORT") else { return };
+    // Other scenarios write at the same time.
+    let alone = REPORT.lock().unwrap_or_else(PoisonError::into_inner);
+    let old = std::fs::read_to_string(&path).unwrap_or_default();
+    std::fs::write(&path, added(&old, name, sums)).unwrap_or_else(|e| panic!("DS_SIM_REPORT={path}: {e}"));
+    drop(alone);
+}
+
+static REPORT: Mutex<()> = Mutex::new(());
+
+/// A report with one more line, and with the sums at its end.
+pub(crate) fn added(old: &str, name: &str, sums: &Sums) -> String {
+    let mut lines: Vec<String> =
+        old.lines().filter(|line| !line.starts_with(ALL)).map(str::to_owned).collect();
+    lines.push(format!("{name}: {sums}"));
+    let mut all = Sums::default();
+    for line in &lines {
+        let numbers = line.rsplit(": ").next().unwrap_or("").split(' ').filter_map(|word| word.parse().ok());
+        let [seeds, nodes, seconds] = numbers.collect::<Vec<u64>>()[..] else { continue };
+        all.seeds += seeds;
+        all.nodes += nodes;
+        all.seconds += seconds;
+    }
+    let (count, hours) = (lines.len(), all.seconds as f64 / 3600.0);
+    lines.push(format!("{ALL} {count} scenarios: {all} ({hours:.1} hours)\n"));
+    lines.join("\n")
+}
+
+/// How the last line of a report begins.
+const ALL: &str = "in all";
+
+/// Which of many steps a scene that breaks off at each of them looks at for this seed: every third, from one that the seed
+/// says, so that three seeds have seen all; every one in a long run.
+pub(crate) fn every_third(seed: u64) -> StepBy<RangeFrom<u64>> {
+    let third = if number("DS_SIM_SEEDS").is_some() { 1 } else { 3 };
+    (1 + seed % third..).step_by(third as usize)
 }
 
 /// Runs one seed twice: the same things must happen.
@@ -115,7 +198,10 @@ pub(crate) fn run(
     let ended = catch_unwind(AssertUnwindSafe(|| body(&mut world)));
     let (steps, time) = (world.env.trace.steps(), world.now());
     match ended {
-        Ok(()) => Ok((Report { hash: world.env.trace.hash(), steps, time }, world.env.trace)),
+        Ok(()) => {
+            let nodes = world.nodes.len();
+            Ok((Report { hash: world.env.trace.hash(), steps, time, nodes }, world.env.trace))
+        }
         Err(panic) => {
             let text = panic.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
@@ -156,7 +242,7 @@ pub(crate) fn measure(name: &str, seed: u64, body: impl Fn(&mut World)) -> Speed
 }
 
 #[allow(clippy::disallowed_methods)]
-fn number(variable: &str) -> Option<u64> {
+pub(crate) fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
     let parsed = match text.strip_prefix("0x") {
         Some(hex) => u64::from_str_radix(hex, 16),

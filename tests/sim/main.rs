@@ -13,7 +13,7 @@
 //! member    a node of version 2 made by hand, that says whatever it is given
 //! liar      members made by hand, who say what a scene wants
 //! scenes    the nodes themselves, in worlds that are kind to them and in others
-//! toys, smith, selftests  machines and tests that show that the simulator works and can fail
+//! toys, smith, keeper, selftests  machines and tests that show that the simulator works and can fail
 //! ```
 #![allow(dead_code)] // The scenarios of the nodes, which grow with them, use what the simulator's own tests do not.
 
@@ -27,6 +27,7 @@ mod env;
 mod faults;
 mod harness;
 mod ids;
+mod keeper;
 mod liar;
 mod member;
 mod multicast;

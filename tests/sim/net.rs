@@ -326,6 +326,9 @@ impl Net {
         let id = SockId(self.next_sock);
         self.next_sock += 1;
         let segments: [usize; 5] = [1, 7, 100, MSS, 65_536];
+        // Where a rate is to be shared fairly, no small buffer is in the way of that.
+        let shaped = [host, remote_host].into_iter().any(|host| self.topology.host(host).shaped);
+        let least = if shaped { 65_536 } else { 0 };
         let sock = Sock {
             host,
             owner,
@@ -335,7 +338,7 @@ impl Net {
             peer: None,
             established: false,
             out: Bytes::default(),
-            out_cap: self.rng.log_uniform(2048, 512 << 10) as usize,
+            out_cap: least.max(self.rng.log_uniform(2048, 512 << 10) as usize),
             fin: Fin::Open,
             wire: VecDeque::new(),
             wire_len: 0,
@@ -343,7 +346,7 @@ impl Net {
             last_due: 0,
             retries: 0,
             inbox: Bytes::default(),
-            window: self.rng.log_uniform(2048, 512 << 10) as usize,
+            window: least.max(self.rng.log_uniform(2048, 512 << 10) as usize),
             eof: false,
             dead: None,
             segment: *self.rng.pick(&segments),

@@ -1,8 +1,10 @@
 //! The driver of one node: feeds its machine, carries out what it asks, and watches that it keeps the contract.
 //! `outputs` carries out, `turn` moves bytes, `seal` those that are sealed, `files` and `logs` answer for the disk,
-//! `watch` tells of its changes, `checks` watches the contract, `rules` what a peer owes to strangers.
+//! `watch` tells of its changes, `checks` watches the contract, `claims` what is said to be kept, `rules` what a peer
+//! owes to strangers.
 
 mod checks;
+pub(crate) mod claims;
 mod files;
 mod logs;
 mod outputs;
@@ -12,7 +14,8 @@ mod turn;
 mod watch;
 
 use crate::bytes::Bytes;
-use crate::disk::Disk;
+use crate::content::Content;
+use crate::disk::{Disk, Left};
 use crate::env::Env;
 use crate::ids::{HostId, NodeId, Owner, SockId};
 use crate::net::Notice;
@@ -105,6 +108,17 @@ struct Habits {
     slack: u64,
 }
 
+/// How a process ends before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Death {
+    /// `kill -9`: what it stored is in the kernel's hands, and nothing of it is lost.
+    Kill,
+    /// Its host loses power: what was not synced is there or not.
+    Power(Left),
+    /// The process is killed; whether the power is cut with it is drawn.
+    Drawn,
+}
+
 /// A process: its machine while it lives, and everything the driver holds for it.
 pub(crate) struct Node {
     pub(crate) id: NodeId,
@@ -117,8 +131,9 @@ pub(crate) struct Node {
     pub(crate) suspended: bool,
     /// Seconds the wall clock is off.
     pub(crate) wall_offset: i64,
-    /// Dies when it has asked for so many more things.
+    /// Dies when it has asked for so many more things, and how.
     pub(crate) dies_after: Option<u64>,
+    pub(crate) dies_by: Death,
     pub(crate) life: u32,
     epoch: u64,
     rng: Rng,
@@ -139,6 +154,14 @@ pub(crate) struct Node {
     state_clock: u64,
     exit_wanted: Option<u8>,
     files_touched: bool,
+    /// Bytes of files that were sent, or sealed to be.
+    pub(crate) uploaded: u64,
+    /// What was given its final name, with the content it had; those whose name a power cut may take away.
+    finished: BTreeMap<String, Content>,
+    unconfirmed: BTreeSet<String>,
+    /// Downloads that the operator was told of, and how much of this life's output was looked at for them.
+    told: BTreeSet<String>,
+    told_at: usize,
     /// What a peer is held to beyond the contract.
     pub(crate) rules: Option<Rules>,
 }
@@ -163,6 +186,7 @@ impl Node {
             suspended: false,
             wall_offset: 0,
             dies_after: None,
+            dies_by: Death::Drawn,
             life: 0,
             epoch: 0,
             rng,
@@ -182,6 +206,11 @@ impl Node {
             state_clock: 0,
             exit_wanted: None,
             files_touched: false,
+            uploaded: 0,
+            finished: BTreeMap::new(),
+            unconfirmed: BTreeSet::new(),
+            told: BTreeSet::new(),
+            told_at: 0,
             rules: None,
         }
     }
@@ -215,7 +244,9 @@ impl Node {
         self.exit = None;
         self.suspended = false;
         self.dies_after = None;
+        self.dies_by = Death::Drawn;
         self.console = Console::default();
+        self.told_at = 0;
         self.disk.now = env.now;
         self.disk.sweep();
         env.trace.words(env.now, self.who(), "start", u64::from(self.life), self.epoch);
@@ -224,16 +255,27 @@ impl Node {
         self.deliver(env, Happening::WallClock);
     }
 
-    /// The process is gone; `power`: the whole host is. The disk stays, and what was under way may be done or not.
-    pub(crate) fn crash(&mut self, env: &mut Env, power: bool) {
+    /// The process is gone, or its whole host is. The disk stays, and what was under way may be done or not.
+    pub(crate) fn crash(&mut self, env: &mut Env, death: Death) {
         if self.machine.take().is_none() {
             return;
         }
-        env.trace.words(env.now, self.who(), "crash", u64::from(power), 0);
-        if !power {
+        let left = match death {
+            Death::Kill => None,
+            Death::Power(left) => Some(left),
+            Death::Drawn => Some(Left::Drawn).filter(|_| self.disk.dice.of("death").flip()),
+        };
+        env.trace.words(env.now, self.who(), "crash", u64::from(left.is_some()), 0);
+        if !matches!(death, Death::Power(_)) {
             env.net.kill(env.now, &mut env.queue, self.owner());
         }
-        self.crash_files();
+        self.disk.now = env.now;
+        self.crash_files(env);
+        if let Some(left) = left {
+            self.disk.power_cut(left);
+        }
+        self.disk.crash();
+        self.check_kept(env);
         self.forget();
     }
 
@@ -255,6 +297,7 @@ impl Node {
         self.same_instant = (0, 0);
         self.exit_wanted = None;
         self.dies_after = None;
+        self.suspended = false;
         self.rules.iter_mut().for_each(Rules::forget);
     }
 
@@ -444,6 +487,7 @@ impl Node {
     /// The process ends in order: the console gets what is left, the kernel closes the rest.
     fn finish(&mut self, env: &mut Env, status: u8) {
         self.flush_console(env);
+        self.note_told();
         self.check_exit();
         env.trace.words(env.now, self.who(), "exit", status.into(), 0);
         env.net.kill(env.now, &mut env.queue, self.owner());

@@ -1,7 +1,7 @@
 //! What is still to happen, by time and then by the order in which it was put in: two things at one instant never
 //! change places and never swallow each other.
 
-use crate::ids::{ActorId, NodeId, Owner, SockId};
+use crate::ids::{ActorId, HostId, NodeId, Owner, SockId};
 use crate::node::Happening;
 use crate::world::World;
 use slab::Slab;
@@ -43,6 +43,8 @@ pub(crate) enum NetEvent {
     Wire { sock: SockId },
     /// A reset arrives.
     Rst { sock: SockId },
+    /// A host with a rate of its own has sent a segment.
+    Link { host: HostId },
 }
 
 /// The queue. Times are microseconds of the world.

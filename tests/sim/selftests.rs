@@ -1,12 +1,13 @@
 //! The simulator tests itself with toys: that each part of the world works, and that each check can fail.
 
 mod adversaries;
+mod keepers;
 mod smiths;
 
 use crate::actor::{Script, Step, Way};
 use crate::content::Content;
 use crate::faults::Faults;
-use crate::harness::{measure, run, run_twice, scenario};
+use crate::harness::{long_scenario, measure, run, run_twice, scenario};
 use crate::ids::NodeId;
 use crate::topology::at;
 use crate::toys::{Bug, PORT, Toy};
@@ -60,7 +61,7 @@ fn toys_meet_and_move_files() {
 
 #[test]
 fn faults_for_a_while_then_healed() {
-    scenario("faults_for_a_while_then_healed", 40, trouble);
+    long_scenario("faults_for_a_while_then_healed", 40, trouble);
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn every_class_of_fault_really_happens() {
         world.nodes.iter().for_each(|node| fallen.extend(&node.disk.dice.fallen));
         fallen.extend(world.nodes.iter().any(|node| node.life > 1).then_some("killed"));
     }
-    let classes = "disk.commit,disk.full,disk.open,disk.read,disk.slow,disk.write,killed,tcp.backlog,tcp.loss,\
+    let classes = "disk.commit,disk.full,disk.open,disk.read,disk.slow,disk.sync,disk.write,killed,tcp.backlog,tcp.loss,\
                    tcp.reset,tcp.stall,udp.corrupt,udp.duplicate,udp.join,udp.loss,udp.open,udp.reorder,udp.truncate";
     assert_eq!(fallen.into_iter().collect::<Vec<_>>().join(","), classes);
 }

@@ -1,4 +1,4 @@
-//! What happens in the shared folder of a node while it runs, as if another program did it. A node that watches the
+//! What happens in the folders of a node while it runs, as if another program did it. A node that watches the
 //! folder hears of it, by the chances of its faults.
 
 use crate::content::Content;
@@ -47,5 +47,28 @@ impl World {
         disk.now = self.env.now;
         how(disk);
         self.with(node, Node::see_changes);
+    }
+
+    // What other programs do to unfinished downloads.
+
+    /// Changes an unfinished download or a journal by hand; its time is kept or is that of now.
+    pub(crate) fn edit_part(
+        &mut self,
+        node: NodeId,
+        name: &str,
+        keep_mtime: bool,
+        how: impl Fn(&mut Content),
+    ) {
+        let disk = &mut self.nodes[node.0].disk;
+        disk.now = self.env.now;
+        disk.by_hand.insert(name.to_owned());
+        assert!(disk.tamper(Dir::Parts, name, keep_mtime, how), "there is no {name:?}");
+    }
+
+    /// Removes one, also while the node has it open.
+    pub(crate) fn remove_part(&mut self, node: NodeId, name: &str) {
+        let disk = &mut self.nodes[node.0].disk;
+        disk.by_hand.insert(name.to_owned());
+        disk.remove(Dir::Parts, name);
     }
 }

@@ -25,7 +25,7 @@ pub(crate) enum Flaw {
     SealsNothing,
     SealsOutside,
     SealsTheSame,
-    SealsWhatGrows,
+    SealsWhatEnded,
     ChangesItsMind,
     Scribbles,
     ReadsTwice,
@@ -165,10 +165,10 @@ impl Smith {
 
     fn open_log(&mut self, fresh: bool) {
         let file = self.file(if fresh { Use::Fresh } else { Use::Log });
-        self.ask(Output::OpenLog { file, fresh });
+        self.ask(Output::OpenLog { file, log: if fresh { Log::FreshIndex } else { Log::Index } });
         if self.flaw == Flaw::OpensTheLogTwice {
             let file = self.file(Use::Log);
-            self.ask(Output::OpenLog { file, fresh });
+            self.ask(Output::OpenLog { file, log: if fresh { Log::FreshIndex } else { Log::Index } });
         }
     }
 
@@ -215,7 +215,11 @@ impl Smith {
         let role = Role::Client { name: name.into(), request, file, open: false, written: 0 };
         self.conns.insert(conn, role);
         self.census.files_created += 1;
-        self.ask(Output::CreateFile { file, name: format!("{PART_PREFIX}{:016x}", file.0.index) });
+        self.ask(Output::CreateFile {
+            file,
+            name: format!("{PART_PREFIX}{:016x}", file.0.index),
+            reserve: 0,
+        });
         self.ask(Output::Connect { conn, addr });
         self.ask(Output::Wake { conn });
     }
@@ -435,8 +439,8 @@ impl Machine for Smith {
 
     fn poll_transmit(&mut self, conn: ConnId) -> Option<Transmit<'_>> {
         self.asked += 1;
-        let growing = self.files.iter().find(|(_, used)| matches!(used, Use::Growing(_)));
-        let growing = growing.map(|(&file, _)| file).filter(|_| self.flaw == Flaw::SealsWhatGrows);
+        let ended = FileId(Id { index: 0, generation: 0 });
+        let ended = Some(ended).filter(|_| self.flaw == Flaw::SealsWhatEnded);
         match self.conns.get(&conn)? {
             Role::Console { out, .. } => (!out.is_empty()).then_some(Transmit::Bytes(out)),
             Role::Client { request, .. } => (!request.is_empty()).then_some(Transmit::Bytes(request)),
@@ -447,7 +451,7 @@ impl Machine for Smith {
                     _ => RECORD,
                 };
                 let len = usize::try_from(size - offset).map_or(most, |left| left.min(most));
-                Some(Transmit::Seal { file: growing.unwrap_or(*file), offset: *offset, len })
+                Some(Transmit::Seal { file: ended.unwrap_or(*file), offset: *offset, len })
             }
             Role::Server { last, .. } => (!last.is_empty()).then_some(Transmit::Bytes(last)),
             Role::Notes => None,

@@ -1,8 +1,8 @@
 //! Hosts, their interfaces, the segments these are on, and who cannot hear whom.
 
-use crate::ids::{HostId, LanId};
+use crate::ids::{HostId, LanId, SockId};
 use distrishare::machine::Interface;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 /// A network interface; the loopback has no segment.
@@ -26,6 +26,10 @@ pub(crate) struct Host {
     pub(crate) byte_ns: u64,
     /// When its link has sent what was given to it, in microseconds.
     pub(crate) link_free: u64,
+    /// Its connections share that rate in turn, and these wait for theirs. Else who comes first is first.
+    pub(crate) shaped: bool,
+    pub(crate) waiting: VecDeque<SockId>,
+    pub(crate) link_armed: bool,
     /// Microseconds from its network to another host's, least and most.
     pub(crate) latency: (u64, u64),
     next_port: u16,
@@ -74,6 +78,9 @@ impl Topology {
             up: true,
             byte_ns: 8,
             link_free: 0,
+            shaped: false,
+            waiting: VecDeque::new(),
+            link_armed: false,
             latency: (50, 500),
             next_port: 32_768,
         });

@@ -137,7 +137,7 @@ impl Toy {
         self.growing.insert(file);
         self.census.files_created += 1;
         let name = format!("{PART_PREFIX}{:016x}", u64::from(id.generation));
-        self.outputs.push_back(Output::CreateFile { file, name });
+        self.outputs.push_back(Output::CreateFile { file, name, reserve: 0 });
         file
     }
 
@@ -372,7 +372,7 @@ impl Machine for Toy {
                 self.opened(file, size);
             }
             Input::FileFailed { file, fault, fatal } => self.file_failed(now, file, fault, fatal),
-            Input::FileCommitted { file, name, size } => self.committed(now, file, &name, size),
+            Input::FileCommitted { file, name, meta, .. } => self.committed(now, file, &name, meta.size),
             Input::Listed { entries, .. } => {
                 for entry in entries {
                     self.say(&format!("{{\"event\":\"file\",\"name\":\"{}\"}}", entry.name));

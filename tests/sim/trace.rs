@@ -1,13 +1,14 @@
 //! What happened, as one running hash over every event and every output, and as the last lines in words. Two runs of
 //! one seed must end with the same hash; the lines are what a failure prints.
 
+use crate::harness::number;
 use crate::rng::mix;
 use distrishare::machine::{Input, Output};
 use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-/// Lines kept for a failure's message.
+/// Lines kept for a failure's message, if `DS_SIM_LINES` does not say otherwise.
 const LINES: usize = 50;
 
 /// A word-at-a-time multiply-and-rotate hash with a fixed start: quick, and the same on every run.
@@ -67,13 +68,15 @@ pub(crate) struct Trace {
     hash: Fold,
     steps: u64,
     lines: VecDeque<(u64, Line)>,
+    kept: usize,
     /// Keep the inputs in full too. For replays: it costs an allocation per event.
     pub(crate) detail: bool,
 }
 
 impl Trace {
     pub(crate) fn new(detail: bool) -> Trace {
-        Trace { hash: Fold(0x5eed), steps: 0, lines: VecDeque::with_capacity(LINES + 1), detail }
+        let kept = number("DS_SIM_LINES").map_or(LINES, |lines| lines as usize);
+        Trace { hash: Fold(0x5eed), steps: 0, lines: VecDeque::new(), kept, detail }
     }
 
     pub(crate) fn hash(&self) -> u64 {
@@ -142,7 +145,7 @@ impl Trace {
     }
 
     fn keep(&mut self, now: u64, line: Line) {
-        if self.lines.len() == LINES {
+        if self.lines.len() == self.kept {
             self.lines.pop_front();
         }
         self.lines.push_back((now, line));

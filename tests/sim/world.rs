@@ -3,12 +3,13 @@
 use crate::actor::{Actor, ActorSlot, Log, Told};
 use crate::adversary::Order;
 use crate::content::Content;
+use crate::disk::Left;
 use crate::env::{Env, Truth};
 use crate::faults::Faults;
 use crate::ids::{ActorId, HostId, LanId, NodeId, Owner};
 use crate::multicast::Segment;
 use crate::net::{Net, Notice};
-use crate::node::{Happening, Node};
+use crate::node::{Death, Happening, Node};
 use crate::queue::{Event, Queue};
 use crate::topology::at;
 use crate::trace::Trace;
@@ -107,21 +108,48 @@ impl World {
         self.nodes[node.0].exit
     }
 
-    /// Kills the process.
-    pub(crate) fn crash(&mut self, node: NodeId) {
-        self.with(node, |node, env| node.crash(env, false));
+    /// Kills the process (`kill -9`): the kernel closes its connections and keeps what it stored.
+    pub(crate) fn kill(&mut self, node: NodeId) {
+        self.with(node, |node, env| node.crash(env, Death::Kill));
     }
 
-    /// Kills the process after it asked for `n` more things: in the middle of what it does.
+    /// The process dies; whether what it had not synced dies with it is drawn.
+    pub(crate) fn crash(&mut self, node: NodeId) {
+        self.with(node, |node, env| node.crash(env, Death::Drawn));
+    }
+
+    /// The node's host loses power and has it again at once: of what was not synced some is there and some is not. What
+    /// it was connected to hears nothing.
+    pub(crate) fn power_cut(&mut self, node: NodeId) {
+        self.power_cut_leaving(node, Left::Drawn);
+    }
+
+    /// The same, and what is left of what was not synced is chosen.
+    pub(crate) fn power_cut_leaving(&mut self, node: NodeId, left: Left) {
+        let host = self.nodes[node.0].host;
+        self.env.net.power_off(host);
+        for node in self.nodes.iter_mut().filter(|node| node.host == host) {
+            node.crash(&mut self.env, Death::Power(left));
+        }
+        self.power_on(host);
+    }
+
+    /// The process dies after it asked for `n` more things: in the middle of what it does.
     pub(crate) fn crash_after(&mut self, node: NodeId, n: u64) {
+        self.dies_after(node, n, Death::Drawn);
+    }
+
+    /// The same, by a death that is chosen.
+    pub(crate) fn dies_after(&mut self, node: NodeId, n: u64, death: Death) {
         self.nodes[node.0].dies_after = Some(n.max(1));
+        self.nodes[node.0].dies_by = death;
     }
 
     /// The host loses power, with every process on it; nobody is told.
     pub(crate) fn power_off(&mut self, host: HostId) {
         self.env.net.power_off(host);
         for node in self.nodes.iter_mut().filter(|node| node.host == host) {
-            node.crash(&mut self.env, true);
+            node.crash(&mut self.env, Death::Power(Left::Drawn));
         }
     }
 
@@ -131,7 +159,8 @@ impl World {
 
     /// The process stands still (SIGSTOP, a suspended laptop); its clock goes on.
     pub(crate) fn suspend(&mut self, node: NodeId) {
-        self.nodes[node.0].suspended = true;
+        // Nothing stands still where nothing runs: what is healed is started then, not resumed.
+        self.nodes[node.0].suspended = self.running(node);
     }
 
     pub(crate) fn resume(&mut self, node: NodeId) {
@@ -221,7 +250,24 @@ impl World {
         found.is_some_and(|content| self.env.truth.whole(name, content))
     }
 
+    /// Bytes of files that a node gave to others (sealed ones counted as what they were before), over all its lives.
+    pub(crate) fn uploaded(&self, node: NodeId) -> u64 {
+        self.nodes[node.0].uploaded
+    }
+
+    /// Bytes a node stored in temporary files and journals, and those that these had at their end (HOSTILE.md 6.3, 16).
+    pub(crate) fn wear(&self, node: NodeId) -> (u64, u64) {
+        self.nodes[node.0].disk.wear
+    }
+
     // The network.
+
+    /// Bytes leave a host at most that fast, and its connections take turns. The usual rate is a gigabit's.
+    pub(crate) fn upload_rate(&mut self, host: HostId, bytes_per_second: u64) {
+        let host = self.env.net.topology.host_mut(host);
+        host.byte_ns = 1_000_000_000 / bytes_per_second.max(1);
+        host.shaped = true;
+    }
 
     pub(crate) fn log(&self, actor: ActorId) -> &Log {
         &self.actors[actor.0].log
@@ -388,7 +434,10 @@ impl World {
     /// A node that was to die in the middle of something does.
     fn bury(&mut self, id: NodeId) {
         if self.nodes[id.0].dying() {
-            self.nodes[id.0].crash(&mut self.env, false);
+            match self.nodes[id.0].dies_by {
+                Death::Power(left) => self.power_cut_leaving(id, left),
+                death => self.nodes[id.0].crash(&mut self.env, death),
+            }
         }
     }
 

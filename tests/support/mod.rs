@@ -227,6 +227,11 @@ impl Console {
         })
     }
 
+    /// The next event, whatever it is.
+    pub(crate) fn any(&mut self) -> Value {
+        self.program.wait("an event", Console::LIMIT, |line| serde_json::from_str(line).ok())
+    }
+
     /// Runs a command to its end; returns its events, the last of which is `done`.
     pub(crate) fn run(&mut self, command: &str) -> Vec<Value> {
         self.program.tell(command);

@@ -17,6 +17,7 @@ pub(crate) struct Area {
 /// Crates without a world of their own. `ring` reads the system's randomness only where its `rand` is named: never here.
 const PURE: &[&str] = &[
     "blake3",
+    "crc",
     "fastrand",
     "log",
     "ring",

@@ -27,7 +27,7 @@ pub(super) enum State {
     Hashing,
     /// The root is known.
     Known,
-    /// Could not be read; tried again at its next change or with the next listing of everything.
+    /// Could not be read; tried again when somebody wants it, at its next change and with the next listing of everything.
     Unreadable,
 }
 

@@ -14,7 +14,7 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 const SHORTAGE_PAUSE: Duration = Duration::from_secs(10);
 /// Files that were asked for.
 const WANTED_MAX: usize = 64;
-/// A file that changed is left alone for so long, and twice as long each time it changes after it was read …
+/// A file that changed, or cannot be read, is left alone for so long, and twice as long each time that happens again …
 const RESTLESS_PAUSE: Duration = Duration::from_secs(1);
 /// … doubled so often at most.
 const RESTLESS_MAX: u8 = 8;
@@ -188,10 +188,21 @@ impl Hashing {
         };
         table.set_restless(slot, times);
         if !calm {
-            table.set_state(slot, State::Paused);
-            let due = now + RESTLESS_PAUSE * (1 << times);
-            self.pauses.set(table.number(slot), due, "left alone");
+            self.pause(now, table, slot, times);
         }
+    }
+
+    /// The file of that slot could not be read, and somebody wants it: later each time.
+    pub(super) fn try_again(&mut self, now: Instant, table: &mut Table, slot: u32) {
+        let Some(times) = table.get(slot).map(|file| file.restless()) else { return };
+        table.set_restless(slot, RESTLESS_MAX.min(times + 1));
+        self.pause(now, table, slot, times);
+    }
+
+    fn pause(&mut self, now: Instant, table: &mut Table, slot: u32, times: u8) {
+        table.set_state(slot, State::Paused);
+        let due = now + RESTLESS_PAUSE * (1 << times);
+        self.pauses.set(table.number(slot), due, "left alone");
     }
 
     /// Files that were left alone long enough wait again.

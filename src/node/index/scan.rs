@@ -172,9 +172,14 @@ impl Scan {
             self.wholes += u64::from(well);
         }
         if job.full && job.gone {
-            self.whole = self.whole.min(now + QUIET);
+            self.look_again(now);
         }
         Some(job)
+    }
+
+    /// Everything is to be listed soon.
+    pub(super) fn look_again(&mut self, now: Instant) {
+        self.whole = self.whole.min(now + QUIET);
     }
 
     /// How often everything was listed.

@@ -1,7 +1,7 @@
 //! After a listing: what it did not name is gone, in slices.
 
 use super::Index;
-use super::scan::{Job, Scan, Stage};
+use super::scan::{Job, Stage};
 use crate::machine::{Fault, ListEnd};
 use crate::time::Instant;
 
@@ -99,7 +99,12 @@ impl Index {
     }
 
     fn end_job(&mut self, now: Instant) {
-        let Some(job) = self.scan.as_mut().and_then(|scan: &mut Scan| scan.end(now, true)) else { return };
+        let Some(scan) = self.scan.as_mut() else { return };
+        let Some(job) = scan.end(now, true) else { return };
+        if self.limited && job.gone && !job.is_whole() {
+            // There may be room now for those that were left out, wherever they are.
+            scan.look_again(now);
+        }
         if job.is_whole() {
             (self.limited, self.refused) = (job.full, job.refused);
             self.warned.listing = false;

@@ -2,6 +2,7 @@
 //! Everything is bounded per session, and a search over a large index goes in slices between other work.
 
 use super::files::Owner;
+use super::seeding::Place;
 use super::session::{Farewell, Slice};
 use super::{Conn, Peer, Timer};
 use crate::config::CHUNK;
@@ -103,11 +104,13 @@ impl Peer {
                 self.values_for(now, conn, id, &root, span, (first, u64::from(count)));
             }
             Message::Get { id, root, offset, len } => self.get_for(now, conn, id, root, (offset, len)),
+            Message::Follow { id, root, group } => self.follow_for(now, conn, id, root, group.into()),
             Message::Cancel { id } => {
                 self.drop_slices(conn, |slice| slice.number == id);
                 self.searching.retain(|search| search.conn != conn || search.number != id);
                 self.count_searches(conn);
                 self.forget_waiting(conn, id);
+                self.unfollow(conn, id);
                 self.close_drained(conn);
             }
             _ => self.session_quit(
@@ -136,7 +139,7 @@ impl Peer {
         }
     }
 
-    fn refuse(&mut self, now: Instant, conn: ConnId, id: u32, code: Code, text: &str) {
+    pub(super) fn refuse(&mut self, now: Instant, conn: ConnId, id: u32, code: Code, text: &str) {
         self.tell_node(now, conn, &Message::Refused { id, code, text: text.to_owned() });
     }
 
@@ -146,8 +149,12 @@ impl Peer {
         match known {
             Some(file) => {
                 if file.root.is_none() {
-                    self.index.wanted(now, &name);
+                    let readable = self.index.wanted(now, &name);
                     self.drive_index(now);
+                    if !readable {
+                        let text = "the file cannot be read here: try again later";
+                        return self.refuse(now, conn, id, Code::Gone, text);
+                    }
                 }
                 self.tell_node(now, conn, &Message::Files { id, files: vec![file], end: true, skipped: 0 });
             }
@@ -270,7 +277,10 @@ impl Peer {
         (first, count): (u64, u64),
     ) {
         let Some(view) = self.index.by_root(root) else {
-            return self.refuse(now, conn, id, Code::Gone, "no file of that root is shared here");
+            return match self.values_at_hand(root, span, first, count) {
+                Some(bytes) => self.send_values(now, conn, id, first, &bytes),
+                None => self.refuse(now, conn, id, Code::Gone, "no file of that root is shared here"),
+            };
         };
         let all = list_len(span, view.meta.size);
         let lists = view.lists.as_ref();
@@ -295,7 +305,7 @@ impl Peer {
 
     /// Whether the session has room for a request of so many bytes.
     fn may_ask_more(&mut self, conn: ConnId, len: u64) -> bool {
-        let bytes = self.config.limits.asked_per_source.max(GET_MAX) * 2;
+        let bytes = self.config.limits.swarm.per_source.max(GET_MAX) * 2;
         let Some(Conn::Session(session)) = self.conns.get(conn.0) else { return false };
         let queued = session.slices().map(|slice| slice.len);
         let waiting = session.answering.waiting().map(|(_, _, len)| *len);
@@ -316,18 +326,27 @@ impl Peer {
     }
 
     fn get_for(&mut self, now: Instant, conn: ConnId, id: u32, root: Root, (offset, len): (u64, u64)) {
-        let Some(view) = self.index.by_root(&root) else {
-            return self.refuse(now, conn, id, Code::Gone, "no file of that root is shared here");
+        let Some((size, place)) = self.place_of(&root, &(offset..offset.saturating_add(len))) else {
+            return self.refuse(
+                now,
+                conn,
+                id,
+                Code::Gone,
+                "no file of that root is here, or not that part of it",
+            );
         };
-        let (name, meta) = (view.name.to_owned(), view.meta);
         // To the file's end, or to that of a chunk before it.
-        let whole = |end: u64| end == meta.size || (end < meta.size && end % CHUNK as u64 == 0);
+        let whole = |end: u64| end == size || (end < size && end % CHUNK as u64 == 0);
         if len == 0 || !offset.checked_add(len).is_some_and(whole) {
             return self.refuse(now, conn, id, Code::Bad, "the file does not have that range");
         }
         if !self.may_ask_more(conn, len) {
             return self.refuse(now, conn, id, Code::Limit, "too many requests at once");
         }
+        let (dir, name, meta) = match place {
+            Place::Open(file) => return self.send_of_part(now, conn, id, file, (offset, len)),
+            Place::Closed { dir, name, meta } => (dir, name, meta),
+        };
         let may_add = self.files.may_add() && self.may_read_more(conn);
         let next = self.files.next_id();
         let Some(session) = self.session_mut(conn) else { return };
@@ -346,7 +365,7 @@ impl Peer {
         session.answering.uploads.push(upload);
         let file = self.files.add(Owner::Answer(conn));
         debug_assert_eq!(file, next);
-        self.outputs.push_back(Output::OpenFile { file, dir: Dir::Shared, name });
+        self.outputs.push_back(Output::OpenFile { file, dir, name });
     }
 
     /// A file that a session asked for is open: is it still what was hashed?
@@ -381,10 +400,12 @@ impl Peer {
             return;
         }
         let Some(session) = self.session_mut(conn) else { return };
+        let mut gone = None;
         let mut numbers: Vec<u32> =
             session.slices().filter(|slice| slice.file == file).map(|slice| slice.number).collect();
         if let Some(i) = session.answering.uploads.iter().position(|upload| upload.file == file) {
             let upload = session.answering.uploads.remove(i);
+            gone = Some(upload.root);
             numbers.extend(upload.waiting.iter().map(|(number, ..)| *number));
         }
         self.drop_slices(conn, |slice| slice.file == file);
@@ -399,6 +420,9 @@ impl Peer {
         }
         if !fatal {
             self.close_file(file);
+        }
+        if let (Code::Gone, Some(root)) = (code, gone) {
+            self.drop_seed(&root);
         }
         if code == Code::Gone {
             self.index.changed(now, "", true);
@@ -438,6 +462,7 @@ impl Peer {
 
     /// The session is over: what it had open is closed, what it searched is dropped.
     pub(super) fn stop_answering(&mut self, _: Instant, conn: ConnId) {
+        self.unfollow_all(conn);
         let Some(session) = self.session_mut(conn) else { return };
         let Answering { uploads, stats, .. } = std::mem::take(&mut session.answering);
         self.searching.retain(|search| search.conn != conn);

@@ -21,6 +21,16 @@ pub(super) struct Browse {
     fresh: bool,
     pub(super) files: usize,
     bytes: u64,
+    /// Only files beneath this folder, which are to be downloaded.
+    beneath: Option<Beneath>,
+}
+
+/// The files beneath a folder.
+#[derive(Debug)]
+struct Beneath {
+    /// The folder's name and a slash.
+    prefix: String,
+    found: Vec<FileInfo>,
 }
 
 impl Peer {
@@ -29,11 +39,63 @@ impl Peer {
             Ok(addr) => addr,
             Err(failure) => return self.conclude(now, name, Err(failure)),
         };
-        let browse = Browse { who: addr.to_string(), after: None, fresh: false, files: 0, bytes: 0 };
+        let browse =
+            Browse { who: addr.to_string(), after: None, fresh: false, files: 0, bytes: 0, beneath: None };
         let job = self.begin(now, name, background, Work::Browse(browse));
         let class = self.class_of(now, addr).unwrap_or(super::dialer::Class::Near);
         self.browse_wait(now, job);
         self.reach(now, addr, class, Wish::Browse(job));
+    }
+
+    /// Asks a node for its files beneath a folder, to download them.
+    pub(super) fn browse_folder(&mut self, now: Instant, job: JobId, addr: SocketAddr, folder: String) {
+        let beneath = Some(Beneath { prefix: format!("{folder}/"), found: Vec::new() });
+        let who = addr.to_string();
+        // In the order of names, whatever lies beneath comes after the folder's own.
+        let browse = Browse { who, after: Some(folder), fresh: false, files: 0, bytes: 0, beneath };
+        if let Some(Job { work, .. }) = self.jobs.get_mut(job.0) {
+            *work = Work::Browse(browse);
+        }
+        self.browse_wait(now, job);
+        self.reach(now, addr, super::dialer::Class::Near, Wish::Browse(job));
+    }
+
+    /// A page came: what lies beneath the folder is kept. Says whether there is no more of that.
+    fn browsed_beneath(
+        &mut self,
+        now: Instant,
+        (conn, number): (ConnId, u32),
+        job: JobId,
+        files: &[FileInfo],
+        end: bool,
+    ) {
+        let max = self.config.limits.listing_max;
+        let addr = self.addr_of(conn);
+        let Some(Job { work: Work::Browse(browse), .. }) = self.jobs.get_mut(job.0) else { return };
+        let Some(Beneath { prefix, found }) = &mut browse.beneath else { return };
+        let mut over = end && files.is_empty() && !browse.fresh;
+        for file in files.iter().filter(|file| browse.after.as_ref().is_none_or(|after| *after < file.name)) {
+            browse.fresh = true;
+            if file.name.starts_with(prefix.as_str()) && found.len() < max {
+                found.push(file.clone());
+            }
+            // Names between the folder's own and those beneath it (`a-b` before `a/b`) are passed over.
+            over |= file.name.as_str() > prefix.as_str() && !file.name.starts_with(prefix.as_str());
+        }
+        browse.after = files.last().map(|file| file.name.clone()).max(browse.after.take());
+        if !over {
+            if end {
+                self.browse_on(now, conn, job);
+            }
+            return;
+        }
+        let (prefix, found) = (prefix.clone(), std::mem::take(found));
+        self.answered(conn, number);
+        if found.is_empty() {
+            let text = format!("{addr} has nothing beneath {}", for_terminal(&prefix));
+            return self.finish(now, job, Err(Failure::new(Code::NotFound, text)));
+        }
+        self.get_folder(now, job, addr, found);
     }
 
     /// The address of a node as the operator names it.
@@ -98,6 +160,9 @@ impl Peer {
             self.answered(conn, number);
             return self.unasked(now, conn, number);
         };
+        if browse.beneath.is_some() {
+            return self.browsed_beneath(now, (conn, number), job, files, end);
+        }
         let mut fresh = Vec::new();
         for file in files {
             let later = browse.after.as_ref().is_none_or(|after| *after < file.name);

@@ -73,7 +73,11 @@ impl Peer {
             Command::Search { words } => self.run_search(now, name, background, &words, Then::Show),
             Command::Browse(node) => self.run_browse(now, name, background, &node),
             Command::Get(wanted) => self.run_get(now, name, background, wanted),
-            Command::Cancel(file) => self.run_cancel(now, name, file.as_deref()),
+            Command::Transfers => self.run_transfers(now, name),
+            Command::Pause(which) => self.run_pause(now, name, &which),
+            Command::Resume(which) => self.run_resume(now, name, background, &which),
+            Command::Cancel(which) => self.run_cancel(now, name, &which),
+            Command::Limit(limit) => self.run_limit(now, name, limit),
             Command::Status => {
                 let status = Event::Status(Box::new(self.status_now(now)));
                 self.tell(&status);
@@ -172,18 +176,6 @@ impl Peer {
         self.outputs.push_back(Output::ImportFile { file, source, name: file_name });
     }
 
-    fn run_cancel(&mut self, now: Instant, name: &'static str, file: Option<&str>) {
-        let given_up = self.give_up(now, file);
-        let result = match (given_up, file) {
-            (0, None) => Err("nothing is under way: `status` lists what is".to_owned()),
-            (0, Some(file)) => {
-                Err(format!("{} is not under way: `status` lists what is", for_terminal(file)))
-            }
-            _ => Ok(()),
-        };
-        self.conclude(now, name, result.map_err(|text| Failure::new(Code::NotFound, text)));
-    }
-
     fn run_list(&mut self, now: Instant, name: &'static str, background: bool, dir: Dir) {
         self.last_request = RequestId(self.last_request.0.wrapping_add(1));
         let (output, work) = list_files(self.last_request, dir, self.config.limits.listing_max);
@@ -218,7 +210,7 @@ impl Peer {
             v1: self.config.v1,
             uploads: self.uploads.values().sum::<usize>() + self.session_uploads(),
             uploaded_bytes: self.totals.uploaded,
-            downloads: self.transfers.len(),
+            downloads: self.active_transfers(),
             downloaded_bytes: self.totals.downloaded,
             running: self.running(),
             connections: self.sockets,

@@ -36,7 +36,10 @@ impl Machine for Peer {
                     self.share_progress(job, bytes, size);
                 }
             }
-            Input::FileCommitted { file, name, size } => self.file_committed(now, file, &name, size),
+            Input::FileCommitted { file, name, meta, confirmed } => {
+                self.file_committed(now, (file, &name, meta, confirmed));
+            }
+            Input::FileSynced { file, meta } => self.file_synced(now, file, meta),
             Input::Listed { request, entries, end } => self.listed(now, request, &entries, &end),
             Input::Resolved { request, result } => self.resolved(now, request, result),
             Input::StateLoaded { content, .. } => self.identity_loaded(content),
@@ -47,8 +50,7 @@ impl Machine for Peer {
                 self.index.watch_lost(now);
                 self.drive_index(now);
             }
-            // Nothing of a peer depends on the wall clock.
-            Input::WallClock(_) => {}
+            Input::WallClock(wall) => self.wall_clock(now, wall),
         }
         self.settle(now);
     }
@@ -59,6 +61,7 @@ impl Machine for Peer {
             Some(Conn::Ask(_)) => self.ask_recv(now, conn, bytes),
             Some(Conn::Session(_)) => self.session_recv(now, conn, bytes),
             Some(Conn::Fetch(transfer, _)) => self.fetch_recv(now, conn, *transfer, bytes),
+            Some(Conn::Stream(transfer, no, _)) => self.stream_recv(now, conn, (*transfer, *no), bytes),
             Some(Conn::Console) => self.console_recv(now, bytes),
             None => Received { consumed: bytes.len(), ..Received::default() },
         };
@@ -67,9 +70,20 @@ impl Machine for Peer {
     }
 
     fn handle_written(&mut self, now: Instant, conn: ConnId, n: usize) {
-        match self.conns.get(conn.0) {
-            Some(Conn::Fetch(transfer, _)) => self.fetch_written(now, *transfer, n),
-            Some(Conn::Session(_)) => self.pull_written(now, conn, n),
+        match self.conns.get_mut(conn.0) {
+            Some(Conn::Fetch(transfer, _)) => {
+                let transfer = *transfer;
+                self.fetch_written(now, transfer, n);
+            }
+            Some(Conn::Stream(transfer, no, _)) => {
+                let (transfer, no) = (*transfer, *no);
+                self.stream_stored(now, transfer, no, n);
+            }
+            Some(Conn::Session(session)) => {
+                if let Some(storing) = session.storing.take() {
+                    self.data_stored(now, storing, n);
+                }
+            }
             _ => {}
         }
         self.settle(now);
@@ -88,13 +102,14 @@ impl Machine for Peer {
     }
 
     fn poll_transmit(&mut self, conn: ConnId) -> Option<Transmit<'_>> {
-        match self.conns.get(conn.0)? {
+        let next = match self.conns.get(conn.0)? {
             Conn::Serve(serve) => Self::serve_transmit(serve),
             Conn::Ask(ask) => Self::ask_transmit(ask),
             Conn::Session(session) => Self::session_transmit(session),
-            Conn::Fetch(_, out) => out.transmit(),
+            Conn::Fetch(_, out) | Conn::Stream(_, _, out) => out.transmit(),
             Conn::Console => self.console.transmit(conn),
-        }
+        };
+        self.within_share(conn, next)
     }
 
     fn handle_sent(&mut self, now: Instant, conn: ConnId, n: usize) {
@@ -102,7 +117,7 @@ impl Machine for Peer {
             Some(Conn::Serve(_)) => self.serve_sent(now, conn, n),
             Some(Conn::Ask(_)) => self.ask_sent(conn, n),
             Some(Conn::Session(_)) => self.session_sent(now, conn, n),
-            Some(Conn::Fetch(_, out)) => out.sent(n),
+            Some(Conn::Fetch(_, out) | Conn::Stream(_, _, out)) => out.sent(n),
             Some(Conn::Console) => self.console.sent(conn, n),
             None => {}
         }

@@ -399,6 +399,7 @@ impl Peer {
         }
         self.arm_silence();
         if newcomer {
+            self.heard_of_a_node(now);
             self.say_rarely(now, "a node said HELLO", addr);
             let least = self.discovery.last_hello.map_or(now, |last| (last + GREET_LEAST).max(now));
             let due = least + self.between(Duration::ZERO, GREET_PAUSE);

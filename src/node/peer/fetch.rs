@@ -107,8 +107,12 @@ impl Peer {
                     return Received { consumed: bytes.len(), ..Received::default() };
                 }
                 let Some(file) = transfer.file else { return Received::default() };
-                let body = Some(Body { file, offset, range: 0..bytes.len() });
-                Received { consumed: bytes.len(), body, pause: false }
+                let Some(room) = self.room_for_old(now) else {
+                    return Received { pause: true, ..Received::default() };
+                };
+                let n = usize::try_from(room).unwrap_or(usize::MAX).min(bytes.len());
+                self.down.take(now, n as u64);
+                Received { consumed: n, body: Some(Body { file, offset, range: 0..n }), pause: false }
             }
             _ => Received { pause: true, ..Received::default() },
         }
@@ -116,7 +120,7 @@ impl Peer {
 
     /// A stream of content: makes its temporary file. The bytes so far wait with the driver.
     fn create_held(&mut self, now: Instant, conn: ConnId, id: TransferId) {
-        self.create_part(id);
+        self.create_temporary(id);
         if let Some(transfer) = self.transfers.get_mut(id.0) {
             self.timers.set(Timer::Conn(conn), transfer.pace.next_look(now), "progress");
         }
@@ -125,9 +129,6 @@ impl Peer {
     /// The temporary file is there. `room`: bytes the disk may still take.
     pub(super) fn fetch_opened(&mut self, now: Instant, id: TransferId, room: u64) {
         let Some(transfer) = self.transfers.get_mut(id.0) else { return };
-        if matches!(transfer.phase, Phase::Pull(_)) {
-            return self.pull_created(now, id, room);
-        }
         let Phase::Creating { held } = transfer.phase else { return };
         transfer.cap = transfer.cap.min(room);
         transfer.phase = Phase::Receiving { due: held };
@@ -237,9 +238,6 @@ impl Peer {
     /// Ends the connection of a download, whichever it has.
     pub(super) fn fetch_hang_up(&mut self, now: Instant, id: TransferId, reset: bool) {
         let Some(transfer) = self.transfers.get_mut(id.0) else { return };
-        if matches!(transfer.phase, Phase::Pull(_)) {
-            return self.pull_let_go(now, id);
-        }
         let Some(conn) = transfer.conn.take() else { return };
         let from = transfer.from;
         match transfer.phase {

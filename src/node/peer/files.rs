@@ -1,11 +1,14 @@
 //! The files a peer holds: whose each is, how many more may be open, and the account of those that grow
 //! (created = committed + discarded + growing).
 
+use super::Peer;
 use super::jobs::JobId;
 use super::transfers::TransferId;
 use crate::config::Limits;
-use crate::machine::{Census, ConnId, FileId};
+use crate::machine::{Census, ConnId, Fault, FileId, Meta, Output};
+use crate::node::part::Which;
 use crate::node::table::Table;
+use crate::time::Instant;
 
 /// Whose a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,17 +22,36 @@ pub(super) enum Owner {
     /// The index's log, and the one that is to take its place.
     Log,
     FreshLog,
-    /// Grows with a download.
+    /// Grows with a download in v1.
     Fetch(TransferId),
+    /// Grows with a download of known content.
+    Part(TransferId),
+    /// Its journal.
+    Journal(TransferId),
+    /// The journal of one that an earlier life left.
+    Leftover,
+    /// Opened only to be removed.
+    Doomed,
+    /// Read to see whether it is what is to be downloaded.
+    Look(TransferId),
     /// Grows with a copy into the shared folder.
     Share(JobId),
 }
 
 impl Owner {
     fn grows(self) -> bool {
-        matches!(self, Owner::Fetch(_) | Owner::Share(_))
+        matches!(self, Owner::Fetch(_) | Owner::Part(_) | Owner::Doomed | Owner::Share(_))
+    }
+
+    /// It has a place among those that are kept for downloads.
+    fn is_of_download(self) -> bool {
+        use Owner::{Doomed, Fetch, Journal, Leftover, Look, Part};
+        matches!(self, Fetch(_) | Part(_) | Journal(_) | Leftover | Doomed | Look(_))
     }
 }
+
+/// Files that one download has open, with a margin for those that wait for somebody to turn up.
+const FILES_EACH: usize = 4;
 
 /// All files from the moment they are asked for until the world or the peer ends them.
 #[derive(Debug)]
@@ -38,6 +60,7 @@ pub(super) struct Files {
     created: u64,
     committed: u64,
     discarded: u64,
+    kept: u64,
     /// Downloads at once: their files must find room among those that may be open.
     pub(super) downloads_max: usize,
     /// Places of all others: those of downloads are kept, or uploads could take them all.
@@ -46,14 +69,16 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn new(limits: &Limits) -> Files {
-        let downloads_max = limits.downloads.min(limits.open_files / 2).max(1);
+        // Each has two files, and as many may wait for sources as run.
+        let downloads_max = limits.downloads.min(limits.open_files / FILES_EACH / 2).max(1);
         Files {
             held: Table::new(),
             created: 0,
             committed: 0,
             discarded: 0,
+            kept: 0,
             downloads_max,
-            others_max: limits.open_files.saturating_sub(downloads_max).max(1),
+            others_max: limits.open_files.saturating_sub(downloads_max * FILES_EACH).max(1),
         }
     }
 
@@ -93,9 +118,16 @@ impl Files {
         true
     }
 
+    /// It is closed unfinished, to be opened again. False: it was not ours any more.
+    pub(super) fn keep(&mut self, file: FileId) -> bool {
+        let Some(owner) = self.held.remove(file.0) else { return false };
+        self.kept += u64::from(owner.grows());
+        true
+    }
+
     /// Whether one more file may be open that is not a download's.
     pub(super) fn may_add(&self) -> bool {
-        self.held.iter().filter(|(_, owner)| !matches!(owner, Owner::Fetch(_))).count() < self.others_max
+        self.held.iter().filter(|(_, owner)| !owner.is_of_download()).count() < self.others_max
     }
 
     /// The part of the census that is about files.
@@ -105,8 +137,108 @@ impl Files {
             files_created: self.created,
             files_committed: self.committed,
             files_discarded: self.discarded,
-            files_growing: self.created - self.committed - self.discarded,
+            files_kept: self.kept,
+            files_growing: self.created - self.committed - self.discarded - self.kept,
             ..Census::default()
+        }
+    }
+}
+
+impl Peer {
+    /// A file is open: whoever asked for it is told.
+    pub(super) fn file_opened(&mut self, now: Instant, file: FileId, meta: Meta) {
+        match self.files.owner(file) {
+            Some(Owner::Serve(conn)) => self.serve_opened(now, conn, meta.size),
+            Some(Owner::Answer(conn)) => self.answer_opened(now, conn, file, meta),
+            Some(Owner::Hashing | Owner::Log | Owner::FreshLog) => self.index_opened(now, file, meta),
+            Some(Owner::Part(id)) => self.part_opened(now, (id, Which::Part), meta),
+            Some(Owner::Journal(id)) => self.part_opened(now, (id, Which::Journal), meta),
+            Some(Owner::Leftover) => self.leftover_opened(file),
+            Some(Owner::Look(id)) => self.looked(now, id, file, meta),
+            Some(Owner::Fetch(_) | Owner::Share(_) | Owner::Doomed) | None => {}
+        }
+    }
+
+    pub(super) fn file_created(&mut self, now: Instant, file: FileId, room: u64) {
+        match self.files.owner(file) {
+            Some(Owner::Fetch(id)) => self.fetch_opened(now, id, room),
+            Some(Owner::Part(id)) => self.part_created(now, id, room),
+            _ => {}
+        }
+    }
+
+    pub(super) fn file_synced(&mut self, now: Instant, file: FileId, meta: Meta) {
+        match self.files.owner(file) {
+            Some(Owner::Part(id)) => self.part_synced(now, (id, Which::Part), meta),
+            Some(Owner::Journal(id)) => self.part_synced(now, (id, Which::Journal), meta),
+            _ => {}
+        }
+    }
+
+    /// Bytes of a file that was to be read.
+    pub(super) fn file_read(&mut self, now: Instant, file: FileId, offset: u64, bytes: &[u8], meta: Meta) {
+        match self.files.owner(file) {
+            Some(Owner::Part(id)) => self.part_read(now, (id, Which::Part), (offset, bytes, meta)),
+            Some(Owner::Journal(id)) => self.part_read(now, (id, Which::Journal), (offset, bytes, meta)),
+            Some(Owner::Leftover) => self.leftover_read(now, file, bytes),
+            Some(Owner::Look(id)) => self.look_read(now, id, (offset, bytes, meta)),
+            _ => self.index_read(now, file, (offset, bytes, meta)),
+        }
+    }
+
+    /// An operation on a file failed; its id is free if `fatal`.
+    pub(super) fn file_failed(&mut self, now: Instant, file: FileId, fault: Fault, fatal: bool) {
+        let Some(owner) = self.files.owner(file) else { return };
+        if fatal {
+            self.files.drop(file);
+        }
+        match owner {
+            Owner::Serve(conn) => self.serve_file_failed(now, conn, fault, fatal),
+            Owner::Fetch(transfer) => self.fetch_file_failed(now, transfer, fault, fatal),
+            Owner::Share(job) => self.share_failed(now, job, fault),
+            Owner::Answer(conn) => self.answer_failed(now, conn, file, fault, fatal),
+            Owner::Hashing | Owner::Log | Owner::FreshLog => {
+                self.index_failed(now, owner, file, fault, fatal);
+            }
+            Owner::Part(id) => self.part_file_failed(now, (id, Which::Part), (file, fault, fatal)),
+            Owner::Journal(id) => self.part_file_failed(now, (id, Which::Journal), (file, fault, fatal)),
+            Owner::Leftover => self.leftover_failed(now, file, fatal),
+            Owner::Look(id) => self.look_failed(now, id, fault, fatal),
+            Owner::Doomed => {}
+        }
+    }
+
+    pub(super) fn file_committed(
+        &mut self,
+        now: Instant,
+        (file, name, meta, confirmed): (FileId, &str, Meta, bool),
+    ) {
+        match self.files.committed(file) {
+            Some(Owner::Fetch(id)) => self.fetch_committed(now, id, name, meta.size, confirmed),
+            Some(Owner::Part(id)) => self.part_committed(now, id, (file, name, meta, confirmed)),
+            Some(Owner::Share(job)) => self.shared(now, job, name, meta.size),
+            _ => {}
+        }
+    }
+
+    /// Closes a file, or a journal, that stays what it is.
+    pub(super) fn close_file(&mut self, file: FileId) {
+        if self.files.drop(file) {
+            self.outputs.push_back(Output::CloseFile { file });
+        }
+    }
+
+    /// Closes an unfinished file that is to be opened again.
+    pub(super) fn keep_file(&mut self, file: FileId) {
+        if self.files.keep(file) {
+            self.outputs.push_back(Output::CloseFile { file });
+        }
+    }
+
+    /// Throws away a file that grows, or a journal.
+    pub(super) fn discard_file(&mut self, file: FileId) {
+        if self.files.drop(file) {
+            self.outputs.push_back(Output::DiscardFile { file });
         }
     }
 }
@@ -119,8 +251,8 @@ mod tests {
     #[test]
     fn each_file_that_grows_is_accounted_for_once() {
         let id = Id { index: 0, generation: 0 };
-        let mut files = Files::new(&Limits { open_files: 4, downloads: 9, ..Limits::desktop() });
-        assert_eq!(files.downloads_max, 2);
+        let mut files = Files::new(&Limits { open_files: 6, downloads: 9, ..Limits::desktop() });
+        assert_eq!(files.downloads_max, 1);
         let (read, copied) = (files.add(Owner::Serve(ConnId(id))), files.add(Owner::Share(JobId(id))));
         assert!(!files.may_add(), "the other two places are kept for downloads");
         let (kept, lost) = (files.add(Owner::Fetch(TransferId(id))), files.add(Owner::Fetch(TransferId(id))));

@@ -1,55 +1,90 @@
-//! `get`: from what the operator names to a download.
+//! `get`: from what the operator names to downloads.
 
+use super::download::{Candidate, Download};
 use super::jobs::{Job, JobId, Work};
-use super::pull::Pull;
-use super::report::{Code, Failure};
+use super::report::{Code, Downloaded, Event, Failure, bytes as sized, plural};
 use super::search::{Hit, Then};
-use super::transfers::TransferId;
+use super::transfers::{Phase, Transfer, TransferId};
 use super::{Peer, Resolving};
 use crate::config::HostPort;
 use crate::machine::{Fault, Output};
 use crate::proto::command::Wanted;
+use crate::proto::content::Root;
 use crate::proto::escape::for_terminal;
 use crate::proto::name::check_name;
+use crate::proto::v2::message::FileInfo;
 use crate::time::Instant;
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
+
+/// The downloads a command waits for.
+#[derive(Debug, Default)]
+pub(super) struct Gets {
+    pub(super) waits: BTreeSet<TransferId>,
+    wanted: usize,
+    failed: usize,
+    /// The first failure.
+    failure: Option<Failure>,
+}
+
+/// What is to be downloaded, once it is known what that is.
+struct Goal {
+    name: String,
+    root: Root,
+    size: u64,
+}
 
 impl Peer {
     pub(super) fn run_get(&mut self, now: Instant, name: &'static str, background: bool, wanted: Wanted) {
         match wanted {
-            Wanted::Number(number) => match self.hits.get(number - 1).cloned() {
-                Some(hit) => {
-                    let job = self.begin(now, name, background, Work::Get { transfer: None });
-                    self.get_hit(now, job, hit);
+            Wanted::Numbers(numbers) => {
+                let hits: Result<Vec<Hit>, usize> =
+                    numbers.iter().map(|n| self.hits.get(n - 1).cloned().ok_or(*n)).collect();
+                match hits {
+                    Ok(hits) => {
+                        let job = self.begin(now, name, background, Work::Get(Gets::default()));
+                        self.get_hits(now, job, hits);
+                    }
+                    Err(number) => {
+                        let text = match self.hits.len() {
+                            0 => format!("there is no result {number}: `search` first"),
+                            n => format!("there is no result {number}: the last search has {n}"),
+                        };
+                        self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
+                    }
                 }
-                None => {
-                    let text = match self.hits.len() {
-                        0 => format!("there is no result {number}: `search` first"),
-                        n => format!("there is no result {number}: the last search has {n}"),
-                    };
-                    self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
-                }
-            },
+            }
             Wanted::Name(file) => match named(&file) {
                 Ok(()) => self.run_search(now, name, background, &file, Then::Get),
                 Err(failure) => self.conclude(now, name, Err(failure)),
             },
             Wanted::At { node, name: file } => match named(&file) {
-                Ok(()) => self.get_at(now, name, background, &node, file),
+                Ok(()) => self.get_at(now, name, background, &node, (file, false)),
                 Err(failure) => self.conclude(now, name, Err(failure)),
+            },
+            Wanted::Folder { node, folder } => match (named(&folder), node) {
+                (Ok(()), Some(node)) => self.get_at(now, name, background, &node, (folder, true)),
+                (Ok(()), None) => self.run_search(now, name, background, &folder, Then::Folder),
+                (Err(failure), _) => self.conclude(now, name, Err(failure)),
             },
         }
     }
 
-    fn get_at(&mut self, now: Instant, name: &'static str, background: bool, node: &HostPort, file: String) {
+    fn get_at(
+        &mut self,
+        now: Instant,
+        name: &'static str,
+        background: bool,
+        node: &HostPort,
+        (file, folder): (String, bool),
+    ) {
         match node.literal() {
             Some(addr) => {
-                let job = self.begin(now, name, background, Work::Get { transfer: None });
-                self.get_from(now, job, addr, file);
+                let job = self.begin(now, name, background, Work::Get(Gets::default()));
+                self.get_from(now, job, addr, file, folder);
             }
             None => {
-                let work = Work::Resolve { host: node.host.clone(), name: file };
+                let work = Work::Resolve { host: node.host.clone(), name: file, folder };
                 let job = self.begin(now, name, background, work);
                 let request = self.new_request(Resolving::Get(job));
                 self.outputs.push_back(Output::Resolve { request, host: node.host.clone(), port: node.port });
@@ -60,10 +95,10 @@ impl Peer {
     /// The host of a `get` was looked up.
     pub(super) fn get_resolved(&mut self, now: Instant, job: JobId, result: Result<SocketAddr, Fault>) {
         let Some(waiting) = self.jobs.get_mut(job.0) else { return };
-        let work = std::mem::replace(&mut waiting.work, Work::Get { transfer: None });
-        let Work::Resolve { host, name } = work else { return };
+        let work = std::mem::replace(&mut waiting.work, Work::Get(Gets::default()));
+        let Work::Resolve { host, name, folder } = work else { return };
         match result {
-            Ok(addr) => self.get_from(now, job, addr, name),
+            Ok(addr) => self.get_from(now, job, addr, name, folder),
             Err(fault) => {
                 let text = format!("{}: {fault}: is the name spelt right?", for_terminal(&host));
                 self.finish(now, job, Err(Failure::new(Code::Network, text)));
@@ -71,32 +106,217 @@ impl Peer {
         }
     }
 
-    fn get_from(&mut self, now: Instant, job: JobId, addr: SocketAddr, file: String) {
+    fn get_from(&mut self, now: Instant, job: JobId, addr: SocketAddr, file: String, folder: bool) {
         match self.typed(addr) {
+            Ok(addr) if folder => self.browse_folder(now, job, addr, file),
             Ok(addr) => {
-                let transfer = self.fetch(now, job, addr, file, (true, None));
-                self.fetches(job, transfer);
+                let transfer = self.add_transfer(now, file, addr, true, None);
+                self.waits_for(job, transfer);
+                self.start_queued(now);
             }
             Err(failure) => self.finish(now, job, Err(failure)),
         }
     }
 
-    /// A result of a search: from its sources, one after another.
-    fn get_hit(&mut self, now: Instant, job: JobId, hit: Hit) {
-        let mut sources: VecDeque<SocketAddr> = hit.sources.into();
-        let Some(first) = sources.pop_front() else {
-            return self.finish(now, job, Err(Failure::new(Code::NotFound, "nobody has it")));
-        };
-        let content = hit.root.zip(hit.size);
-        let pull = content.map(|content| Box::new(Pull::new(Some(content), sources)));
-        let transfer = self.fetch(now, job, first, hit.name, (false, pull));
-        self.fetches(job, transfer);
+    /// Results of a search: each from all who have it.
+    fn get_hits(&mut self, now: Instant, job: JobId, hits: Vec<Hit>) {
+        for hit in hits {
+            let Some(&first) = hit.sources.first() else {
+                self.not_got(job, Failure::new(Code::NotFound, "nobody has it"));
+                continue;
+            };
+            let (Some(root), Some(size)) = (hit.root, hit.size) else {
+                let transfer = self.add_transfer(now, hit.name, first, false, None);
+                self.waits_for(job, transfer);
+                continue;
+            };
+            let holders = hit.sources.iter().map(|addr| Candidate::holder(*addr, now));
+            let old = hit.old.iter().map(|addr| Candidate::old(*addr, now));
+            let candidates = holders.chain(old).collect();
+            self.want(now, Some(job), Goal { name: hit.name, root, size }, first, candidates);
+        }
+        self.start_queued(now);
+        self.settle_gets(now, job);
     }
 
-    fn fetches(&mut self, job: JobId, transfer: TransferId) {
-        if let Some(job) = self.jobs.get_mut(job.0) {
-            job.work = Work::Get { transfer: Some(transfer) };
+    /// A node named all its files beneath a folder.
+    pub(super) fn get_folder(&mut self, now: Instant, job: JobId, addr: SocketAddr, files: Vec<FileInfo>) {
+        if let Some(Job { work, .. }) = self.jobs.get_mut(job.0) {
+            *work = Work::Get(Gets::default());
         }
+        for FileInfo { name, size, root, .. } in files {
+            match root {
+                Some(root) => {
+                    let candidates = vec![Candidate::holder(addr, now)];
+                    self.want(now, Some(job), Goal { name, root, size }, addr, candidates);
+                }
+                None => {
+                    let transfer = self.add_transfer(now, name, addr, true, None);
+                    self.waits_for(job, transfer);
+                }
+            }
+        }
+        self.start_queued(now);
+        self.settle_gets(now, job);
+    }
+
+    /// A download of this content: a new one, or the one there is.
+    fn want(
+        &mut self,
+        now: Instant,
+        job: Option<JobId>,
+        goal: Goal,
+        first: SocketAddr,
+        candidates: Vec<Candidate>,
+    ) {
+        if let Some(failure) = self.contradicts(&goal) {
+            return job.into_iter().for_each(|job| self.not_got(job, failure.clone()));
+        }
+        if let Some(id) = self.download_of(&goal.root) {
+            job.into_iter().for_each(|job| self.waits_for(job, id));
+            self.name_download(id, &goal);
+            return self.join_download(now, id, candidates);
+        }
+        match self.new_download(&goal) {
+            Ok(mut download) => {
+                candidates.into_iter().for_each(|candidate| download.add_candidate(candidate));
+                let id = self.add_transfer(now, goal.name, first, false, Some(download));
+                job.into_iter().for_each(|job| self.waits_for(job, id));
+            }
+            Err(failure) => job.into_iter().for_each(|job| self.not_got(job, failure.clone())),
+        }
+    }
+
+    /// What an earlier life left without a journal goes by its root until somebody says what it is.
+    fn name_download(&mut self, id: TransferId, Goal { name, root, .. }: &Goal) {
+        let transfer = self.transfers.get_mut(id.0).filter(|transfer| transfer.name == root.to_string());
+        if let Some(transfer) = transfer {
+            transfer.name.clone_from(name);
+        }
+    }
+
+    /// One content has one size: somebody who names another is wrong about it.
+    fn contradicts(&self, Goal { name, root, size }: &Goal) -> Option<Failure> {
+        let transfer = self.transfers.get(self.download_of(root)?.0)?;
+        let other = transfer.download().filter(|download| download.size != *size)?;
+        let text = format!(
+            "{} is said to have {}, and {} of the same content {}: one of them is wrong",
+            for_terminal(name),
+            sized(*size),
+            for_terminal(&transfer.name),
+            sized(other.size)
+        );
+        Some(Failure::new(Code::Other, text))
+    }
+
+    /// More who have the content of a download; if it rests it goes on.
+    fn join_download(&mut self, now: Instant, id: TransferId, candidates: Vec<Candidate>) {
+        let Some(Transfer { phase, .. }) = self.transfers.get_mut(id.0) else { return };
+        if let Phase::Download(download) | Phase::Queued(Some(download)) = phase {
+            candidates.into_iter().for_each(|candidate| download.add_candidate(candidate));
+        }
+        self.download_resume(now, id);
+        self.drive_download(now, id);
+    }
+
+    fn new_download(&mut self, goal: &Goal) -> Result<Box<Download>, Failure> {
+        let Goal { name, root, size } = goal;
+        let (seed, max) = (self.rng.u64(..), self.config.limits.file_max);
+        let problem = match Download::new(*root, *size, &self.config.limits, seed) {
+            Ok(download) if *size <= max => return Ok(Box::new(download)),
+            Ok(_) => format!("it has {}, more than {}", sized(*size), sized(max)),
+            Err(error) => error.to_string(),
+        };
+        let text = format!("{} cannot be downloaded: {problem}", for_terminal(name));
+        Err(Failure::new(Code::Other, text))
+    }
+
+    /// The node that was asked for a name told what the content is.
+    pub(super) fn content_known(&mut self, now: Instant, id: TransferId, root: Root, size: u64) {
+        let Some(Transfer { name, from, .. }) = self.transfers.get(id.0) else { return };
+        let (goal, from) = (Goal { name: name.clone(), root, size }, *from);
+        let holder = Candidate::holder(from, now);
+        if let Some(failure) = self.contradicts(&goal) {
+            return self.fetch_failed(now, id, failure);
+        }
+        if let Some(other) = self.download_of(&root) {
+            // It is under way already, under this name or another.
+            let jobs = self.transfers.remove(id.0).map(|transfer| transfer.jobs).unwrap_or_default();
+            for job in jobs {
+                if let Some(Job { work: Work::Get(gets), .. }) = self.jobs.get_mut(job.0) {
+                    gets.waits.remove(&id);
+                    gets.wanted -= 1;
+                }
+                self.waits_for(job, other);
+            }
+            self.name_download(other, &goal);
+            return self.join_download(now, other, vec![holder]);
+        }
+        match self.new_download(&goal) {
+            Ok(mut download) => {
+                download.add_candidate(holder);
+                if let Some(transfer) = self.transfers.get_mut(id.0) {
+                    transfer.phase = Phase::Download(download);
+                }
+                self.download_start(now, id);
+            }
+            Err(failure) => self.fetch_failed(now, id, failure),
+        }
+    }
+
+    /// The command waits for this download, too.
+    pub(super) fn waits_for(&mut self, job: JobId, id: TransferId) {
+        let Some(Job { work: Work::Get(gets), .. }) = self.jobs.get_mut(job.0) else { return };
+        if !gets.waits.insert(id) {
+            return;
+        }
+        gets.wanted += 1;
+        if let Some(transfer) = self.transfers.get_mut(id.0) {
+            transfer.jobs.push(job);
+        }
+    }
+
+    /// One of the things a command wanted came to nothing before it began.
+    fn not_got(&mut self, job: JobId, failure: Failure) {
+        if let Some(Job { work: Work::Get(gets), .. }) = self.jobs.get_mut(job.0) {
+            gets.wanted += 1;
+            gets.failed += 1;
+            gets.failure.get_or_insert(failure);
+        }
+    }
+
+    /// What became of a download that a command waited for.
+    pub(super) fn got(&mut self, now: Instant, job: JobId, id: TransferId, result: &Result<(), Failure>) {
+        let Some(Job { work: Work::Get(gets), .. }) = self.jobs.get_mut(job.0) else { return };
+        gets.waits.remove(&id);
+        if let Err(failure) = result {
+            gets.failed += 1;
+            if gets.wanted > 1 {
+                let note = format!("error: {}\n", failure.message);
+                gets.failure.get_or_insert(failure.clone());
+                self.console.note(&note);
+            } else {
+                gets.failure = Some(failure.clone());
+            }
+        }
+        self.settle_gets(now, job);
+    }
+
+    /// The command is over when the last of its downloads is.
+    pub(super) fn settle_gets(&mut self, now: Instant, job: JobId) {
+        let Some(Job { work: Work::Get(gets), .. }) = self.jobs.get_mut(job.0) else { return };
+        if !gets.waits.is_empty() {
+            return;
+        }
+        let result = match gets.failure.take() {
+            None => Ok(()),
+            Some(failure) if gets.wanted == 1 => Err(failure),
+            Some(Failure { code, message }) => {
+                let files = plural(gets.wanted, "file", "files");
+                Err(Failure::new(code, format!("{} of {files} not downloaded: {message}", gets.failed)))
+            }
+        };
+        self.finish(now, job, result);
     }
 
     /// The search of `get NAME` found files of exactly that name: if they are one and the same, it is taken.
@@ -107,9 +327,9 @@ impl Peer {
         }
         if hits.len() == 1 {
             if let Some(Job { work, .. }) = self.jobs.get_mut(job.0) {
-                *work = Work::Get { transfer: None };
+                *work = Work::Get(Gets::default());
             }
-            return self.get_hit(now, job, hits.remove(0));
+            return self.get_hits(now, job, hits);
         }
         self.show_results(&hits);
         let text = format!(
@@ -119,6 +339,47 @@ impl Peer {
         );
         self.hits = hits;
         self.finish(now, job, Err(Failure::new(Code::Other, text)));
+    }
+
+    /// The search of `get FOLDER/` found what lies there, whoever has it.
+    pub(super) fn get_found_folder(&mut self, now: Instant, job: JobId, folder: &str, mut hits: Vec<Hit>) {
+        let beneath = |name: &str| {
+            name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/') && rest.len() > 1)
+        };
+        hits.retain(|hit| beneath(&hit.name));
+        if hits.is_empty() {
+            let text = format!("nobody who was asked has files beneath {}/", for_terminal(folder));
+            return self.finish(now, job, Err(Failure::new(Code::NotFound, text)));
+        }
+        let most = self.config.limits.results_per_node;
+        if hits.len() >= most {
+            let text = format!(
+                "a node names at most {most} files at once, and there may be more: `get IP PORT {}/` gets all of one node\n",
+                for_terminal(folder)
+            );
+            self.console.note(&text);
+        }
+        if let Some(Job { work, .. }) = self.jobs.get_mut(job.0) {
+            *work = Work::Get(Gets::default());
+        }
+        self.get_hits(now, job, hits);
+    }
+
+    /// v1: a download is complete. `stored`: the name it has now.
+    pub(super) fn tell_downloaded(&mut self, name: &str, stored: &str, size: u64, confirmed: bool) {
+        let path = self.config.folders.downloads.join(stored);
+        let path = path.to_string_lossy();
+        let (verified, already) = (false, false);
+        self.tell(&Event::Downloaded(Downloaded {
+            name,
+            path: &path,
+            bytes: size,
+            verified,
+            sources: 1,
+            resumed: 0,
+            confirmed,
+            already,
+        }));
     }
 }
 

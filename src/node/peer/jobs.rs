@@ -1,9 +1,10 @@
 //! Commands under way: each waits for answers of other nodes, of the disk or of the clock, and ends once, well or not.
 
 use super::browse::Browse;
+use super::get::Gets;
+use super::progress::{self, Row};
 use super::report::{Code, Event, Failure, bytes as sized, clock, plural};
 use super::search::Search;
-use super::transfers::TransferId;
 use super::{Peer, Timer};
 use crate::config::ConsoleMode;
 use crate::machine::{Dir, Entry, Fault, FileId, Id, ListEnd, Output, RequestId};
@@ -51,9 +52,9 @@ pub(super) enum Work {
     /// The names of what a node shares.
     Browse(Browse),
     /// An address of the host to download from.
-    Resolve { host: String, name: String },
-    /// A download.
-    Get { transfer: Option<TransferId> },
+    Resolve { host: String, name: String, folder: bool },
+    /// Downloads.
+    Get(Gets),
     /// A copy into the shared folder.
     Share { file: FileId, name: String, bytes: u64, size: u64 },
     /// A file that was copied there is found by the index, so that others find it.
@@ -76,10 +77,15 @@ impl Peer {
         work: Work,
     ) -> JobId {
         let job = JobId(self.jobs.insert(Job { command, background, started: now, work }));
+        self.show_progress_soon(now);
+        job
+    }
+
+    /// Something began that may take a while.
+    pub(super) fn show_progress_soon(&mut self, now: Instant) {
         if self.config.json || self.console.has_columns() {
             self.timers.set_unless_armed(Timer::Progress, now + PROGRESS, "progress");
         }
-        job
     }
 
     /// A command is over: says so and lets the next one in.
@@ -114,7 +120,7 @@ impl Peer {
     }
 
     /// `wait` without a time ends with the last command in the background.
-    fn end_waiter(&mut self, now: Instant) {
+    pub(super) fn end_waiter(&mut self, now: Instant) {
         let in_background = self.jobs.iter().any(|(_, job)| job.background);
         let waiter =
             self.jobs.iter().find(|(_, job)| matches!(job.work, Work::WaitAll)).map(|(id, _)| JobId(id));
@@ -149,7 +155,10 @@ impl Peer {
         } else if let Some(text) = event.text() {
             match event {
                 // What nobody asked for is not a result.
-                Event::Error { .. } | Event::Ready { .. } | Event::Registered { asked: false, .. } => {
+                Event::Error { .. }
+                | Event::Ready { .. }
+                | Event::Blamed { .. }
+                | Event::Registered { asked: false, .. } => {
                     self.console.note(&text);
                 }
                 _ => self.console.print(&text),
@@ -205,7 +214,8 @@ impl Peer {
 
     /// A part of a folder's names came.
     pub(super) fn listed(&mut self, now: Instant, request: RequestId, entries: &[Entry], end: &ListEnd) {
-        if self.index_listed(now, request, entries, end) {
+        if self.leftovers_listed(now, request, entries, end) || self.index_listed(now, request, entries, end)
+        {
             return;
         }
         let found = self.jobs.iter().find_map(|(id, job)| match job.work {
@@ -289,62 +299,34 @@ impl Peer {
         self.finish(now, job, Err(Failure::new(code, text)));
     }
 
-    /// A download is complete. `stored`: the name it has now.
-    pub(super) fn downloaded(
-        &mut self,
-        now: Instant,
-        job: JobId,
-        name: &str,
-        stored: &str,
-        size: u64,
-        verified: bool,
-    ) {
-        let path = self.config.folders.downloads.join(stored);
-        let path = path.to_string_lossy();
-        self.tell(&Event::Downloaded { name, path: &path, bytes: size, verified });
-        self.finish(now, job, Ok(()));
-    }
-
     /// Drops all commands and what they hold, and says of each that could have come to something that it did not.
-    pub(super) fn drop_jobs(&mut self, now: Instant) {
+    pub(super) fn drop_jobs(&mut self) {
         let jobs: Vec<JobId> = self.jobs.iter().map(|(id, _)| JobId(id)).collect();
         for job in jobs {
-            self.drop_job(now, job);
+            self.drop_job(job);
         }
     }
 
-    /// Drops the downloads and shares of this file, or all of them; how many there were.
-    pub(super) fn give_up(&mut self, now: Instant, file: Option<&str>) -> usize {
-        let wanted = |name: Option<&str>| name.is_some() && file.is_none_or(|file| name == Some(file));
-        let jobs: Vec<JobId> = self
-            .jobs
-            .iter()
-            .filter(|(_, job)| match &job.work {
-                Work::Get { transfer: Some(transfer) } => wanted(self.fetch_name(*transfer)),
-                Work::Share { name, .. } => wanted(Some(name)),
-                _ => false,
-            })
-            .map(|(id, _)| JobId(id))
-            .collect();
+    /// Drops the shares of this file, or all of them; how many there were.
+    pub(super) fn give_up_shares(&mut self, now: Instant, file: Option<&str>) -> usize {
+        let wanted = |name: &str| file.is_none_or(|file| name == file);
+        let shares =
+            self.jobs.iter().filter(|(_, job)| matches!(&job.work, Work::Share { name, .. } if wanted(name)));
+        let jobs: Vec<JobId> = shares.map(|(id, _)| JobId(id)).collect();
         for &job in &jobs {
-            self.drop_job(now, job);
+            self.drop_job(job);
         }
-        self.start_queued(now);
         self.end_waiter(now);
         jobs.len()
     }
 
-    fn drop_job(&mut self, now: Instant, job: JobId) {
+    fn drop_job(&mut self, job: JobId) {
         let Some(Job { command, work, .. }) = self.jobs.remove(job.0) else { return };
         self.timers.cancel(Timer::Job(job));
         let lost = match work {
             Work::Join => return,
             Work::Wait | Work::WaitAll | Work::Indexing { .. } => None,
-            Work::Get { transfer: Some(transfer) } => {
-                let name = self.fetch_name(transfer).map(for_terminal).unwrap_or_default();
-                self.fetch_dropped(now, transfer);
-                Some(format!("gave up the download of {name}; nothing is kept"))
-            }
+            Work::Get(gets) => Some(self.gets_left(&gets)),
             Work::Share { file, name, .. } => {
                 self.discard_file(file);
                 Some(format!("gave up sharing {}; nothing is kept", for_terminal(&name)))
@@ -359,26 +341,40 @@ impl Peer {
 
     /// Time for progress: events for a program, a line for a person.
     pub(super) fn show_progress(&mut self, now: Instant) {
-        if self.jobs.len() == 0 {
+        // A download that goes on by itself has no command that waits for it.
+        if self.jobs.len() == 0 && self.active_transfers() == 0 {
             return;
         }
         self.timers.set(Timer::Progress, now + PROGRESS, "progress");
-        let mut rows: Vec<(String, u64, Option<u64>, Duration)> = self
+        let mut rows: Vec<Row> = self
             .fetching(now)
-            .map(|fetch| (fetch.name.to_owned(), fetch.bytes, fetch.size, fetch.elapsed))
+            .map(|fetch| Row {
+                name: fetch.name.to_owned(),
+                bytes: fetch.bytes,
+                size: fetch.size,
+                rate: fetch.rate,
+                sources: fetch.sources,
+                elapsed: fetch.elapsed,
+            })
             .collect();
         rows.extend(self.jobs.iter().filter_map(|(_, job)| match &job.work {
-            Work::Share { name, bytes, size, .. } => {
-                Some((name.clone(), *bytes, Some(*size), now - job.started))
-            }
+            Work::Share { name, bytes, size, .. } => Some(Row {
+                name: name.clone(),
+                bytes: *bytes,
+                size: Some(*size),
+                rate: None,
+                sources: None,
+                elapsed: now - job.started,
+            }),
             _ => None,
         }));
         if self.config.json {
-            for (name, bytes, size, _) in &rows {
-                self.tell(&Event::Progress { name, bytes: *bytes, size: *size });
+            for Row { name, bytes, size, rate, sources, .. } in &rows {
+                let (bytes, size, rate, sources) = (*bytes, *size, *rate, *sources);
+                self.tell(&Event::Progress { name, bytes, size, rate, sources });
             }
         } else if self.in_foreground() {
-            if let Some(line) = progress_line(&rows).or_else(|| self.patience_line(now)) {
+            if let Some(line) = progress::line(&rows).or_else(|| self.patience_line(now)) {
                 self.console.progress(&line);
             }
         }
@@ -393,7 +389,7 @@ impl Peer {
                 let (found, waiting) = search.so_far();
                 format!("found at {found} so far, waiting for {}", plural(waiting, "node", "nodes"))
             }
-            Work::Get { transfer: Some(transfer) } if self.is_waited_for(*transfer) => {
+            Work::Get(gets) if gets.waits.iter().any(|id| self.is_waited_for(*id)) => {
                 "waiting for the source to read the file".to_owned()
             }
             Work::Browse(browse) => format!("{} so far", plural(browse.files, "file", "files")),
@@ -405,51 +401,10 @@ impl Peer {
     }
 }
 
-/// One row: its name, bytes, rate and time left (time taken, where the size is not known); several: their sum.
-fn progress_line(rows: &[(String, u64, Option<u64>, Duration)]) -> Option<String> {
-    let (first, ..) = rows.first()?;
-    let bytes: u64 = rows.iter().map(|(_, bytes, ..)| bytes).sum();
-    let elapsed = rows.iter().map(|(.., elapsed)| *elapsed).max()?;
-    let size: Option<u64> = rows.iter().map(|(_, _, size, _)| *size).sum();
-    let rate = (bytes as f64 / elapsed.as_secs_f64().max(0.001)) as u64;
-    let name = match rows.len() {
-        1 => for_terminal(first),
-        n => format!("{n} transfers"),
-    };
-    let end = match size {
-        Some(size) if rate > 0 => {
-            let left = Duration::from_secs(size.saturating_sub(bytes) / rate);
-            format!(" of {}  {}/s  {} left", sized(size), sized(rate), clock(left))
-        }
-        Some(size) => format!(" of {}", sized(size)),
-        None => format!("  {}/s  {}", sized(rate), clock(elapsed)),
-    };
-    Some(format!("{name}  {}{end}", sized(bytes)))
-}
-
 /// Where a command that reads a folder starts.
 pub(super) fn list_files(request: RequestId, dir: Dir, max: usize) -> (Output, Work) {
     (
         Output::ListFiles { request, dir, folder: String::new(), deep: true, max },
         Work::Files { request, dir, files: 0, bytes: 0 },
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_progress_line_tells_bytes_rate_and_time() {
-        let s = Duration::from_secs;
-        let row = |name: &str, bytes, size| (name.to_owned(), bytes, size, s(10));
-        assert_eq!(progress_line(&[]), None);
-        assert_eq!(progress_line(&[row("a", 50_000_000, None)]).unwrap(), "a  50.0 MB  5.0 MB/s  0:10");
-        assert_eq!(
-            progress_line(&[row("a", 50_000_000, Some(100_000_000))]).unwrap(),
-            "a  50.0 MB of 100.0 MB  5.0 MB/s  0:10 left"
-        );
-        let two = [row("a", 1_000_000, None), row("b", 1_000_000, Some(5))];
-        assert_eq!(progress_line(&two).unwrap(), "2 transfers  2.0 MB  200.0 kB/s  0:10");
-    }
 }

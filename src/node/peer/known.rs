@@ -74,7 +74,7 @@ impl Node {
     }
 
     /// Whose address this is, or may be.
-    fn whose(&self) -> Option<NodeId> {
+    pub(super) fn whose(&self) -> Option<NodeId> {
         self.id.or(self.claim)
     }
 }
@@ -178,6 +178,15 @@ impl Known {
             (node.id, node.old) = (None, Some(now));
             self.put(addr, node);
         }
+    }
+
+    /// Who is at `addr` cut a handshake: whether a node was met there before. It is not said to be there any more, so that
+    /// the next time tells.
+    pub(super) fn unmet(&mut self, addr: SocketAddr) -> bool {
+        let Some(mut node) = self.take(addr) else { return false };
+        let met = node.id.take().is_some();
+        self.put(addr, node);
+        met
     }
 
     /// Nobody could be reached at `addr`.

@@ -13,6 +13,8 @@ use std::net::{IpAddr, SocketAddr};
 
 /// With `--join`, a script's first command waits this long for somebody to be heard.
 const JOIN_PATIENCE: Duration = Duration::from_secs(1);
+/// How long the end waits for the disk to take what is here of downloads.
+const LAST_WRITES: Duration = Duration::from_millis(1500);
 
 impl Peer {
     pub(super) fn listening(&mut self, now: Instant, addr: SocketAddr) {
@@ -20,6 +22,7 @@ impl Peer {
         self.listen = addr;
         let id = self.identity.id().to_string();
         self.tell(&Event::Ready { ip: addr.ip(), port: addr.port(), id: Some(&id) });
+        self.find_leftovers();
         self.index.start(now);
         self.drive_index(now);
         let openness = self.openness();
@@ -126,12 +129,15 @@ impl Peer {
         if std::mem::replace(&mut self.stopping, true) {
             return;
         }
-        self.drop_jobs(now);
+        self.drop_jobs();
+        self.pause_downloads(now);
         self.leave_sessions(now);
         self.console.leave();
         self.multicast_off(now);
         self.outputs.push_back(Output::CloseListener { listener: LISTENER });
-        self.outputs.push_back(Output::Exit { status });
+        self.status = status;
+        self.timers.set(Timer::Exit, now + LAST_WRITES, "last writes");
+        self.exit_if_closed();
     }
 
     /// Standard input could not be read or standard output not be written: `>/dev/full`, `<FOLDER`.
@@ -142,7 +148,7 @@ impl Peer {
         }
         let code = if matches!(fault, Fault::NoSpace | Fault::Quota) { Code::NoSpace } else { Code::Io };
         self.status = code.status();
-        if self.stopping {
+        if self.exited {
             // It shows with the last lines of all.
             self.outputs.push_back(Output::Exit { status: self.status });
         }

@@ -3,15 +3,19 @@
 
 use super::dialer::Class;
 use super::jobs::JobId;
-use super::known::Via;
+use super::known::{Node, Via};
+use super::report::{Code, Failure};
 use super::session::{Farewell, Session};
 use super::transfers::TransferId;
 use super::{Conn, Peer, Timer};
 use crate::config::V1_DEFAULT_SECRET;
 use crate::machine::{ConnId, Fault};
+use crate::node::swarm::SourceNo;
 use crate::proto::address::{Learned, admit};
+use crate::proto::escape::{cut, for_terminal};
 use crate::proto::v2::handshake::{Abilities, Mismatch};
 use crate::proto::v2::identity::NodeId;
+use crate::proto::v2::message;
 use crate::time::{Duration, Instant};
 use log::debug;
 use std::collections::BTreeMap;
@@ -24,8 +28,10 @@ pub(super) enum Wish {
     Search(JobId),
     /// The next page of what it shares.
     Browse(JobId),
-    /// A part of a download.
-    Pull(TransferId),
+    /// What it has under the name of a download.
+    Name(TransferId),
+    /// What a download asks of one of its sources.
+    Source(TransferId, SourceNo),
 }
 
 /// Why a node was not reached.
@@ -142,7 +148,8 @@ impl Peer {
         match wish {
             Wish::Search(job) => self.search_on(now, conn, job),
             Wish::Browse(job) => self.browse_on(now, conn, job),
-            Wish::Pull(transfer) => self.pull_on(now, conn, transfer),
+            Wish::Name(transfer) => self.naming_on(now, conn, transfer),
+            Wish::Source(transfer, no) => self.source_on(now, conn, transfer, no),
         }
     }
 
@@ -162,12 +169,15 @@ impl Peer {
             self.gate.authenticated(peer.ip());
         }
         self.timers.cancel(Timer::Conn(conn));
+        if dialled {
+            // Whatever is wished for from now on does not wait for a session that ends.
+            self.sessions.dialling.remove(&peer);
+        }
         if let Some(versions) = mismatch {
             let wishes = self.session_leave(now, conn, &Farewell::Version(versions));
             return self.unreached_all(now, peer, wishes, Unreached::Version(versions));
         }
         if dialled {
-            self.sessions.dialling.remove(&peer);
             self.known.learn(peer, Via::Session, now, &self.own, &self.config.limits);
             self.known.met(peer, node, now);
             self.dialer.forgive(peer);
@@ -176,8 +186,13 @@ impl Peer {
         {
             // Where it listens is its own word: it is believed of an address that nobody knows better.
             let crowded = self.known.count_at(addr.ip()) >= self.config.limits.known_per_source;
-            let fresh = self.known.get(addr).is_none() && (!crowded || addr.ip().is_loopback());
-            if fresh && self.known.learn(addr, Via::Session, now, &self.own, &self.config.limits) {
+            // An announcement from there knows no better.
+            let agrees = |known: &Node| known.whose().is_none_or(|whose| whose == node) && !known.is_old(now);
+            let believed = match self.known.get(addr) {
+                Some(known) => agrees(known),
+                None => !crowded || addr.ip().is_loopback(),
+            };
+            if believed && self.known.learn(addr, Via::Session, now, &self.own, &self.config.limits) {
                 self.known.met(addr, node, now);
             }
         }
@@ -191,6 +206,7 @@ impl Peer {
         for wish in wishes {
             self.grant(now, conn, wish);
         }
+        self.met_a_node(now, conn);
     }
 
     /// One session is enough for two nodes. Each side ends dials of its own only, so that both cannot end both: where
@@ -276,7 +292,8 @@ impl Peer {
             _ => None,
         };
         // A download counts its losses, so that it ends.
-        let Some(next) = next.filter(|_| !matches!(wish, Wish::Pull(_))) else { return false };
+        let counts = matches!(wish, Wish::Name(_) | Wish::Source(..));
+        let Some(next) = next.filter(|_| !counts) else { return false };
         let Some(class) = self.class_of(now, next) else { return false };
         self.reach(now, next, class, wish);
         true
@@ -306,8 +323,40 @@ impl Peer {
             match wish {
                 Wish::Search(job) => self.search_unreached(now, job, addr, why),
                 Wish::Browse(job) => self.browse_unreached(now, job, addr, why),
-                Wish::Pull(transfer) => self.pull_unreached(now, transfer, addr, why),
+                Wish::Name(transfer) => self.naming_unreached(now, transfer, addr, why),
+                Wish::Source(transfer, no) => self.source_unreached(now, transfer, no, (addr, why)),
             }
+        }
+    }
+
+    /// The other side refused a request.
+    pub(super) fn refused(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        number: u32,
+        code: message::Code,
+        text: &str,
+    ) {
+        let addr = self.addr_of(conn);
+        let wish = self.session_mut(conn).and_then(|session| session.asked.remove(&number));
+        match wish {
+            Some(Wish::Search(job)) => self.search_refused(now, job, addr),
+            Some(Wish::Browse(job)) => {
+                let words = for_terminal(cut(text, message::TEXT_MAX));
+                let code = if code == message::Code::Gone { Code::NotFound } else { Code::Refused };
+                self.finish(now, job, Err(Failure::new(code, format!("{addr} refused: {words}"))));
+            }
+            Some(Wish::Name(id)) => self.naming_refused(now, id, code, text),
+            Some(Wish::Source(id, no)) => self.source_refused(now, (id, no), number, code, text),
+            None => self.unasked(now, conn, number),
+        }
+    }
+
+    /// Nothing more comes under this number.
+    pub(super) fn answered(&mut self, conn: ConnId, number: u32) {
+        if let Some(session) = self.session_mut(conn) {
+            session.asked.remove(&number);
         }
     }
 

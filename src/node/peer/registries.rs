@@ -157,10 +157,11 @@ impl Peer {
     }
 
     fn take_in(&mut self, now: Instant, number: usize, addr: SocketAddr, answer: &registry::Answer) {
-        let mut others = 0;
+        let (mut others, mut fresh) = (0, false);
         for &node in &answer.nodes {
             match admit(node, Learned::Registry { at: addr.ip() }, &self.here()) {
                 Ok(node) => {
+                    fresh |= self.known.get(node).is_none();
                     let kept = self.known.learn(node, Via::Registry, now, &self.own, &self.config.limits);
                     others += usize::from(kept);
                 }
@@ -169,6 +170,9 @@ impl Peer {
         }
         if answer.skipped > 0 {
             debug!("registry {addr}: {} entries are no addresses", answer.skipped);
+        }
+        if fresh {
+            self.heard_of_a_node(now);
         }
         let (least, most) = self.config.limits.refresh;
         let due = now + self.between(least, most);

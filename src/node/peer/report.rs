@@ -1,6 +1,7 @@
 //! What the operator is told: each thing once, as a line of text for a person or as a JSON object for a program.
 //! The names of events and fields are an interface (DESIGN.md section 6): add, never rename.
 
+use crate::machine::Fault;
 use crate::proto::escape::{for_json, for_terminal};
 use crate::time::Duration;
 use serde::Serialize;
@@ -46,10 +47,26 @@ pub(super) enum Event<'a> {
     Result { number: usize, name: &'a str, size: Option<u64>, root: Option<String>, sources: Vec<Place> },
     /// A folder holds more files than are listed; these are the first so many.
     Truncated { files: usize },
-    /// A transfer goes on.
-    Progress { name: &'a str, bytes: u64, size: Option<u64> },
-    /// A download is complete and durable.
-    Downloaded { name: &'a str, path: &'a str, bytes: u64, verified: bool },
+    /// A transfer goes on. `rate`: bytes a second lately; `sources`: nodes that give it now.
+    Progress {
+        name: &'a str,
+        bytes: u64,
+        size: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rate: Option<u64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sources: Option<usize>,
+    },
+    /// A download is complete.
+    Downloaded(Downloaded<'a>),
+    /// A row of `transfers`.
+    Transfer(TransferRow<'a>),
+    /// A download stops, and what arrived of it is kept.
+    Paused { number: u32, name: &'a str, bytes: u64 },
+    /// The bounds of the rates in bytes a second, as they are now.
+    Limit { up: Option<u64>, down: Option<u64> },
+    /// A source sent so many wrong pieces of a download that it is not asked any more. `id`: of a node that was met in v2.
+    Blamed { ip: IpAddr, port: u16, id: Option<String>, name: &'a str, pieces: u32 },
     /// A file is shared now.
     Shared { name: &'a str, bytes: u64 },
     /// A registry knows us and told us of so many others. `asked`: a command asked for it.
@@ -83,6 +100,98 @@ pub(super) struct Place {
 impl From<SocketAddr> for Place {
     fn from(addr: SocketAddr) -> Place {
         Place { ip: addr.ip(), port: addr.port() }
+    }
+}
+
+/// A download that is complete and durable.
+#[derive(Debug, Serialize)]
+pub(super) struct Downloaded<'a> {
+    pub(super) name: &'a str,
+    pub(super) path: &'a str,
+    pub(super) bytes: u64,
+    /// Every piece was checked against the file's root.
+    pub(super) verified: bool,
+    /// Nodes that gave pieces of it in this life of the program.
+    pub(super) sources: usize,
+    /// Bytes that were here from earlier.
+    pub(super) resumed: u64,
+    /// The disk said that it keeps it. If not, it has its name, but a power cut may still lose it.
+    #[serde(skip_serializing_if = "is_true")]
+    pub(super) confirmed: bool,
+    /// It had been here, whole, and nothing was fetched.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(super) already: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands it so
+fn is_true(flag: &bool) -> bool {
+    *flag
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands it so
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+impl Downloaded<'_> {
+    fn text(&self) -> String {
+        let (name, path) = (for_terminal(self.name), for_terminal(self.path));
+        if self.already {
+            return format!("{name} is here already: {path}\n");
+        }
+        let check = if self.verified { "verified" } else { "unverified: old protocol" };
+        let mut about = format!("{}, {check}", bytes(self.bytes));
+        if self.sources > 1 {
+            about.push_str(&format!(", from {} nodes", self.sources));
+        }
+        if self.resumed > 0 {
+            about.push_str(&format!(", {} were here already", bytes(self.resumed)));
+        }
+        let mut text = format!("downloaded {name} ({about}) to {path}\n");
+        if !self.confirmed {
+            text.push_str(&format!("{name} is saved but not confirmed on disk: a power cut may lose it\n"));
+        }
+        text
+    }
+}
+
+/// A row of `transfers`: a download that is not complete.
+#[derive(Debug, Serialize)]
+pub(super) struct TransferRow<'a> {
+    /// What `pause`, `resume` and `cancel` know it by.
+    pub(super) number: u32,
+    pub(super) name: &'a str,
+    pub(super) size: Option<u64>,
+    /// Of it here.
+    pub(super) bytes: u64,
+    /// Bytes a second lately.
+    pub(super) rate: u64,
+    /// Nodes that give it now.
+    pub(super) sources: usize,
+    /// `queued`, `connecting`, `checking`, `receiving`, `waiting` (for a source), `paused`, `finishing` or `interrupted`.
+    pub(super) state: &'static str,
+    /// In hex digits; none for one from an old node.
+    pub(super) root: Option<String>,
+}
+
+impl TransferRow<'_> {
+    fn text(&self) -> String {
+        let TransferRow { number, name, state, .. } = self;
+        let size = self.size.map_or("size?".to_owned(), bytes);
+        let mut text = format!(
+            "{number:>3}  {state:<11}  {:>9} of {size:>9}  {}",
+            bytes(self.bytes),
+            for_terminal(name)
+        );
+        if self.sources > 0 {
+            text.push_str(&format!(
+                "  {}/s from {}",
+                bytes(self.rate),
+                plural(self.sources, "node", "nodes")
+            ));
+        }
+        text.push('\n');
+        text
     }
 }
 
@@ -160,14 +269,20 @@ impl Event<'_> {
                 };
                 format!("{number:>3}  {size:>9}  {}  at {at}\n", for_terminal(name))
             }
-            Event::Downloaded { name, path, bytes: n, verified } => {
-                let check = if *verified { "verified" } else { "unverified: old protocol" };
-                format!(
-                    "downloaded {} ({}, {check}) to {}\n",
-                    for_terminal(name),
-                    bytes(*n),
-                    for_terminal(path)
-                )
+            Event::Downloaded(downloaded) => downloaded.text(),
+            Event::Transfer(row) => row.text(),
+            Event::Paused { number, name, bytes: n } => {
+                format!("paused {number}: {}; {} of it are kept\n", for_terminal(name), bytes(*n))
+            }
+            Event::Limit { up, down } => {
+                let bound = |rate: &Option<u64>| rate.map_or("off".to_owned(), |rate| bytes(rate) + "/s");
+                format!("limits: up {}, down {}\n", bound(up), bound(down))
+            }
+            Event::Blamed { ip, port, id, name, pieces } => {
+                let id = id.as_ref().map_or(String::new(), |id| format!(" ({})", for_terminal(id)));
+                let wrong = plural(usize::try_from(*pieces).unwrap_or(usize::MAX), "piece", "pieces");
+                let from = SocketAddr::new(*ip, *port);
+                format!("{from}{id} sent {wrong} of {} wrong: it is left out\n", for_terminal(name))
             }
             Event::Shared { name, bytes: n } => format!("shared as {} ({})\n", for_terminal(name), bytes(*n)),
             Event::Registered { bootstrap, nodes, .. } => {
@@ -210,9 +325,12 @@ impl Status {
         row("old protocol", &if self.v1 { "on" } else { "off" });
         row("uploads", &format!("{} running, {} in all", self.uploads, bytes(self.uploaded_bytes)));
         row("downloads", &format!("{} running, {} in all", self.downloads, bytes(self.downloaded_bytes)));
-        for Running { name, ip, port, bytes: n } in &self.running {
-            let from = SocketAddr::new(*ip, *port);
-            row("", &format!("{} from {from}, {} so far", for_terminal(name), bytes(*n)));
+        for Running { name, state, sources, bytes: n } in &self.running {
+            let mut text = format!("{}: {state}", for_terminal(name));
+            if *sources > 0 && *state == "receiving" {
+                text.push_str(&format!(" from {}", plural(*sources, "node", "nodes")));
+            }
+            row("", &format!("{text}, {} so far", bytes(*n)));
         }
         row(
             "connections",
@@ -245,8 +363,10 @@ impl IndexStatus {
 #[derive(Debug, Serialize)]
 pub(super) struct Running {
     pub(super) name: String,
-    pub(super) ip: IpAddr,
-    pub(super) port: u16,
+    /// As `transfers` shows it.
+    pub(super) state: &'static str,
+    /// Nodes that give it now.
+    pub(super) sources: usize,
     pub(super) bytes: u64,
 }
 
@@ -293,6 +413,11 @@ impl Code {
             Code::Io => "io",
             Code::Interrupted => "interrupted",
         }
+    }
+
+    /// Of a failed operation of the disk.
+    pub(super) fn of_disk(fault: Fault) -> Code {
+        if matches!(fault, Fault::NoSpace | Fault::Quota) { Code::NoSpace } else { Code::Io }
     }
 
     /// The exit status of a script that stops at this failure.
@@ -382,12 +507,33 @@ mod tests {
                 r#"{"event":"result","number":1,"name":"a","size":null,"root":null,"sources":[{"ip":"10.0.0.5","port":1}]}"#,
             ),
             (
-                Event::Progress { name: "a", bytes: 1, size: None },
+                Event::Progress { name: "a", bytes: 1, size: None, rate: None, sources: None },
                 r#"{"event":"progress","name":"a","bytes":1,"size":null}"#,
             ),
             (
-                Event::Downloaded { name: "a", path: "downloads/a", bytes: 1, verified: false },
-                r#"{"event":"downloaded","name":"a","path":"downloads/a","bytes":1,"verified":false}"#,
+                Event::Progress { name: "a", bytes: 1, size: Some(2), rate: Some(0), sources: Some(3) },
+                r#"{"event":"progress","name":"a","bytes":1,"size":2,"rate":0,"sources":3}"#,
+            ),
+            (
+                Event::Downloaded(DOWNLOADED),
+                r#"{"event":"downloaded","name":"a","path":"downloads/a","bytes":1,"verified":false,"sources":1,"resumed":0}"#,
+            ),
+            (
+                Event::Downloaded(Downloaded { confirmed: false, already: true, ..DOWNLOADED }),
+                r#"{"event":"downloaded","name":"a","path":"downloads/a","bytes":1,"verified":false,"sources":1,"resumed":0,"confirmed":false,"already":true}"#,
+            ),
+            (
+                Event::Transfer(TransferRow { size: None, ..ROW }),
+                r#"{"event":"transfer","number":2,"name":"a.iso","size":null,"bytes":700100000,"rate":20000000,"sources":4,"state":"receiving","root":null}"#,
+            ),
+            (
+                Event::Paused { number: 2, name: "a", bytes: 1 },
+                r#"{"event":"paused","number":2,"name":"a","bytes":1}"#,
+            ),
+            (Event::Limit { up: Some(4096), down: None }, r#"{"event":"limit","up":4096,"down":null}"#),
+            (
+                Event::Blamed { ip, port: 1, id: None, name: "a", pieces: 2 },
+                r#"{"event":"blamed","ip":"10.0.0.5","port":1,"id":null,"name":"a","pieces":2}"#,
             ),
             (
                 Event::Error { command: "get", code: Code::NotFound.name(), message: "no" },
@@ -397,6 +543,82 @@ mod tests {
         ];
         for (event, json) in cases {
             assert_eq!(event.json(), format!("{json}\n"));
+        }
+    }
+
+    const DOWNLOADED: Downloaded<'_> = Downloaded {
+        name: "a",
+        path: "downloads/a",
+        bytes: 1,
+        verified: false,
+        sources: 1,
+        resumed: 0,
+        confirmed: true,
+        already: false,
+    };
+
+    const ROW: TransferRow<'_> = TransferRow {
+        number: 2,
+        name: "a.iso",
+        size: Some(768_000_000),
+        bytes: 700_100_000,
+        rate: 20_000_000,
+        sources: 4,
+        state: "receiving",
+        root: None,
+    };
+
+    #[test]
+    fn what_transfers_come_to_reads_well() {
+        let ip: IpAddr = "10.0.0.5".parse().unwrap();
+        let whole = Downloaded { name: "a.iso", bytes: 768_000_000, verified: true, ..DOWNLOADED };
+        let evil = "a\u{1b}[2J";
+        for (event, text) in [
+            (Event::Downloaded(DOWNLOADED), "downloaded a (1 B, unverified: old protocol) to downloads/a\n"),
+            (
+                Event::Downloaded(Downloaded { sources: 4, resumed: 700_100_000, ..whole }),
+                "downloaded a.iso (768.0 MB, verified, from 4 nodes, 700.1 MB were here already) to downloads/a\n",
+            ),
+            (
+                Event::Downloaded(Downloaded { confirmed: false, verified: true, ..DOWNLOADED }),
+                "downloaded a (1 B, verified) to downloads/a\n\
+                 a is saved but not confirmed on disk: a power cut may lose it\n",
+            ),
+            (
+                Event::Downloaded(Downloaded { already: true, sources: 0, ..DOWNLOADED }),
+                "a is here already: downloads/a\n",
+            ),
+            (
+                Event::Transfer(ROW),
+                "  2  receiving     700.1 MB of  768.0 MB  a.iso  20.0 MB/s from 4 nodes\n",
+            ),
+            (
+                Event::Transfer(TransferRow {
+                    number: 10,
+                    name: evil,
+                    size: None,
+                    bytes: 0,
+                    state: "interrupted",
+                    sources: 0,
+                    ..ROW
+                }),
+                " 10  interrupted        0 B of     size?  a\\u{1b}[2J\n",
+            ),
+            (
+                Event::Paused { number: 2, name: evil, bytes: 5000 },
+                "paused 2: a\\u{1b}[2J; 5.0 kB of it are kept\n",
+            ),
+            (Event::Limit { up: Some(500_000), down: None }, "limits: up 500.0 kB/s, down off\n"),
+            (
+                Event::Blamed { ip, port: 1, id: Some("00ffaa12".into()), name: "a", pieces: 1 },
+                "10.0.0.5:1 (00ffaa12) sent 1 piece of a wrong: it is left out\n",
+            ),
+            (
+                Event::Blamed { ip, port: 1, id: None, name: evil, pieces: 2 },
+                "10.0.0.5:1 sent 2 pieces of a\\u{1b}[2J wrong: it is left out\n",
+            ),
+        ] {
+            assert_eq!(event.text().as_deref(), Some(text));
         }
     }
 

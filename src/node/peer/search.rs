@@ -47,6 +47,8 @@ pub(super) enum Then {
     Show,
     /// To download the one file of that name.
     Get,
+    /// To download all files beneath that folder.
+    Folder,
 }
 
 /// What became of the nodes that were to be asked.
@@ -78,6 +80,8 @@ pub(super) struct Hit {
     /// Unknown of those, too, and while the node has not hashed it.
     pub(super) root: Option<Root>,
     pub(super) sources: Vec<SocketAddr>,
+    /// Old nodes that have a file of that name, which may be this one.
+    pub(super) old: Vec<SocketAddr>,
 }
 
 impl Search {
@@ -99,6 +103,7 @@ impl Peer {
         let parsed = match then {
             Then::Show => Query::parse(text),
             Then::Get => Query::parse(&format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))),
+            Then::Folder => Query::parse(&format!("/{}/**", as_meant(text))),
         };
         let query = match parsed {
             Ok(query) => query,
@@ -210,12 +215,12 @@ impl Peer {
             Some(Wish::Search(job)) => self.found(now, conn, job, files, end),
             Some(Wish::Browse(job)) => self.browsed(now, conn, job, &files, (id, end)),
             // The first part tells all there is to tell.
-            Some(Wish::Pull(transfer)) if end || !files.is_empty() => {
+            Some(Wish::Name(transfer)) if end || !files.is_empty() => {
                 self.answered(conn, id);
-                self.pull_named(now, conn, id, transfer, files.into_iter().next());
+                self.named(now, transfer, files.into_iter().next());
             }
-            Some(Wish::Pull(_)) => {}
-            None => self.unasked(now, conn, id),
+            Some(Wish::Name(_)) => {}
+            Some(Wish::Source(..)) | None => self.unasked(now, conn, id),
         }
     }
 
@@ -342,8 +347,10 @@ impl Peer {
         }
         match then {
             Then::Get => self.get_found(now, job, &text, hits),
+            Then::Folder => self.get_found_folder(now, job, &text, hits),
             Then::Show => {
                 self.show_results(&hits);
+                self.feed_downloads(now, &hits);
                 let results = plural(hits.len(), "result", "results");
                 let nodes = plural(tally.asked(), "node", "nodes");
                 let get = if hits.len() == 1 { "get 1" } else { "get N" };
@@ -376,13 +383,25 @@ impl Search {
                 size: found.size(),
                 root: found.root(),
                 sources: distinct(found.sources().map(|(addr, _)| addr)),
+                old: self
+                    .old_name
+                    .as_deref()
+                    .filter(|name| *name == found.name())
+                    .map_or(Vec::new(), |_| self.old.clone()),
             })
             .collect();
         if let (false, Some(name)) = (self.old.is_empty(), &self.old_name) {
-            hits.push(Hit { name: name.clone(), size: None, root: None, sources: self.old.clone() });
+            let (sources, old) = (self.old.clone(), Vec::new());
+            hits.push(Hit { name: name.clone(), size: None, root: None, sources, old });
         }
         hits
     }
+}
+
+/// Signs of a name that mean something in a search, marked as meant themselves.
+fn as_meant(name: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || c == '/' || !c.is_ascii();
+    name.chars().flat_map(|c| (!plain(c)).then_some('\\').into_iter().chain([c])).collect()
 }
 
 /// Each once. A node may be listed with several names.

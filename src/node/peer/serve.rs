@@ -83,6 +83,13 @@ impl Serve {
     }
 }
 
+impl Serve {
+    /// Whether it has bytes of a file to send.
+    pub(super) fn sends_file(&self) -> bool {
+        matches!(&self.state, State::Sending { upload: Some(_), out, .. } if !out.is_empty())
+    }
+}
+
 impl Peer {
     /// A connection came in.
     pub(super) fn accept(&mut self, now: Instant, _: ListenerId, peer: SocketAddr) -> Option<ConnId> {
@@ -226,6 +233,7 @@ impl Peer {
         };
         let upload = Some(std::mem::take(name));
         serve.state = State::Sending { out: Outgoing::file(file, size), upload, pace };
+        self.wants_to_send(conn);
         self.timers.set(Timer::Conn(conn), pace.next_look(now), "drain");
         self.outputs.push_back(Output::Wake { conn });
         self.finish_if_sent(now, conn);
@@ -272,7 +280,9 @@ impl Peer {
         pace.add(n as u64);
         if upload.is_some() {
             self.totals.uploaded += n as u64;
+            self.used_share(conn, n as u64);
         }
+        self.wants_to_send(conn);
         self.finish_if_sent(now, conn);
     }
 
@@ -315,6 +325,11 @@ impl Peer {
             State::Reading(_) => self.leave(now, conn, Leave::RequestTimeout),
             // The disk is slow, not the peer.
             State::Opening { .. } => self.timers.set(Timer::Conn(conn), now + limits.drain_interval, "open"),
+            // We hold it back ourselves.
+            State::Sending { pace, upload: Some(_), .. } if self.shares.allowance(conn) == 0 => {
+                pace.begin_again(now);
+                self.timers.set(Timer::Conn(conn), pace.next_look(now), "drain");
+            }
             State::Sending { pace, .. } => match pace.look(now, limits) {
                 Ok(next) => self.timers.set(Timer::Conn(conn), next, "drain"),
                 Err(_) => self.leave(now, conn, Leave::SlowReader),
@@ -345,6 +360,7 @@ impl Peer {
 
     /// The connection is gone, whoever ended it: everything it held is given back.
     pub(super) fn serve_gone(&mut self, conn: ConnId) {
+        self.shares.gone(conn);
         self.release(conn);
         if let Some(Conn::Serve(serve)) = self.conns.remove(conn.0) {
             self.gate.leave(serve.peer.ip(), !serve.valid);

@@ -1,9 +1,10 @@
 //! A session with another node: the handshake, then sealed records with messages in them, both ways, over one
 //! connection (docs/PROTOCOL.md). This file moves bytes and keeps time; what messages mean stands in `answer.rs` (what
-//! others ask), `search.rs` and `pull.rs` (what we ask), and whom to reach how in `reach.rs`.
+//! others ask), `search.rs` and `download.rs` (what we ask), and whom to reach how in `reach.rs`.
 
 mod ending;
 mod greeting;
+mod sending;
 
 pub(super) use ending::Farewell;
 
@@ -13,19 +14,18 @@ use super::reach::Wish;
 use super::transfers::TransferId;
 use super::{Conn, Peer};
 use crate::config::{CHUNK, Limits};
-use crate::machine::{Body, ConnId, Fault, FileId, Output, Received, SEAL_HEAD, Transmit};
+use crate::machine::{Body, ConnId, Fault, FileId, Output, Received};
 use crate::node::outgoing::Outgoing;
 use crate::node::pace::Pace;
 use crate::proto::escape::{cut, for_log};
 use crate::proto::v2::handshake::Handshake;
 use crate::proto::v2::identity::NodeId;
-use crate::proto::v2::message::{DATA_HEAD, DataKind, Message, Parsed, data_head};
+use crate::proto::v2::message::{DataKind, Message, Parsed};
 use crate::proto::v2::record::{HEAD, Opener, Sealer, TAG};
 use crate::time::{Duration, Instant};
 use log::debug;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use std::ops::Range;
 
 /// A stranger is left without a word after a time drawn up to this, so that it cannot tell why.
 const MUTE_MAX: Duration = Duration::from_millis(200);
@@ -77,7 +77,9 @@ pub(super) struct Session {
     /// No more bytes are taken until what is to be sent has shrunk.
     paused: bool,
     /// The download that the bytes handed over last are for.
-    pub(super) storing: Option<TransferId>,
+    pub(super) storing: Option<Storing>,
+    /// Bytes asked of it and not there yet, by all downloads.
+    pub(super) asked_bytes: u64,
 }
 
 /// Waiting → Dialing → Greeting → Open → Leaving; one that came in begins with Greeting; Mute is a stranger's end.
@@ -104,6 +106,15 @@ struct Link {
     /// Bytes of a file in one record: what both sides take.
     run: usize,
     opened: Instant,
+}
+
+/// Bytes that were handed over to be stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Storing {
+    pub(super) transfer: TransferId,
+    /// The piece that is whole with them.
+    pub(super) piece: Option<u64>,
+    pub(super) len: usize,
 }
 
 /// A range of a file that answers a request.
@@ -142,6 +153,7 @@ impl Session {
             doubt: None,
             paused: false,
             storing: None,
+            asked_bytes: 0,
         }
     }
 
@@ -158,6 +170,11 @@ impl Session {
         if let State::Open(link) = &self.state { link.run } else { CHUNK }
     }
 
+    /// Bytes of messages that wait to be sent.
+    pub(super) fn unsent(&self) -> usize {
+        self.out.buffered()
+    }
+
     /// Ranges of files that wait to be sent.
     pub(super) fn slices(&self) -> impl Iterator<Item = &Slice> {
         self.slices.iter()
@@ -165,12 +182,16 @@ impl Session {
 
     /// Seals a message behind what is to be sent already; in front of file ranges, which are sealed when they go.
     fn push(&mut self, now: Instant, message: &Message, limits: &Limits) {
+        self.push_plain(now, limits, |record| message.encode(record));
+    }
+
+    fn push_plain(&mut self, now: Instant, limits: &Limits, put: impl FnOnce(&mut Vec<u8>)) {
         let State::Open(link) = &mut self.state else { return };
         let mut record = vec![0; HEAD];
-        message.encode(&mut record);
+        put(&mut record);
         record.resize(record.len() + TAG, 0);
         if let Err(error) = link.seal.seal(&mut record) {
-            debug_assert!(false, "{message:?}: {error}");
+            debug_assert!(false, "{error}");
             return log::error!("internal error: a message could not be sealed: {error}");
         }
         self.out.push(&record);
@@ -299,10 +320,10 @@ impl Peer {
         match parsed {
             Parsed::Skip(_) => None,
             Parsed::Data { id, offset, body } => {
-                self.pull_data(now, conn, id, offset, &plain[body.clone()], body)
+                self.data_came(now, conn, (id, offset), &plain[body.clone()], body)
             }
             Parsed::Values { id, first, values } => {
-                self.pull_values(now, conn, id, first, &plain[values]);
+                self.values_came(now, conn, id, first, &plain[values]);
                 None
             }
             Parsed::Message(message) => {
@@ -323,6 +344,8 @@ impl Peer {
             Message::Ping { id } => self.tell_node(now, conn, &Message::Pong { id }),
             Message::Pong { .. } => {}
             Message::Files { id, files, end, .. } => self.files_came(now, conn, id, files, end),
+            Message::Have { id, all, map, pieces } => self.have_came(now, conn, id, (all, &map, &pieces)),
+            Message::Peers { id, nodes } => self.peers_came(now, conn, id, &nodes),
             Message::Refused { id, code, text } => self.refused(now, conn, id, code, &text),
             request => self.asked_of_us(now, conn, request),
         }
@@ -355,26 +378,6 @@ impl Peer {
         number
     }
 
-    /// Puts a range of a file behind what is to be sent.
-    pub(super) fn send_slice(&mut self, now: Instant, conn: ConnId, slice: Slice) {
-        if let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) {
-            session.slices.push_back(slice);
-            session.watch(now, &self.config.limits);
-            self.outputs.push_back(Output::Wake { conn });
-            self.session_arm(conn);
-        }
-    }
-
-    /// Takes ranges back that were not sent yet: those that `unwanted` names.
-    pub(super) fn drop_slices(&mut self, conn: ConnId, unwanted: impl Fn(&Slice) -> bool) {
-        if let Some(session) = self.session_mut(conn) {
-            session.slices.retain(|slice| !unwanted(slice));
-            if !session.has_to_send() {
-                session.pace = None;
-            }
-        }
-    }
-
     /// Takes a request back.
     pub(super) fn cancel_request(&mut self, now: Instant, conn: ConnId, number: u32) {
         let Some(session) = self.session_mut(conn) else { return };
@@ -399,88 +402,6 @@ impl Peer {
                 conn,
                 &Farewell::Protocol("too many answers that nobody asked for".to_owned()),
             );
-        }
-    }
-
-    pub(super) fn session_transmit(session: &Session) -> Option<Transmit<'_>> {
-        if matches!(session.state, State::Mute) {
-            return None;
-        }
-        if let Some(bytes) = session.out.transmit() {
-            return Some(bytes);
-        }
-        let State::Open(link) = &session.state else { return None };
-        let &Slice { file, offset, len, .. } = session.slices.front()?;
-        let len = usize::try_from(len).unwrap_or(usize::MAX).min(link.run);
-        Some(Transmit::Seal { file, offset, len })
-    }
-
-    /// The driver read a part of the first range: makes a record of it, in place.
-    pub(super) fn session_read(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        buffer: &mut [u8],
-        payload: Range<usize>,
-    ) -> Range<usize> {
-        const { assert!(HEAD + DATA_HEAD <= SEAL_HEAD) };
-        let nothing = payload.start..payload.start;
-        let Some(session) = self.session_mut(conn) else { return nothing };
-        let (State::Open(link), Some(slice)) = (&mut session.state, session.slices.front_mut()) else {
-            return nothing;
-        };
-        let n = payload.len() as u64;
-        let front = payload.start - DATA_HEAD;
-        buffer[front..payload.start].copy_from_slice(&data_head(slice.kind, slice.number, slice.at));
-        let record = front - HEAD..payload.end + TAG;
-        if let Err(error) = link.seal.seal(&mut buffer[record.clone()]) {
-            log::error!("internal error: a record could not be sealed: {error}");
-            self.session_end(now, conn, Fault::Os(0), true);
-            return nothing;
-        }
-        session.carried += record.len();
-        slice.offset += n;
-        slice.at += if slice.kind == DataKind::Data { n } else { n / 32 };
-        slice.len = slice.len.saturating_sub(n);
-        let done = slice.len == 0;
-        if slice.kind == DataKind::Data {
-            self.totals.uploaded += n;
-        }
-        if done {
-            if let Some(session) = self.session_mut(conn) {
-                session.slices.pop_front();
-                session.used = now;
-            }
-            self.close_drained(conn);
-        }
-        record
-    }
-
-    pub(super) fn session_sent(&mut self, now: Instant, conn: ConnId, n: usize) {
-        let max = self.config.limits.session_out_max;
-        let Some(session) = self.session_mut(conn) else { return };
-        // Bytes of a sealed record are the driver's: they went before anything that stands in `out`.
-        let sealed = session.carried.min(n);
-        session.carried -= sealed;
-        session.out.sent(n - sealed);
-        if let Some((pace, _)) = &mut session.pace {
-            pace.add(n as u64);
-        }
-        if !session.has_to_send() {
-            session.pace = None;
-        }
-        let resume = session.paused && session.out.buffered() <= max / 2;
-        if resume {
-            session.paused = false;
-            self.outputs.push_back(Output::Resume { conn });
-        }
-        let left =
-            self.session_mut(conn).is_some_and(|s| matches!(s.state, State::Leaving) && !s.has_to_send());
-        if left && self.stopping {
-            self.session_end(now, conn, Fault::Reset, false);
-        } else if left {
-            // Whoever still sends must be able to read why: what it sends is read for a moment, and thrown away.
-            self.outputs.push_back(Output::Shutdown { conn });
         }
     }
 }

@@ -4,7 +4,7 @@ use super::answer::MOMENT;
 use super::files::Owner;
 use super::report::IndexStatus;
 use super::{Conn, Peer, Resolving, Timer};
-use crate::machine::{Dir, Entry, Fault, FileId, ListEnd, Meta, Output, RequestId};
+use crate::machine::{self, Dir, Entry, Fault, FileId, ListEnd, Meta, Output, RequestId};
 use crate::node::index::{Ask, Log};
 use crate::time::Instant;
 
@@ -48,8 +48,7 @@ impl Peer {
 
     /// Whether somebody waits for bytes, so that hashing steps back.
     fn is_transferring(&self) -> bool {
-        let downloads = self.transfers.len() > self.queued.len();
-        downloads || self.uploads.values().any(|n| *n > 0) || self.session_uploads() > 0
+        self.active_transfers() > 0 || self.uploads.values().any(|n| *n > 0) || self.session_uploads() > 0
     }
 
     /// Files that sessions are reading.
@@ -90,7 +89,10 @@ impl Peer {
                 let owner = if log == Log::Kept { Owner::Log } else { Owner::FreshLog };
                 let file = self.files.add(owner);
                 *self.index_files.place(log) = Some(file);
-                Output::OpenLog { file, fresh: log == Log::Fresh }
+                Output::OpenLog {
+                    file,
+                    log: if log == Log::Fresh { machine::Log::FreshIndex } else { machine::Log::Index },
+                }
             }
             Ask::CloseLog { log } => return self.close_of_index(|files| files.place(log).take()),
             Ask::ReplaceLog => {
@@ -142,7 +144,13 @@ impl Peer {
         self.drive_index(now);
     }
 
-    pub(super) fn file_read(&mut self, now: Instant, file: FileId, offset: u64, bytes: &[u8], meta: Meta) {
+    /// A slice of a file of the index.
+    pub(super) fn index_read(
+        &mut self,
+        now: Instant,
+        file: FileId,
+        (offset, bytes, meta): (u64, &[u8], Meta),
+    ) {
         match self.files.owner(file) {
             Some(Owner::Hashing) => self.index.read(now, offset, bytes, meta),
             Some(Owner::Log) => self.index.log_read(now, Log::Kept, offset, bytes, meta),

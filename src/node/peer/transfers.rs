@@ -1,17 +1,19 @@
-//! Downloads, whichever way they come: their queue, their temporary files, their ends.
+//! Downloads, whichever way they come: their table, their queue, the commands that wait for them.
 
 use super::Peer;
+use super::download::{Candidate, Download};
 use super::files::Owner;
+use super::get::Gets;
 use super::jobs::JobId;
 use super::known::Via;
-use super::pull::Pull;
-use super::report::{Code, Failure, Running};
+use super::naming::Naming;
+use super::report::{Code, Failure, Running, bytes, plural};
+use super::search::Hit;
 use crate::config::PART_PREFIX;
 use crate::machine::{ConnId, Fault, FileId, Id, Output};
-use crate::node::pace::{Pace, Slow};
+use crate::node::pace::Pace;
 use crate::proto::escape::for_terminal;
 use crate::time::{Duration, Instant};
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 /// A download, by slot.
@@ -21,32 +23,38 @@ pub(super) struct TransferId(pub(super) Id);
 /// A download.
 #[derive(Debug)]
 pub(super) struct Transfer {
-    pub(super) job: JobId,
-    pub(super) from: SocketAddr,
+    /// As the operator names it.
+    pub(super) number: u32,
+    /// Commands that wait for it.
+    pub(super) jobs: Vec<JobId>,
     pub(super) name: String,
+    /// Who has it: of v1, the only one; else who was named first.
+    pub(super) from: SocketAddr,
     /// The operator named its source.
     pub(super) typed: bool,
-    /// The node said, just before, that it has the file.
+    /// v1: the node said, just before, that it has the file.
     pub(super) found: bool,
+    /// v1: the connection that is asked.
     pub(super) conn: Option<ConnId>,
+    /// v1: the temporary file.
     pub(super) file: Option<FileId>,
-    /// The peer finished sending.
+    /// v1: the peer finished sending.
     pub(super) eof: bool,
-    /// Every piece of it was checked against the root.
-    pub(super) verified: bool,
-    /// Most bytes it may have: the limit, or what the disk has room for.
+    /// v1: most bytes it may have: the limit, or what the disk has room for.
     pub(super) cap: u64,
     pub(super) pace: Pace,
     pub(super) phase: Phase,
 }
 
-/// Queued → Pull, or for v1: Queued → Asking → Waiting → Dialing → Head → Creating → Receiving → Committing.
+/// Queued → Naming → Download, or for v1: Queued → Asking → Waiting → Dialing → Head → Creating → Receiving → Committing.
 #[derive(Debug)]
 pub(super) enum Phase {
-    /// Too many run already. What is known of it from a search waits, too.
-    Queued(Option<Box<Pull>>),
-    /// Over a session.
-    Pull(Box<Pull>),
+    /// Too many run already. What is known of its content waits, too.
+    Queued(Option<Box<Download>>),
+    /// A node is asked what it has under the name.
+    Naming(Naming),
+    /// The content is known.
+    Download(Box<Download>),
     /// The node is asked whether it has the file.
     Asking,
     /// For a dial slot, for the second connection.
@@ -64,156 +72,231 @@ pub(super) enum Phase {
     Committing,
 }
 
-/// How far a download is, for the progress line.
+impl Transfer {
+    /// Whether it takes one of the places of those that run.
+    fn is_active(&self) -> bool {
+        match &self.phase {
+            Phase::Queued(_) => false,
+            Phase::Download(download) => download.is_active(),
+            _ => true,
+        }
+    }
+}
+
+/// How far a download is, for progress events and the progress line.
 pub(super) struct Progress<'a> {
     pub(super) name: &'a str,
     pub(super) bytes: u64,
     pub(super) size: Option<u64>,
+    pub(super) rate: Option<u64>,
+    pub(super) sources: Option<usize>,
     pub(super) elapsed: Duration,
 }
 
 impl Peer {
-    /// Starts a download, or queues it where too many run. `typed`: the operator named the
-    /// source; `pull`: what is known of the content and who else has it.
-    pub(super) fn fetch(
+    /// A new download, which waits for its turn: [`Peer::start_queued`]. `typed`: the operator named the source.
+    pub(super) fn add_transfer(
         &mut self,
         now: Instant,
-        job: JobId,
-        from: SocketAddr,
         name: String,
-        (typed, pull): (bool, Option<Box<Pull>>),
+        from: SocketAddr,
+        typed: bool,
+        known: Option<Box<Download>>,
     ) -> TransferId {
+        self.last_transfer = self.last_transfer.wrapping_add(1).max(1);
         let transfer = Transfer {
-            job,
-            from,
+            number: self.last_transfer,
+            jobs: Vec::new(),
             name,
+            from,
             typed,
             found: false,
             conn: None,
             file: None,
             eof: false,
-            verified: false,
             cap: self.config.limits.download_max,
             pace: Pace::new(now, self.config.limits.progress_interval),
-            phase: Phase::Queued(pull),
+            phase: Phase::Queued(known),
         };
         let id = TransferId(self.transfers.insert(transfer));
         self.queued.push_back(id);
-        self.start_queued(now);
         id
     }
 
     /// Starts what waits, as far as the limit of running downloads allows.
     pub(super) fn start_queued(&mut self, now: Instant) {
-        while self.transfers.len() - self.queued.len() < self.files.downloads_max {
-            let Some(id) = self.queued.pop_front() else { return };
+        // What is on the disk already must be known first.
+        if self.leftovers.is_looking() {
+            return;
+        }
+        // What ends at once asks for the next one itself.
+        if std::mem::replace(&mut self.starting, true) {
+            return;
+        }
+        let falls_back = self.falls_back();
+        while !self.stopping && self.may_start() {
+            let Some(id) = self.queued.pop_front() else { break };
             let Some(transfer) = self.transfers.get_mut(id.0) else { continue };
             transfer.pace = Pace::new(now, self.config.limits.progress_interval);
             let known = match &mut transfer.phase {
-                Phase::Queued(pull) => pull.take(),
-                _ => None,
+                Phase::Queued(known) => known.take(),
+                _ => continue,
             };
-            let old = self.known.get(transfer.from).is_some_and(|node| node.is_old(now));
-            if old && known.is_none() && self.falls_back() {
+            let from = transfer.from;
+            if let Some(download) = known {
+                transfer.phase = Phase::Download(download);
+                self.download_start(now, id);
+            } else if self.known.get(from).is_some_and(|node| node.is_old(now)) && falls_back {
                 self.fetch_old(now, id);
-                continue;
+            } else {
+                transfer.phase = Phase::Naming(Naming::default());
+                self.naming_start(now, id);
             }
-            if let Some(transfer) = self.transfers.get_mut(id.0) {
-                transfer.phase =
-                    Phase::Pull(known.unwrap_or_else(|| Box::new(Pull::new(None, VecDeque::new()))));
-            }
-            self.pull_start(now, id);
+        }
+        self.starting = false;
+    }
+
+    /// Whether one more download may run, with its files: those that wait for somebody to turn up have theirs open, too.
+    fn may_start(&self) -> bool {
+        let open = |transfer: &Transfer| transfer.download().is_some_and(Download::is_open);
+        let open = self.transfers.iter().filter(|(_, transfer)| open(transfer)).count();
+        let max = self.files.downloads_max;
+        self.active_transfers() < max && open < 2 * max
+    }
+
+    /// Downloads that run.
+    pub(super) fn active_transfers(&self) -> usize {
+        self.transfers.iter().filter(|(_, transfer)| transfer.is_active()).count()
+    }
+
+    /// A download is over: it is forgotten, and those who waited for it hear what became of it.
+    pub(super) fn transfer_over(&mut self, now: Instant, id: TransferId, result: &Result<(), Failure>) {
+        self.timers.cancel(super::Timer::Transfer(id));
+        self.queued.retain(|queued| *queued != id);
+        let jobs = self.transfers.remove(id.0).map(|transfer| transfer.jobs).unwrap_or_default();
+        for job in jobs {
+            self.got(now, job, id, result);
+        }
+        self.exit_if_closed();
+        self.start_queued(now);
+    }
+
+    /// Those who wait for a download hear what became of it; it stays in the table.
+    pub(super) fn tell_waiting(&mut self, now: Instant, id: TransferId, result: &Result<(), Failure>) {
+        let jobs = self.transfers.get_mut(id.0).map(|transfer| std::mem::take(&mut transfer.jobs));
+        for job in jobs.unwrap_or_default() {
+            self.got(now, job, id, result);
         }
     }
 
-    /// Asks for a temporary file.
-    pub(super) fn create_part(&mut self, id: TransferId) {
+    /// v1: asks for a temporary file.
+    pub(super) fn create_temporary(&mut self, id: TransferId) {
         let file = self.files.add(Owner::Fetch(id));
         let name = format!("{PART_PREFIX}{:016x}", self.rng.u64(..));
-        self.outputs.push_back(Output::CreateFile { file, name });
+        self.outputs.push_back(Output::CreateFile { file, name, reserve: 0 });
         if let Some(transfer) = self.transfers.get_mut(id.0) {
             transfer.file = Some(file);
         }
     }
 
-    /// So many more bytes are in the temporary file; how many in all.
-    pub(super) fn transfer_stored(&mut self, id: TransferId, n: u64) -> u64 {
-        self.totals.downloaded += n;
-        let Some(transfer) = self.transfers.get_mut(id.0) else { return 0 };
-        transfer.pace.add(n);
-        transfer.pace.moved()
-    }
-
-    /// How fast it goes; when to look again.
-    pub(super) fn transfer_pace(&mut self, now: Instant, id: TransferId) -> Result<Instant, Slow> {
-        match self.transfers.get_mut(id.0) {
-            Some(transfer) => transfer.pace.look(now, &self.config.limits),
-            None => Ok(now),
-        }
-    }
-
-    /// From now on bytes are awaited of the source: neither its hashing nor another source was its slowness.
-    pub(super) fn transfer_begins(&mut self, now: Instant, id: TransferId) {
-        if let Some(transfer) = self.transfers.get_mut(id.0) {
-            transfer.pace.begin_again(now);
-        }
-    }
-
-    /// Another node gives the rest.
-    pub(super) fn set_source(&mut self, id: TransferId, from: SocketAddr) {
-        if let Some(transfer) = self.transfers.get_mut(id.0) {
-            transfer.from = from;
-        }
-    }
-
+    /// v1: all of it is in the temporary file.
     pub(super) fn fetch_commit(&mut self, now: Instant, id: TransferId) {
         self.fetch_hang_up(now, id, false);
         let Some(transfer) = self.transfers.get_mut(id.0) else { return };
-        transfer.verified = matches!(transfer.phase, Phase::Pull(_));
         transfer.phase = Phase::Committing;
         if let Some(file) = transfer.file {
             self.outputs.push_back(Output::CommitFile { file, name: transfer.name.clone() });
         }
     }
 
-    /// The disk has it, under this name.
-    pub(super) fn fetch_committed(&mut self, now: Instant, id: TransferId, name: &str, size: u64) {
-        let Some(transfer) = self.transfers.remove(id.0) else { return };
+    /// v1: the disk has it, under this name.
+    pub(super) fn fetch_committed(
+        &mut self,
+        now: Instant,
+        id: TransferId,
+        name: &str,
+        size: u64,
+        confirmed: bool,
+    ) {
+        let Some(transfer) = self.transfers.get(id.0) else { return };
+        let (from, asked) = (transfer.from, transfer.name.clone());
         let via = if transfer.typed { Via::Operator } else { Via::Session };
-        self.known.learn(transfer.from, via, now, &self.own, &self.config.limits);
-        self.known.prove(transfer.from, now);
-        self.downloaded(now, transfer.job, &transfer.name, name, size, transfer.verified);
-        self.start_queued(now);
+        self.known.learn(from, via, now, &self.own, &self.config.limits);
+        self.known.prove(from, now);
+        self.tell_downloaded(&asked, name, size, confirmed);
+        self.transfer_over(now, id, &Ok(()));
     }
 
-    /// An operation on the temporary file failed; its id is free if `fatal`.
+    /// v1: an operation on the temporary file failed; its id is free if `fatal`.
     pub(super) fn fetch_file_failed(&mut self, now: Instant, id: TransferId, fault: Fault, fatal: bool) {
         let Some(transfer) = self.transfers.get_mut(id.0) else { return };
         if fatal {
             transfer.file = None;
         }
-        let code = if matches!(fault, Fault::NoSpace | Fault::Quota) { Code::NoSpace } else { Code::Io };
         let text = format!("cannot store {}: {fault}", for_terminal(&transfer.name));
-        self.fetch_failed(now, id, Failure::new(code, text));
+        self.fetch_failed(now, id, Failure::new(Code::of_disk(fault), text));
     }
 
-    /// Ends a download that cannot succeed: nothing of it stays.
+    /// Ends a download that cannot succeed and of which nothing stays.
     pub(super) fn fetch_failed(&mut self, now: Instant, id: TransferId, failure: Failure) {
-        if let Some(job) = self.fetch_dropped(now, id) {
-            self.finish(now, job, Err(failure));
-        }
-        self.start_queued(now);
+        self.drop_transfer(now, id);
+        self.transfer_over(now, id, &Err(failure));
     }
 
-    /// Drops a download and everything it holds. Returns the job it was for.
-    pub(super) fn fetch_dropped(&mut self, now: Instant, id: TransferId) -> Option<JobId> {
-        self.fetch_hang_up(now, id, true);
-        let transfer = self.transfers.remove(id.0)?;
-        self.queued.retain(|queued| *queued != id);
-        if let Some(file) = transfer.file {
+    /// Gives back everything that a download holds, and leaves nothing of it on the disk.
+    pub(super) fn drop_transfer(&mut self, now: Instant, id: TransferId) {
+        match self.transfers.get(id.0).map(|transfer| &transfer.phase) {
+            Some(Phase::Download(_)) => return self.download_drop(now, id),
+            Some(Phase::Queued(Some(_))) => return self.download_remove(id),
+            Some(Phase::Naming(_)) => return self.naming_let_go(now, id),
+            _ => self.fetch_hang_up(now, id, true),
+        }
+        let file = self.transfers.get_mut(id.0).and_then(|transfer| transfer.file.take());
+        if let Some(file) = file {
             self.discard_file(file);
         }
-        Some(transfer.job)
+    }
+
+    /// A deadline of a download.
+    pub(super) fn transfer_timeout(&mut self, now: Instant, id: TransferId) {
+        match self.transfers.get(id.0).map(|transfer| &transfer.phase) {
+            Some(Phase::Naming(_)) => self.naming_timeout(now, id),
+            Some(Phase::Download(_)) => self.download_timeout(now, id),
+            _ => {}
+        }
+    }
+
+    /// A search found files: downloads of the same content have more sources.
+    pub(super) fn feed_downloads(&mut self, now: Instant, hits: &[Hit]) {
+        for id in self.running_downloads() {
+            let Some(download) = self.download_mut(id) else { continue };
+            let of = |hit: &&Hit| hit.root == Some(download.root) && hit.size == Some(download.size);
+            let same = hits.iter().filter(of);
+            let sources: Vec<SocketAddr> = same.flat_map(|hit| hit.sources.iter().copied()).collect();
+            for addr in sources {
+                download.add_candidate(Candidate::holder(addr, now));
+            }
+            self.drive_download(now, id);
+        }
+    }
+
+    /// What becomes of the downloads of a command that ends with the process.
+    pub(super) fn gets_left(&self, gets: &Gets) -> String {
+        let mut kept = 0;
+        let mut names = Vec::new();
+        for id in &gets.waits {
+            let Some(transfer) = self.transfers.get(id.0) else { continue };
+            kept += transfer.download().map_or(0, Download::bytes);
+            names.push(for_terminal(&transfer.name));
+        }
+        let name = match names.as_slice() {
+            [name] => name.clone(),
+            names => plural(names.len(), "file", "files"),
+        };
+        match kept {
+            0 => format!("gave up the download of {name}; nothing is kept"),
+            n => format!("stopped the download of {name}; {} are kept, and the next start goes on", bytes(n)),
+        }
     }
 
     /// The name a download asks for.
@@ -225,9 +308,9 @@ impl Peer {
     pub(super) fn running(&self) -> Vec<Running> {
         let row = |transfer: &Transfer| Running {
             name: transfer.name.clone(),
-            ip: transfer.from.ip(),
-            port: transfer.from.port(),
-            bytes: transfer.pace.moved(),
+            state: transfer.state(),
+            sources: transfer.sources(),
+            bytes: transfer.bytes(),
         };
         self.transfers.iter().map(|(_, transfer)| row(transfer)).collect()
     }
@@ -239,26 +322,66 @@ impl Peer {
 
     /// Whether the source is not ready yet.
     pub(super) fn is_waited_for(&self, id: TransferId) -> bool {
-        matches!(self.transfers.get(id.0), Some(Transfer { phase: Phase::Pull(pull), .. }) if pull.is_waiting())
+        matches!(self.transfers.get(id.0), Some(Transfer { phase: Phase::Naming(naming), .. }) if naming.is_hashing())
     }
 
-    /// Downloads under way, for the progress line.
+    /// Downloads under way, for progress events and the progress line.
     pub(super) fn fetching(&self, now: Instant) -> impl Iterator<Item = Progress<'_>> {
         let moves = |transfer: &Transfer| match &transfer.phase {
             Phase::Queued(_) => false,
-            Phase::Pull(pull) => !pull.is_waiting(),
+            Phase::Naming(naming) => !naming.is_hashing(),
+            Phase::Download(download) => download.is_active(),
             _ => true,
         };
         self.transfers.iter().filter(move |(_, transfer)| moves(transfer)).map(move |(_, transfer)| {
+            let download = transfer.download();
             Progress {
                 name: &transfer.name,
-                bytes: transfer.pace.moved(),
-                size: match &transfer.phase {
-                    Phase::Pull(pull) => pull.size(),
-                    _ => None,
-                },
+                bytes: transfer.arrived(),
+                size: download.map(|download| download.size),
+                rate: download.map(|download| download.rate(now)),
+                sources: download.map(Download::giving),
                 elapsed: transfer.pace.elapsed(now),
             }
         })
+    }
+}
+
+impl Transfer {
+    /// Bytes that are here.
+    pub(super) fn bytes(&self) -> u64 {
+        match &self.phase {
+            Phase::Download(download) | Phase::Queued(Some(download)) => download.bytes(),
+            _ => self.pace.moved(),
+        }
+    }
+
+    /// The same with what came of pieces that are not whole.
+    fn arrived(&self) -> u64 {
+        self.download().map_or_else(|| self.pace.moved(), Download::arrived)
+    }
+
+    /// Its state in a word.
+    pub(super) fn state(&self) -> &'static str {
+        match (&self.phase, self.download()) {
+            (_, Some(download)) => download.state(),
+            (Phase::Queued(_), None) => "queued",
+            (Phase::Receiving { .. }, None) => "receiving",
+            (Phase::Committing, None) => "finishing",
+            _ => "connecting",
+        }
+    }
+
+    /// Nodes that give it now.
+    pub(super) fn sources(&self) -> usize {
+        self.download().map_or(1, Download::giving)
+    }
+
+    /// What is known of its content.
+    pub(super) fn download(&self) -> Option<&Download> {
+        match &self.phase {
+            Phase::Download(download) | Phase::Queued(Some(download)) => Some(download),
+            _ => None,
+        }
     }
 }

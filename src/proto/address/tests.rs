@@ -45,12 +45,30 @@ fn inside() -> Learned {
     Learned::Registry { at: ip("192.168.1.1") }
 }
 
+/// Other nodes there and here: what they name is judged as what a registry names.
+fn member_outside() -> Learned {
+    Learned::Member { at: ip("8.8.8.8") }
+}
+
+fn member_inside() -> Learned {
+    Learned::Member { at: ip("192.168.1.50") }
+}
+
 fn heard(source: &str) -> Learned {
     Learned::Multicast { source: ip(source) }
 }
 
-fn all_sources() -> [Learned; 6] {
-    [Learned::Operator, Learned::Observed, heard("192.168.1.50"), heard("127.0.0.1"), outside(), inside()]
+fn all_sources() -> [Learned; 8] {
+    [
+        Learned::Operator,
+        Learned::Observed,
+        heard("192.168.1.50"),
+        heard("127.0.0.1"),
+        outside(),
+        inside(),
+        member_outside(),
+        member_inside(),
+    ]
 }
 
 #[test]
@@ -96,7 +114,9 @@ fn we_are_not_our_own_peer() {
 #[test]
 fn nobody_may_name_what_is_no_host() {
     // hostile: 14
-    for learned in [Learned::Operator, Learned::Observed, heard("127.0.0.1"), outside(), inside()] {
+    for learned in
+        [Learned::Operator, Learned::Observed, heard("127.0.0.1"), outside(), inside(), member_inside()]
+    {
         for (bad, why) in [
             ("0.0.0.0:9001", Refused::Unspecified),
             ("[::]:9001", Refused::Unspecified),
@@ -129,7 +149,7 @@ fn ranges_without_hosts_are_refused_unless_typed() {
         ("203.0.113.0:9001", Refused::Network),
     ] {
         assert_eq!(ask(bad, Learned::Operator), taken(bad), "{bad}");
-        for learned in [Learned::Observed, heard("127.0.0.1"), outside(), inside()] {
+        for learned in [Learned::Observed, heard("127.0.0.1"), outside(), inside(), member_inside()] {
             assert_eq!(ask(bad, learned), Err(why), "{bad} {learned:?}");
         }
     }
@@ -150,10 +170,11 @@ fn loopback_means_this_host_only_from_this_host() {
         Learned::Observed,
         heard("192.168.1.42"),
         Learned::Registry { at: ip("127.0.0.1") },
+        Learned::Member { at: ip("::ffff:127.0.0.1") },
     ] {
         assert_eq!(ask("127.0.0.1:9001", good), taken("127.0.0.1:9001"), "{good:?}");
     }
-    for bad in [outside(), inside()] {
+    for bad in [outside(), inside(), member_outside(), member_inside()] {
         assert_eq!(ask("127.0.0.1:9001", bad), Err(Refused::Loopback));
         assert_eq!(ask("[::1]:9001", bad), Err(Refused::Loopback));
     }
@@ -162,7 +183,7 @@ fn loopback_means_this_host_only_from_this_host() {
 }
 
 #[test]
-fn an_outside_registry_names_no_inside_addresses() {
+fn nobody_outside_names_inside_addresses() {
     for private in [
         "10.1.2.3:9001",
         "172.16.0.1:9001",
@@ -172,9 +193,14 @@ fn an_outside_registry_names_no_inside_addresses() {
         "[fe80::1]:9001",
     ] {
         assert_eq!(ask(private, outside()), Err(Refused::Private), "{private}");
-        for learned in
-            [Learned::Operator, Learned::Observed, inside(), Learned::Registry { at: ip("127.0.0.1") }]
-        {
+        assert_eq!(ask(private, member_outside()), Err(Refused::Private), "{private}");
+        for learned in [
+            Learned::Operator,
+            Learned::Observed,
+            inside(),
+            member_inside(),
+            Learned::Registry { at: ip("127.0.0.1") },
+        ] {
             assert_eq!(ask(private, learned), taken(private), "{private} {learned:?}");
         }
     }
@@ -205,8 +231,8 @@ fn ports_of_services_are_for_the_operator() {
             if learned == Learned::Operator { taken("192.168.1.50:25") } else { Err(Refused::LowPort) };
         assert_eq!(low, expected, "{learned:?}");
         let redis = ask("192.168.1.50:6379", learned);
-        let registry = matches!(learned, Learned::Registry { .. });
-        assert_eq!(redis == Err(Refused::ServicePort), registry, "{learned:?}");
+        let told = matches!(learned, Learned::Registry { .. } | Learned::Member { .. });
+        assert_eq!(redis == Err(Refused::ServicePort), told, "{learned:?}");
         assert_eq!(ask("192.168.1.50:1023", learned).is_ok(), learned == Learned::Operator);
         assert_eq!(ask("192.168.1.50:1024", learned), taken("192.168.1.50:1024"));
     }
@@ -281,6 +307,8 @@ proptest! {
             prop_assert!(used.port() >= 1024);
             prop_assert!(!used.ip().is_multicast() && !used.ip().is_unspecified() && !is_here(used, &here));
         }
+        let [registry, member] = [Learned::Registry { at }, Learned::Member { at }];
+        prop_assert_eq!(admit(candidate, registry, &here), admit(candidate, member, &here));
         if let Ok(used) = admit(candidate, outside(), &here) {
             prop_assert!(!used.ip().is_loopback() && (!is_site(used.ip()) || is_local_net(used.ip(), &here)));
         }

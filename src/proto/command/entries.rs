@@ -1,13 +1,7 @@
 //! The table of commands. The parser and the help both read it, so neither can know a command that the other does not.
 
-use super::words::Word;
-use super::{Command, CommandError, List, NodeRef, Wanted};
-use crate::config::{BOOTSTRAP_PORT, HostPort, parse_port};
-use crate::time::Duration;
-use std::net::IpAddr;
-
-/// Longest `wait`, in seconds: a day.
-const WAIT_MAX: f64 = 86_400.0;
+use super::arguments::{self, Args};
+use super::{Command, CommandError, List};
 
 /// A command of the menu.
 pub(super) struct Entry {
@@ -66,164 +60,6 @@ impl Entry {
     }
 }
 
-/// The arguments of a command that are not used up yet.
-pub(super) struct Args<'a> {
-    entry: &'static Entry,
-    words: &'a [Word],
-    /// The whole line, quotes and all.
-    line: &'a str,
-}
-
-impl<'a> Args<'a> {
-    pub(super) fn new(entry: &'static Entry, words: &'a [Word], line: &'a str) -> Args<'a> {
-        Args { entry, words, line }
-    }
-
-    /// All that follows the command's word, as it was typed: a language of its own with quotes of its own.
-    fn typed(&mut self, what: &'static str) -> Result<String, CommandError> {
-        let (first, all) = (self.need(what)?, self.words);
-        self.words = &[];
-        let line = self.line.trim_matches([' ', '\t']);
-        let rest = line.find([' ', '\t']).map_or("", |end| &line[end..]).trim_matches([' ', '\t']);
-        // One word in single quotes, which mean nothing there: the console's own, around all of it.
-        let text = if all.is_empty() && rest.starts_with('\'') { first } else { rest };
-        if text.is_empty() {
-            return Err(self.entry.bad(format!("the {what} is empty")));
-        }
-        Ok(text.to_owned())
-    }
-
-    /// The next word, if there is one.
-    fn next(&mut self) -> Option<&'a str> {
-        let (first, rest) = self.words.split_first()?;
-        self.words = rest;
-        Some(&first.text)
-    }
-
-    /// The next word; `what` is asked for if there is none.
-    fn need(&mut self, what: &'static str) -> Result<&'a str, CommandError> {
-        self.next().ok_or_else(|| self.entry.missing(what))
-    }
-
-    /// All that is left as one text, with the blanks between as they were typed.
-    fn rest(&mut self, what: &'static str) -> Result<String, CommandError> {
-        let mut text = self.need(what)?.to_owned();
-        for word in std::mem::take(&mut self.words) {
-            text.push_str(&word.gap);
-            text.push_str(&word.text);
-        }
-        if text.is_empty() {
-            return Err(self.entry.bad(format!("the {what} is empty")));
-        }
-        Ok(text)
-    }
-
-    /// Nothing may be left.
-    pub(super) fn end(&self) -> Result<(), CommandError> {
-        match self.words.first() {
-            Some(word) => Err(self.entry.bad(format!("`{}` is one argument too many", word.text))),
-            None => Ok(()),
-        }
-    }
-
-    /// `IP PORT` or `HOST:PORT`.
-    fn node(&mut self) -> Result<HostPort, CommandError> {
-        let first = self.need("IP")?;
-        let host = if first.parse::<IpAddr>().is_ok() {
-            first.to_owned()
-        } else if let Ok(node) = HostPort::parse(first, None) {
-            return Ok(node);
-        } else {
-            // A host alone; the port that is made up here is not used.
-            HostPort::parse(first, Some(1)).map_err(|problem| self.entry.bad(problem))?.host
-        };
-        let port = self.need("port")?;
-        match parse_port(port) {
-            Some(port) => Ok(HostPort { host, port }),
-            None => Err(self.entry.bad(format!("`{port}` is no port, which is a number from 1 to 65535"))),
-        }
-    }
-}
-
-fn bootstrap(args: &mut Args<'_>) -> Result<Command, CommandError> {
-    let registry = match args.words {
-        [] => None,
-        [_] => {
-            let registry = HostPort::parse(args.need("IP")?, Some(BOOTSTRAP_PORT));
-            Some(registry.map_err(|problem| args.entry.bad(problem))?)
-        }
-        _ => Some(args.node()?),
-    };
-    Ok(Command::Bootstrap(registry))
-}
-
-/// `IP PORT NAME`, where the first word is an address or the second a port with something behind it; else a number of
-/// the last search, or a name.
-fn get(args: &mut Args<'_>) -> Result<Command, CommandError> {
-    let is_node = match args.words {
-        [] => true,
-        [first] => first.text.parse::<IpAddr>().is_ok() || HostPort::parse(&first.text, None).is_ok(),
-        [first, second, rest @ ..] => {
-            let port = first.text.rsplit_once(':').map(|(_, port)| port);
-            let has_port =
-                port.is_some_and(|port| !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()));
-            let at = first.text.parse::<IpAddr>().is_ok() || has_port;
-            at || (!rest.is_empty() && parse_port(&second.text).is_some())
-        }
-    };
-    if is_node {
-        let node = args.node()?;
-        return Ok(Command::Get(Wanted::At { node, name: args.rest("file name")? }));
-    }
-    let quoted = args.words.iter().any(Word::is_quoted);
-    let text = args.rest("file name")?;
-    if quoted || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Ok(Command::Get(Wanted::Name(text)));
-    }
-    match text.parse::<usize>() {
-        Ok(number) if number > 0 => Ok(Command::Get(Wanted::Number(number))),
-        _ => Err(args.entry.bad(format!("`{text}` is no number of a result; they begin with 1"))),
-    }
-}
-
-/// `ID`, `IP PORT` or `HOST:PORT`.
-fn browse(args: &mut Args<'_>) -> Result<Command, CommandError> {
-    if args.words.is_empty() {
-        return Err(args.entry.missing("IP or id"));
-    }
-    if let [word] = args.words {
-        if word.text.len() >= 4 && word.text.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Ok(Command::Browse(NodeRef::Id(args.need("node")?.to_owned())));
-        }
-        // Only an address alone still lacks something: its port.
-        if word.text.parse::<IpAddr>().is_err() && HostPort::parse(&word.text, None).is_err() {
-            let problem = format!(
-                "`{}` is neither an address nor the beginning (4 digits or more) of an id",
-                word.text
-            );
-            return Err(args.entry.bad(problem));
-        }
-    }
-    Ok(Command::Browse(NodeRef::At(args.node()?)))
-}
-
-fn cancel(args: &mut Args<'_>) -> Result<Command, CommandError> {
-    let name = if args.words.is_empty() { None } else { Some(args.rest("file name")?) };
-    Ok(Command::Cancel(name))
-}
-
-fn wait(args: &mut Args<'_>) -> Result<Command, CommandError> {
-    let Some(text) = args.next() else { return Ok(Command::Wait(None)) };
-    // What a float's own reader takes besides (`1e3`, `inf`, `+1`) is no decimal number to an operator.
-    let digits_or_dot = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    let decimal = digits_or_dot && text.starts_with(|c: char| c.is_ascii_digit());
-    let seconds = if decimal { text.parse::<f64>().ok() } else { None };
-    match seconds.filter(|seconds| *seconds <= WAIT_MAX) {
-        Some(seconds) => Ok(Command::Wait(Some(Duration::from_secs_f64(seconds)))),
-        None => Err(args.entry.bad(format!("`{text}` is no number of seconds from 0 to {WAIT_MAX}"))),
-    }
-}
-
 const ON_OFF: &str = "on or off";
 const LISTS: &str = "all, bootstrap or multicast";
 
@@ -239,7 +75,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         details: "Without an argument: the registry given at start (--bootstrap), else\n\
                   127.0.0.1:8000. The port may be left out when it is 8000. The registration\n\
                   is renewed until the program ends.",
-        build: bootstrap,
+        build: arguments::bootstrap,
     },
     Entry {
         number: Some("1.2"),
@@ -337,20 +173,23 @@ pub(super) const ENTRIES: &[Entry] = &[
         arguments: "NODE",
         summary: "list what a node shares",
         details: "NODE is HOST:PORT, IP PORT, or the beginning of the node's id.",
-        build: browse,
+        build: arguments::browse,
     },
     Entry {
         number: Some("3.4"),
         name: "get",
         alias: Some("download"),
         choice: None,
-        arguments: "N | NAME | IP PORT NAME",
-        summary: "download a file",
-        details: "N is a number of the last search, NAME a file that some node has; with\n\
-                  IP PORT (or HOST:PORT) it comes from that node. A name with blanks needs no\n\
-                  quotes unless it could be read otherwise. The file appears in the downloads\n\
-                  folder when it is whole, under another name if that one is taken.",
-        build: get,
+        arguments: "N… | NAME | IP PORT NAME",
+        summary: "download files",
+        details: "N is a number of the last search; there may be several, and ranges:\n\
+                  `get 1 4 7-9`. NAME is a file that some node has, or with a / at its end a\n\
+                  folder with all that is in it: `get music/`. With IP PORT (or HOST:PORT) it\n\
+                  comes from that node. A name with blanks needs no quotes unless it could be\n\
+                  read otherwise: `get \"3 4\"`. A file appears in the downloads folder when it\n\
+                  is whole, under another name if that one is taken; what is there already,\n\
+                  with the same content, is not fetched again. See `transfers`.",
+        build: arguments::get,
     },
     Entry {
         number: Some("3.5"),
@@ -359,18 +198,68 @@ pub(super) const ENTRIES: &[Entry] = &[
         choice: None,
         arguments: "",
         summary: "list what was downloaded",
-        details: "Downloads that are still running are shown by `status`.",
+        details: "Downloads that are still running are shown by `transfers`.",
         build: |_| Ok(Command::Downloads),
+    },
+    Entry {
+        number: None,
+        name: "transfers",
+        alias: None,
+        choice: None,
+        arguments: "",
+        summary: "list downloads that are not complete",
+        details: "Those under way, and those that wait for their turn or for a node that has\n\
+                  the file, are paused, or were interrupted when the program ended. They are\n\
+                  numbered for `pause`, `resume` and `cancel`.",
+        build: |_| Ok(Command::Transfers),
+    },
+    Entry {
+        number: None,
+        name: "pause",
+        alias: None,
+        choice: None,
+        arguments: "N | NAME | all",
+        summary: "stop downloads, and keep what arrived",
+        details: "N is a number that `transfers` shows, NAME a file's name. They rest until\n\
+                  `resume`, or until the next start of the program, which goes on with all\n\
+                  that is not complete (unless --no-resume is given). What an old node sends\n\
+                  cannot be taken up again, and is not paused.",
+        build: arguments::pause,
+    },
+    Entry {
+        number: None,
+        name: "resume",
+        alias: None,
+        choice: None,
+        arguments: "N | NAME | all",
+        summary: "go on with paused or interrupted downloads",
+        details: "N is a number that `transfers` shows, NAME a file's name. What arrived\n\
+                  before is not fetched again. It ends when they are complete.",
+        build: arguments::resume,
     },
     Entry {
         number: None,
         name: "cancel",
         alias: None,
         choice: None,
-        arguments: "[NAME]",
-        summary: "give up a download or share under way",
-        details: "Nothing of it is kept. Without a NAME all of them are given up.",
-        build: cancel,
+        arguments: "[N | NAME | all]",
+        summary: "give up downloads and shares under way",
+        details: "N is a number that `transfers` shows, NAME a file's name. Nothing of it is\n\
+                  kept. Without an argument all of them are given up.",
+        build: arguments::cancel,
+    },
+    Entry {
+        number: None,
+        name: "limit",
+        alias: None,
+        choice: None,
+        arguments: "[up|down RATE|off]",
+        summary: "bound the rates, or show the bounds",
+        details: "`up` is what other nodes fetch from this one, `down` what this one fetches.\n\
+                  RATE is in bytes a second: 500k, 2.5M, 20MB/s (k, M and G are thousands,\n\
+                  millions and thousands of millions), at least 4096. It holds until the\n\
+                  program ends; --limit-up and --limit-down set it at the start.",
+        build: arguments::limit,
     },
     Entry {
         number: None,
@@ -388,9 +277,9 @@ pub(super) const ENTRIES: &[Entry] = &[
         alias: None,
         choice: None,
         arguments: "[SECONDS]",
-        summary: "let time pass, or wait for all `&` commands",
+        summary: "pass time, or wait for all `&` commands",
         details: "SECONDS is a decimal number from 0 to 86400.",
-        build: wait,
+        build: arguments::wait,
     },
     Entry {
         number: None,
@@ -400,9 +289,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         arguments: "[COMMAND]",
         summary: "explain one command, or list all",
         details: "COMMAND is a word or a number of the menu.",
-        build: |args| {
-            Ok(Command::Help(if args.words.is_empty() { None } else { Some(args.rest("command")?) }))
-        },
+        build: arguments::help,
     },
     Entry {
         number: Some("0"),
@@ -411,8 +298,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         choice: None,
         arguments: "",
         summary: "end the program",
-        details: "Says goodbye to the other nodes. Downloads that are still running are given\n\
-                  up.",
+        details: "Says goodbye to the other nodes. Downloads that are not complete go on at\n\
+                  the next start, but for those from old nodes, which are given up.",
         build: |_| Ok(Command::Quit),
     },
 ];

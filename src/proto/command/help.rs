@@ -28,7 +28,7 @@ fn is_about(entry: &Entry, topic: &str) -> bool {
 }
 
 fn overview() -> String {
-    let width = ENTRIES.iter().map(|entry| entry.syntax().len()).max().unwrap_or(0);
+    let width = ENTRIES.iter().map(|entry| entry.syntax().chars().count()).max().unwrap_or(0);
     let mut text = String::new();
     for entry in ENTRIES {
         let number = entry.number.unwrap_or("");

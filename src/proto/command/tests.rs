@@ -119,11 +119,23 @@ fn nodes_are_written_in_several_ways() {
 }
 
 #[test]
-fn get_takes_a_number_a_name_or_a_node() {
+fn get_takes_numbers_a_name_or_a_node() {
     let name = |text: &str| Command::Get(Wanted::Name(text.to_owned()));
+    let numbers = |numbers: &[usize]| Command::Get(Wanted::Numbers(numbers.to_vec()));
     for (line, wanted) in [
-        ("get 3", Command::Get(Wanted::Number(3))),
+        ("get 3", numbers(&[3])),
         ("get '3'", name("3")),
+        ("get \\3", name("3")),
+        ("get 3 4", numbers(&[3, 4])),
+        ("get \"3 4\"", name("3 4")),
+        ("get 3 '4'", name("3 4")),
+        ("get 7 9-11 1 10 7", numbers(&[7, 9, 10, 11, 1])),
+        ("get 1 8000 3", numbers(&[1, 8000, 3])),
+        ("get 5-5", numbers(&[5])),
+        ("get '5-5'", name("5-5")),
+        ("get 3-", name("3-")),
+        ("get -3", name("-3")),
+        ("get 1-2-3", name("1-2-3")),
         ("get a.txt", name("a.txt")),
         ("get my holiday.jpg", name("my holiday.jpg")),
         ("get report 2023", name("report 2023")),
@@ -134,9 +146,94 @@ fn get_takes_a_number_a_name_or_a_node() {
     ] {
         assert_eq!(good(line), wanted, "{line}");
     }
-    assert!(
-        bad("get 0").contains("begin with 1") && bad("get 99999999999999999999999").contains("no number")
+    for (line, part) in [
+        ("get 0", "`0` is no number of a result; they begin with 1"),
+        ("get 1 0-3", "`0-3` is no number"),
+        ("get 99999999999999999999999", "is no number of a result"),
+        ("get 2023-05", "`2023-05` ends before it begins"),
+        ("get 1-1001", "more than 1000"),
+        ("get 1-1000 2000", "more than 1000"),
+        ("get 1-18446744073709551615", "more than 1000"),
+    ] {
+        assert!(bad(line).contains(part), "{line}: {}", bad(line));
+    }
+    assert_eq!(good("get 1-1000 3 1000-1000"), numbers(&(1..=1000).collect::<Vec<_>>()));
+}
+
+#[test]
+fn get_takes_a_folder_with_a_slash_at_its_end() {
+    let folder = |node: Option<HostPort>, folder: &str| {
+        Command::Get(Wanted::Folder { node, folder: folder.to_owned() })
+    };
+    for (line, wanted) in [
+        ("get music/", folder(None, "music")),
+        ("get my music/live in 1999/", folder(None, "my music/live in 1999")),
+        ("get 'my music/'", folder(None, "my music")),
+        ("get 3/", folder(None, "3")),
+        ("get a//", folder(None, "a/")),
+        ("get 10.0.0.5 9000 my music/", folder(Some(node("10.0.0.5", 9000)), "my music")),
+        ("get box.lan:9000 3/", folder(Some(node("box.lan", 9000)), "3")),
+        ("get music/a.ogg", Command::Get(Wanted::Name("music/a.ogg".into()))),
+    ] {
+        assert_eq!(good(line), wanted, "{line}");
+    }
+    assert!(bad("get /").contains("the folder has no name"));
+    assert!(bad("get 10.0.0.5:9000 /").contains("the folder has no name"));
+}
+
+#[test]
+fn transfers_are_named_by_number_name_or_all() {
+    let name = |text: &str| Which::Name(text.to_owned());
+    for (argument, which) in [
+        ("3", Which::Number(3)),
+        ("4294967295", Which::Number(u32::MAX)),
+        ("all", Which::All),
+        ("ALL", Which::All),
+        ("'all'", name("all")),
+        ("\"3\"", name("3")),
+        ("a file.iso", name("a file.iso")),
+        ("3 4", name("3 4")),
+        ("all of it.txt", name("all of it.txt")),
+    ] {
+        assert_eq!(good(&format!("pause {argument}")), Command::Pause(which.clone()), "{argument}");
+        assert_eq!(good(&format!("resume {argument}")), Command::Resume(which.clone()), "{argument}");
+        assert_eq!(good(&format!("cancel {argument}")), Command::Cancel(which), "{argument}");
+    }
+    assert_eq!((good("cancel"), good("transfers")), (Command::Cancel(Which::All), Command::Transfers));
+    for number in ["0", "4294967296"] {
+        assert!(bad(&format!("pause {number}")).contains("they begin with 1"), "{number}");
+    }
+    assert_eq!(
+        bad("pause"),
+        "pause: missing argument: number, file name or all (usage: pause N | NAME | all)"
     );
+    // What is asked for at a terminal means the same as what is typed at once.
+    assert_eq!(missing("resume"), Some("number, file name or all"));
+    for (answer, which) in [("3", Which::Number(3)), ("all", Which::All), ("a 'b'", name("a 'b'"))] {
+        assert_eq!(good(&append_argument("resume", answer)), Command::Resume(which), "{answer}");
+    }
+}
+
+#[test]
+fn limit_takes_a_way_and_a_rate() {
+    assert_eq!(good("limit"), Command::Limit(None));
+    for (line, way, rate) in [
+        ("limit up 500k", Way::Up, Some(500_000)),
+        ("limit DOWN 2.5 MB/s", Way::Down, Some(2_500_000)),
+        ("limit down off", Way::Down, None),
+    ] {
+        assert_eq!(good(line), Command::Limit(Some((way, rate))), "{line}");
+    }
+    for (line, part) in [
+        ("limit 500k", "`500k` is not up or down"),
+        ("limit up", "missing argument: rate or off"),
+        ("limit up 0", "use off"),
+        ("limit down fast", "`fast` is no rate"),
+        ("limit up 1k", "at least 4096"),
+    ] {
+        assert!(bad(line).contains(part), "{line}: {}", bad(line));
+    }
+    assert_eq!(good(&append_argument("limit up", "off")), Command::Limit(Some((Way::Up, None))));
 }
 
 #[test]
@@ -218,8 +315,8 @@ fn wait_takes_decimal_seconds() {
 #[test]
 fn errors_name_what_is_wrong() {
     assert_eq!(bad("foo bar"), "unknown command `foo`: `help` lists them");
-    assert_eq!(bad("get"), "get: missing argument: IP (usage: get N | NAME | IP PORT NAME)");
-    assert_eq!(bad("download 10.0.0.5"), "get: missing argument: port (usage: get N | NAME | IP PORT NAME)");
+    assert_eq!(bad("get"), "get: missing argument: IP (usage: get N… | NAME | IP PORT NAME)");
+    assert_eq!(bad("download 10.0.0.5"), "get: missing argument: port (usage: get N… | NAME | IP PORT NAME)");
     assert_eq!(bad("3.1"), "share: missing argument: path (usage: share PATH)");
     assert_eq!(
         bad("multicast"),
@@ -294,7 +391,7 @@ fn help_covers_every_command() {
     for text in topics.chain([overview.clone()]) {
         assert!(text.lines().all(|line| line.chars().count() <= 80), "wider than a terminal: {text}");
     }
-    assert!(overview.contains("  3.4  get N | NAME | IP PORT NAME  download a file\n"), "{overview}");
+    assert!(overview.contains("  3.4  get N… | NAME | IP PORT NAME  download files\n"), "{overview}");
     assert_eq!(help(Some("nodes")).expect("three").matches("\n\n").count(), 2);
     assert_eq!(help(Some("nodes  ALL")), help(Some("2.1")));
     assert_eq!(help(Some("frob")), Err(CommandError::Unknown { word: "frob".into() }));
@@ -311,7 +408,8 @@ fn the_table_has_no_two_commands_of_one_name() {
         }
         let filled = a
             .syntax()
-            .replace("N | NAME | ", "")
+            .replace("N… | NAME | ", "")
+            .replace("[up|down RATE|off]", "up 1M")
             .replace("NODE", "10.0.0.5:9000")
             .replace("IP PORT", "10.0.0.5 9000")
             .replace(['[', ']'], "")
@@ -325,12 +423,14 @@ proptest! {
     #[test]
     fn any_answer_arrives_as_it_is(name in "[^\\p{Cc}\\s][^\\p{Cc}]{0,20}[^\\p{Cc}\\s]", more in any::<bool>()) {
         let line = if more { "get 10.0.0.5:9000 &" } else { "get 10.0.0.5:9000" };
+        // That is a folder.
+        prop_assume!(!name.ends_with('/'));
         let parsed = parse(&append_argument(line, &name)).expect("an answer");
         prop_assert_eq!(parsed, Line { command: get("10.0.0.5", 9000, &name), background: more });
     }
 
     #[test]
-    fn any_line_is_survived(line in any::<String>(), near in "(get|search|nodes|wait|#|&|[0-3]\\.[0-5]|['\"\\\\ ]|[a-z:.0-9\\[\\]]{1,4}){0,8}") {
+    fn any_line_is_survived(line in any::<String>(), near in "(get|search|nodes|wait|pause|limit|up|off|[0-9]{1,3}[-kM/ ]|#|&|[0-3]\\.[0-5]|['\"\\\\ ]|[a-z:.0-9\\[\\]]{1,4}){0,8}") {
         for line in [line, near] {
             match parse(&line) {
                 Ok(parsed) => prop_assert!(parsed.background || missing(&line).is_none()),

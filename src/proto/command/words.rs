@@ -74,8 +74,8 @@ fn word(line: &str) -> Result<(String, bool, &str), CommandError> {
     }
 }
 
-/// The line with one more argument, which means `answer` whatever is in it. The mark of a background command stays
-/// last.
+/// The line with one more argument, which means `answer` whatever is in it; a number stays a number. The mark of a
+/// background command stays last.
 pub fn append_argument(line: &str, answer: &str) -> String {
     let line = line.trim_end_matches(['\r', '\n']);
     let answer = quote(answer.trim());
@@ -87,6 +87,9 @@ pub fn append_argument(line: &str, answer: &str) -> String {
 }
 
 fn quote(text: &str) -> String {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return text.to_owned();
+    }
     if !text.contains('\'') {
         return format!("'{text}'");
     }

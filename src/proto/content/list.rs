@@ -4,11 +4,13 @@ use super::{
     Expected, GROUP_PIECES, Root, SIZE_MAX, Span, VALUE, Value, group_of, group_range, group_value_of,
     list_len, pieces, root_of,
 };
+use std::collections::VecDeque;
 use std::fmt;
 
 /// Knows size and root of a file and takes its lists: those of the groups first where there are several, then that of each
 /// group's pieces when it is needed. Holds the groups' list (4096 values at most) and the list of one group's pieces
-/// (2048 values at most). Lists may come in parts; nothing of one is given out before all of it was found right.
+/// (2048 values at most), and of other groups as many as it is told to keep, for others who ask for them. Lists may come in
+/// parts; nothing of one is given out before all of it was found right.
 #[derive(Clone, Debug)]
 pub struct ValueList {
     size: u64,
@@ -19,6 +21,10 @@ pub struct ValueList {
     group: u64,
     /// Verified when complete, and only then.
     pieces: Vec<Value>,
+    /// Lists of groups that were needed before, all verified, the oldest first.
+    past: VecDeque<(u64, Vec<Value>)>,
+    /// How many of those at most.
+    keep: usize,
 }
 
 /// Values to ask for.
@@ -81,7 +87,15 @@ impl ValueList {
         if size == 0 && root != blake3::hash(b"").into() {
             return Err(ValuesError::NotEmpty);
         }
-        Ok(ValueList { size, root, groups: Vec::new(), group: 0, pieces: Vec::new() })
+        let (groups, pieces, past) = (Vec::new(), Vec::new(), VecDeque::new());
+        Ok(ValueList { size, root, groups, group: 0, pieces, past, keep: 0 })
+    }
+
+    /// Keeps the lists of so many groups besides that of the last one: 64 KiB each.
+    #[must_use]
+    pub fn keeping(mut self, groups: usize) -> ValueList {
+        self.keep = groups;
+        self
     }
 
     /// Bytes of the file.
@@ -160,9 +174,7 @@ impl ValueList {
         }
         check_count(bytes, first, range.end)?;
         if first == range.start {
-            self.pieces.clear();
-            self.pieces.reserve_exact(GROUP_PIECES as usize);
-            self.group = group;
+            self.make_room_for(group);
         }
         self.pieces.extend(values(bytes));
         let complete = self.pieces.len() as u64 == range.end - range.start;
@@ -171,6 +183,24 @@ impl ValueList {
             return Err(ValuesError::Mismatch(Span::Piece));
         }
         Ok(())
+    }
+
+    /// The list of this group is about to come: what is held of another one's is kept, or dropped.
+    fn make_room_for(&mut self, group: u64) {
+        let old = std::mem::take(&mut self.pieces);
+        let known = self.keep > 0 && old.len() as u64 == range_len(self.size, self.group);
+        if known && group != self.group {
+            self.past.retain(|(other, _)| *other != self.group && *other != group);
+            while self.past.len() >= self.keep {
+                self.past.pop_front();
+            }
+            self.past.push_back((self.group, old));
+        } else {
+            self.pieces = old;
+            self.pieces.clear();
+        }
+        self.pieces.reserve_exact(GROUP_PIECES as usize);
+        self.group = group;
     }
 
     /// Drops what came of a list that is not complete: another source begins it anew, so that a wrong list has one culprit.
@@ -183,9 +213,10 @@ impl ValueList {
         }
     }
 
-    /// Bytes that its lists take: 192 KiB at most.
+    /// Bytes that its lists take: 192 KiB at most, and 64 KiB for each group that it keeps.
     pub fn held(&self) -> usize {
-        (self.groups.capacity() + self.pieces.capacity()) * VALUE
+        let past: usize = self.past.iter().map(|(_, values)| values.capacity()).sum();
+        (self.groups.capacity() + self.pieces.capacity() + past) * VALUE
     }
 
     /// What the piece must come to; `None`: its value is not known by now (see [`ValueList::needs`]), or the file has no such
@@ -200,6 +231,26 @@ impl ValueList {
         let start = group_range(self.size, self.group)?.start;
         let at = usize::try_from(piece.checked_sub(start)?).ok()?;
         self.pieces.get(at).copied().map(Expected::Value)
+    }
+
+    /// Values that are held and were verified, for others; `None`: not all of these are.
+    pub fn values(&self, span: Span, first: u64, count: u64) -> Option<Vec<u8>> {
+        let (known, start, held) = match span {
+            Span::Group => (self.knows_groups(), 0, &self.groups),
+            Span::Piece => {
+                let group = group_of(first);
+                let past = self.past.iter().find(|(other, _)| *other == group && group != self.group);
+                let (known, held) = match past {
+                    Some((_, values)) => (true, values),
+                    None => (group == self.group && self.knows_pieces(), &self.pieces),
+                };
+                (known, group_range(self.size, group)?.start, held)
+            }
+        };
+        let from = usize::try_from(first.checked_sub(start)?).ok()?;
+        let to = from.checked_add(usize::try_from(count).ok()?)?;
+        let values = held.get(from..to).filter(|values| known && !values.is_empty())?;
+        Some(values.as_flattened().to_vec())
     }
 
     fn knows_groups(&self) -> bool {
@@ -219,6 +270,11 @@ impl ValueList {
         let right = usize::try_from(self.group).ok().and_then(|group| self.groups.get(group));
         value.is_some() && value.as_ref() == right
     }
+}
+
+/// Pieces of a group; 0 where the file has no such group.
+fn range_len(size: u64, group: u64) -> u64 {
+    group_range(size, group).map_or(0, |range| range.end - range.start)
 }
 
 /// Both ends are below 2^23: a file has no more pieces.

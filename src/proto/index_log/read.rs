@@ -182,7 +182,7 @@ impl Reader {
 }
 
 /// A field of what was gathered whole: the offsets are the format's.
-fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+pub(in crate::proto) fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
     let mut field = [0; N];
     field.copy_from_slice(&bytes[at..at + N]);
     field

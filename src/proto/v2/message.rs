@@ -8,18 +8,23 @@
 mod data;
 mod error;
 mod files;
+mod follow;
+mod kind;
 mod wire;
 
 pub use data::{DATA_HEAD, DataKind, data_head};
 pub use error::MessageError;
 pub use files::{FILES_MAX, FileInfo, files_that_fit};
+pub use follow::{HAVE_MAX, MAP_MAX, NODES_MAX};
+pub use kind::Kind;
 
 use crate::config::{CHUNK, RECORD_CHUNKS_MAX};
-use crate::proto::content::Root;
+use crate::proto::content::{GROUP_PIECES, PIECE, Root};
 use crate::proto::escape::cut;
 use crate::proto::json::{ObjectScanner, Scan};
 use crate::proto::name::check_name;
 use serde::de::DeserializeOwned;
+use std::net::SocketAddr;
 use std::ops::Range;
 
 /// Bytes of a message: the chunks of the largest record and their header.
@@ -36,6 +41,10 @@ pub const VALUES_MAX: u32 = 2048;
 pub const GET_MAX: u64 = 1 << 22;
 /// Bytes of the largest file.
 pub const FILE_MAX: u64 = 1 << 43;
+/// Pieces of the largest file.
+pub const PIECES_MAX: u64 = FILE_MAX / PIECE;
+/// Groups of pieces of the largest file.
+pub const GROUPS_MAX: u64 = PIECES_MAX / GROUP_PIECES;
 
 /// A control message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +138,33 @@ pub enum Message {
         /// The request.
         id: u32,
     },
+    /// Asks which pieces of a file the other side has, now and whenever it gets more, until the request is taken back.
+    Follow {
+        /// The request.
+        id: u32,
+        /// The file.
+        root: Root,
+        /// Which 2,048 pieces of it: below [`GROUPS_MAX`].
+        group: u32,
+    },
+    /// Answers `follow`: first with all there is (`all`, or a map), later with what came since.
+    Have {
+        /// The request it answers.
+        id: u32,
+        /// The whole file is there, whatever the other fields say.
+        all: bool,
+        /// The group's pieces: bit `n % 8` of byte `n / 8` for its n-th; at most [`MAP_MAX`] bytes, missing ones are 0.
+        map: Vec<u8>,
+        /// Pieces by their number in the file: at most [`HAVE_MAX`], each below [`PIECES_MAX`].
+        pieces: Vec<u64>,
+    },
+    /// Answers `follow`, at any time: other nodes that follow the file.
+    Peers {
+        /// The request it answers.
+        id: u32,
+        /// At most [`NODES_MAX`], judged by nobody yet; without the zones of IPv6.
+        nodes: Vec<SocketAddr>,
+    },
 }
 
 /// Why a request is refused.
@@ -163,77 +199,6 @@ impl Code {
 
     fn of(name: &str) -> Code {
         Code::ALL.into_iter().find(|code| code.name() == name).unwrap_or(Code::Unknown)
-    }
-}
-
-/// The types of control messages; the value is the type byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Kind {
-    /// [`Message::Close`].
-    Close = 1,
-    /// [`Message::Ping`].
-    Ping = 3,
-    /// [`Message::Pong`].
-    Pong = 5,
-    /// [`Message::Search`].
-    Search = 7,
-    /// [`Message::Files`].
-    Files = 9,
-    /// [`Message::Browse`].
-    Browse = 11,
-    /// [`Message::Stat`].
-    Stat = 13,
-    /// [`Message::Values`].
-    Values = 15,
-    /// [`Message::Get`].
-    Get = 19,
-    /// [`Message::Refused`].
-    Refused = 23,
-    /// [`Message::Cancel`].
-    Cancel = 25,
-}
-
-impl Kind {
-    /// Every type of control message.
-    pub const ALL: [Kind; 11] = [
-        Kind::Close,
-        Kind::Ping,
-        Kind::Pong,
-        Kind::Search,
-        Kind::Files,
-        Kind::Browse,
-        Kind::Stat,
-        Kind::Values,
-        Kind::Get,
-        Kind::Refused,
-        Kind::Cancel,
-    ];
-
-    /// For logs and error texts.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Kind::Close => "close",
-            Kind::Ping => "ping",
-            Kind::Pong => "pong",
-            Kind::Search => "search",
-            Kind::Files => "files",
-            Kind::Browse => "browse",
-            Kind::Stat => "stat",
-            Kind::Values => "values",
-            Kind::Get => "get",
-            Kind::Refused => "refused",
-            Kind::Cancel => "cancel",
-        }
-    }
-
-    /// The type byte.
-    pub const fn byte(self) -> u8 {
-        self as u8
-    }
-
-    fn of(byte: u8) -> Option<Kind> {
-        Kind::ALL.into_iter().find(|kind| kind.byte() == byte)
     }
 }
 
@@ -293,6 +258,11 @@ impl Message {
                 let text = cut(text, TEXT_MAX).into();
                 put(out, &wire::Refused { id: *id, code: code.name().into(), text });
             }
+            Message::Follow { id, root, group } => {
+                put(out, &wire::Follow { id: *id, root: wire::Hex(*root), group: *group });
+            }
+            Message::Have { id, all, map, pieces } => follow::put_have(*id, *all, map, pieces, out),
+            Message::Peers { id, nodes } => follow::put_peers(*id, nodes, out),
         }
     }
 
@@ -330,7 +300,10 @@ impl Message {
             | Message::Values { id, .. }
             | Message::Get { id, .. }
             | Message::Refused { id, .. }
-            | Message::Cancel { id } => Some(*id),
+            | Message::Cancel { id }
+            | Message::Follow { id, .. }
+            | Message::Have { id, .. }
+            | Message::Peers { id, .. } => Some(*id),
         }
     }
 
@@ -348,6 +321,9 @@ impl Message {
             Message::Get { .. } => Kind::Get,
             Message::Refused { .. } => Kind::Refused,
             Message::Cancel { .. } => Kind::Cancel,
+            Message::Follow { .. } => Kind::Follow,
+            Message::Have { .. } => Kind::Have,
+            Message::Peers { .. } => Kind::Peers,
         }
     }
 }
@@ -401,6 +377,15 @@ fn control(kind: Kind, json: &[u8]) -> Result<Message, MessageError> {
             let wire::Refused { id, code, text } = get(kind, json)?;
             Message::Refused { id, code: Code::of(&code), text: cut(&text, TEXT_MAX).to_owned() }
         }
+        Kind::Follow => {
+            let wire::Follow { id, root: wire::Hex(root), group } = get(kind, json)?;
+            if u64::from(group) >= GROUPS_MAX {
+                return Err(MessageError::Group);
+            }
+            Message::Follow { id, root, group }
+        }
+        Kind::Have => follow::have(get(kind, json)?)?,
+        Kind::Peers => follow::peers(get(kind, json)?)?,
     })
 }
 

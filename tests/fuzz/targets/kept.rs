@@ -5,10 +5,12 @@ use super::{Feed, check_error, pieces};
 use distrishare::machine::Meta;
 use distrishare::proto::command::{Command, CommandError, append_argument, parse};
 use distrishare::proto::content::{
-    Expected, Hashed, PIECE, Root, SIZE_MAX, Span, VALUE, Value, ValueList, group_values, list_len, root_of,
+    Expected, Hashed, PIECE, Root, SIZE_MAX, Span, VALUE, Value, ValueList, group_values, list_len,
+    pieces as piece_count, root_of,
 };
 use distrishare::proto::group::{GroupLine, group_name};
 use distrishare::proto::index_log::{self, Entry, HEADER, Reader, header};
+use distrishare::proto::part_journal::{self, RECORD, Writer};
 use distrishare::proto::query::Query;
 use distrishare::proto::registry_file;
 use distrishare::proto::v2::identity::Identity;
@@ -135,6 +137,86 @@ fn read_log(log: &[u8], step: u8) -> (Vec<Entry>, u64) {
     let whole = run(&[log]);
     assert_eq!(run(&pieces(log, step.max(1))), whole, "pieces of {step}");
     (whole.0, whole.1)
+}
+
+/// The length of the slices, then a journal; the same bytes decide on a journal of ours, and on a byte that changed in it.
+pub(crate) fn part_journal(data: &[u8]) {
+    // hostile: 166
+    let mut feed = Feed::new(data);
+    let step = feed.byte();
+    let journal = feed.rest();
+    let (header, claims, _, good) = read_journal(journal, step);
+    match &header {
+        None => assert!(good == 0 && claims.is_empty()),
+        Some(header) => {
+            let encoded = header.encode();
+            assert_eq!(encoded, journal[..encoded.len()], "one header has one form");
+            assert_eq!((good as usize - encoded.len()) % RECORD, 0);
+        }
+    }
+
+    let mut feed = Feed::new(data);
+    let size = feed.long() % (100 * PIECE);
+    let header = part_journal::Header::new(Root::new(feed.array()), size, "a/b").expect("a good name");
+    let writer = Writer::new(&header);
+    let mut journal = header.encode();
+    // What it says after the header and after each record: the claimed pieces, a mark at the end.
+    let mut states = vec![(vec![], None, journal.len())];
+    for _ in 0..1 + feed.byte() % 8 {
+        let (mut claims, first, count) = (states[states.len() - 1].0.clone(), feed.byte(), feed.byte());
+        let (record, mark) = if feed.flag() {
+            let time = feed.long() as i64;
+            (writer.mark(time), Some(time.max(0)))
+        } else {
+            let range = u64::from(first)..u64::from(first) + u64::from(count % 16);
+            let Some(record) = writer.claim(range.clone()) else {
+                assert!(range.is_empty() || range.end > piece_count(size));
+                continue;
+            };
+            claims.extend(range);
+            claims.sort_unstable();
+            claims.dedup();
+            (record, None)
+        };
+        journal.extend_from_slice(&record);
+        states.push((claims, mark, journal.len()));
+    }
+    let check = |journal: &[u8], touched: usize| {
+        let (_, claims, mark, good) = read_journal(journal, step);
+        let none = (vec![], None, 0);
+        let expected = states.iter().rev().find(|(.., end)| *end <= touched).unwrap_or(&none);
+        assert_eq!((claims, mark, good as usize), *expected, "touched from {touched} on");
+    };
+    check(&journal, journal.len());
+    let (at, change) = (feed.word() % journal.len(), feed.byte().max(1));
+    check(&journal[..at], at);
+    journal[at] ^= change;
+    check(&journal, at);
+}
+
+/// Header, claimed pieces, mark at the end, bytes that are good.
+type Journal = (Option<part_journal::Header>, Vec<u64>, Option<i64>, u64);
+
+fn read_journal(journal: &[u8], step: u8) -> Journal {
+    let run = |parts: &[&[u8]]| {
+        let mut reader = part_journal::Reader::new();
+        for part in parts {
+            assert_eq!(reader.push(part), reader.damage().is_none());
+        }
+        if let Some(why) = reader.damage() {
+            check_error(&why);
+        }
+        let pieces = reader.header().map_or(0, |header| piece_count(header.size()));
+        assert!(reader.held() as u64 <= pieces / 8 + 8 + 2 * part_journal::HEADER_MAX as u64);
+        assert!(reader.claims().all(|claim| claim.start < claim.end && claim.end <= pieces));
+        assert!(reader.good() <= journal.len() as u64 && reader.mark().is_none_or(|time| time >= 0));
+        // A claim may be of 2^23 pieces: those of small files are enough to look at one by one.
+        let claims = reader.claims().flatten().take(1 << 10).collect();
+        (reader.header().cloned(), claims, reader.mark(), reader.good())
+    };
+    let whole = run(&[journal]);
+    assert_eq!(run(&pieces(journal, step.max(1))), whole, "slices of {step}");
+    whole
 }
 
 fn encoded(entry: &Entry, log: &[u8]) -> Vec<u8> {

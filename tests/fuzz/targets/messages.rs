@@ -3,15 +3,17 @@
 use super::session::key;
 use super::{Feed, check_error};
 use distrishare::config::CHUNK;
+use distrishare::proto::address::normalise;
 use distrishare::proto::content::Root;
 use distrishare::proto::name::check_name;
 use distrishare::proto::v2::announcement::{ANNOUNCEMENT_LEN, Announcement, AnnouncementKey, Fresh, Replay};
 use distrishare::proto::v2::identity::NodeId;
 use distrishare::proto::v2::message::{
-    Code, DATA_HEAD, DataKind, FILE_MAX, FILES_MAX, FileInfo, GET_MAX, Kind, Message, PLAIN_MAX, PLAIN_SMALL,
-    Parsed, QUERY_MAX, TEXT_MAX, VALUES_MAX, data_head, files_that_fit,
+    Code, DATA_HEAD, DataKind, FILE_MAX, FILES_MAX, FileInfo, GET_MAX, GROUPS_MAX, HAVE_MAX, Kind, MAP_MAX,
+    Message, NODES_MAX, PIECES_MAX, PLAIN_MAX, PLAIN_SMALL, Parsed, QUERY_MAX, TEXT_MAX, VALUES_MAX,
+    data_head, files_that_fit,
 };
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 
 /// A plaintext; the same bytes decide on a message of ours.
 pub(crate) fn message(data: &[u8]) {
@@ -64,6 +66,15 @@ fn within_limits(message: &Message) {
         }
         Message::Get { offset, len, .. } => {
             assert!(offset % CHUNK as u64 == 0 && (1..=GET_MAX).contains(len) && offset + len <= FILE_MAX);
+        }
+        Message::Follow { group, .. } => assert!(u64::from(*group) < GROUPS_MAX),
+        Message::Have { map, pieces, .. } => {
+            assert!(map.len() <= MAP_MAX && pieces.len() <= HAVE_MAX);
+            assert!(pieces.iter().all(|&piece| piece < PIECES_MAX));
+        }
+        Message::Peers { nodes, .. } => {
+            assert!(nodes.len() <= NODES_MAX);
+            assert!(nodes.iter().all(|node| node.port() != 0 && normalise(node.ip()) == node.ip()));
         }
         Message::Ping { .. } | Message::Pong { .. } | Message::Cancel { .. } => {}
     }
@@ -127,6 +138,20 @@ fn ours(feed: &mut Feed<'_>) -> Message {
             let code = Code::ALL[usize::from(feed.byte()) % Code::ALL.len()];
             Message::Refused { id, code, text: short(feed) }
         }
+        Kind::Follow => {
+            let group = (feed.word() as u64 % GROUPS_MAX) as u32;
+            Message::Follow { id, root: root(feed), group }
+        }
+        Kind::Have => {
+            let (all, len) = (feed.flag(), feed.word() % (MAP_MAX + 1));
+            let map = feed.take(len).to_vec();
+            let pieces = (0..feed.byte()).map(|_| feed.long() % PIECES_MAX).collect();
+            Message::Have { id, all, map, pieces }
+        }
+        Kind::Peers => {
+            let nodes = (0..feed.byte() as usize % (NODES_MAX + 1)).map(|_| node(feed)).collect();
+            Message::Peers { id, nodes }
+        }
     }
 }
 
@@ -144,6 +169,11 @@ fn name(feed: &mut Feed<'_>) -> String {
 
 fn root(feed: &mut Feed<'_>) -> Root {
     Root::new(feed.array())
+}
+
+fn node(feed: &mut Feed<'_>) -> SocketAddr {
+    let ip = if feed.flag() { IpAddr::from(feed.array::<4>()) } else { IpAddr::from(feed.array::<16>()) };
+    SocketAddr::new(normalise(ip), (feed.word() as u16).max(1))
 }
 
 fn file(feed: &mut Feed<'_>) -> FileInfo {

@@ -7,7 +7,7 @@ mod search;
 pub(crate) mod session;
 mod v1;
 
-pub(crate) use kept::{command, group_line, identity, index_log, registry_file, value_list};
+pub(crate) use kept::{command, group_line, identity, index_log, part_journal, registry_file, value_list};
 pub(crate) use messages::{announcement, message};
 pub(crate) use search::{query, text};
 pub(crate) use session::{handshake, handshake_pair, preamble, record, record_altered};
@@ -34,6 +34,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "identity", run: identity, mutations: 100 },
     Target { name: "index_log", run: index_log, mutations: 200 },
     Target { name: "message", run: message, mutations: 200 },
+    Target { name: "part_journal", run: part_journal, mutations: 200 },
     Target { name: "preamble", run: preamble, mutations: 200 },
     Target { name: "query", run: query, mutations: 200 },
     Target { name: "record", run: record, mutations: 200 },

@@ -3,7 +3,7 @@
 
 use super::{Disk, Inode};
 use crate::content::Content;
-use distrishare::machine::{Fault, Kept, Slot};
+use distrishare::machine::{Dir, Fault, Kept, Slot};
 use std::collections::{BTreeMap, VecDeque};
 
 /// Changes of a log after which the kernel has written the oldest by itself.
@@ -74,8 +74,9 @@ impl Disk {
         if !fresh {
             self.logs.named = Some(inode);
         }
+        // What an earlier life appended may still be unwritten.
         let durable = self.whole(inode);
-        self.logs.histories.insert(inode, History { durable, since: VecDeque::new() });
+        self.logs.histories.entry(inode).or_insert(History { durable, since: VecDeque::new() });
         Ok(inode)
     }
 
@@ -95,13 +96,29 @@ impl Disk {
             n = self.room() as usize;
             fault = Some(Fault::NoSpace);
         }
-        self.edit_log(inode, Edit::Append(bytes[..n].to_vec()));
+        if self.is_part(inode) {
+            self.store(inode, self.len(inode), &bytes[..n], &[]);
+        } else {
+            self.edit_log(inode, Edit::Append(bytes[..n].to_vec()));
+        }
         fault.map_or(Ok(()), Err)
     }
 
     pub(crate) fn truncate_log(&mut self, inode: Inode, len: u64) -> Result<(), Fault> {
         self.may_fail("disk.write", self.faults.write, &[Fault::Os(5), Fault::ReadOnly])?;
-        self.edit_log(inode, Edit::Cut(len as usize));
+        if self.is_part(inode) {
+            self.cut(inode, len);
+        } else {
+            self.edit_log(inode, Edit::Cut(len as usize));
+        }
+        Ok(())
+    }
+
+    /// Everything in the log is durable.
+    pub(crate) fn sync_log(&mut self, inode: Inode) -> Result<(), Fault> {
+        self.may_fail("disk.sync", self.faults.sync, &[Fault::Os(5)])?;
+        let durable = self.whole(inode);
+        self.logs.histories.insert(inode, History { durable, since: VecDeque::new() });
         Ok(())
     }
 
@@ -146,7 +163,8 @@ impl Disk {
         self.files.get(&inode).map(|content| content.read(0, content.len() as usize)).unwrap_or_default()
     }
 
-    /// The process or the power is gone in the middle of what was under way: any step of a save may be the last.
+    /// The process is gone in the middle of what was under way: any step of a save may be the last. Whatever it left
+    /// may rot while it is down.
     pub(crate) fn crash(&mut self) {
         let step = self.dice.of("disk.crash").below(4);
         if let Some((kept, new)) = std::mem::take(&mut self.saving).pop_front() {
@@ -161,15 +179,14 @@ impl Disk {
                 _ => {}
             }
         }
-        self.crash_log();
         if self.dice.falls("disk.rot", self.faults.rot) {
             self.rot();
         }
     }
 
-    /// Any number of the last changes of the log are lost, and the first of those may be there in part; the same for
-    /// the renaming of a fresh one.
-    fn crash_log(&mut self) {
+    /// The power is gone: any number of the last changes of the log are lost, and the first of those may be there in
+    /// part; the same for the renaming of a fresh one.
+    pub(super) fn crash_log(&mut self) {
         if let Some(before) = self.logs.before.take() {
             if self.dice.of("disk.log").flip() {
                 self.logs.named = before;
@@ -198,6 +215,7 @@ impl Disk {
 
     /// One bit of something kept, or its end.
     fn rot(&mut self) {
+        let parts = self.names(Dir::Parts);
         let log = self.logs.named.and_then(|inode| match self.files.get_mut(&inode) {
             Some(Content::Bytes(bytes)) => Some(bytes),
             _ => None,
@@ -206,8 +224,17 @@ impl Disk {
         let mut all: Vec<&mut Vec<u8>> = current.map(|(_, content)| content).chain(log).collect();
         all.retain(|content| !content.is_empty());
         let rng = self.dice.of("disk.rot");
-        let chosen = rng.below(all.len() as u64) as usize;
-        let Some(content) = all.get_mut(chosen) else { return };
+        let chosen = rng.below((all.len() + parts.len()) as u64) as usize;
+        let Some(content) = all.get_mut(chosen) else {
+            if let Some(name) = parts.get(chosen.wrapping_sub(all.len())) {
+                let (place, bit, cut) = (rng.next(), rng.below(8) as u8, rng.below(4) == 0);
+                self.tamper(Dir::Parts, name, true, |content| {
+                    let place = place % content.len().max(1);
+                    if cut { content.truncate(place) } else { content.flip(place, bit) }
+                });
+            }
+            return;
+        };
         let place = rng.below(content.len() as u64) as usize;
         if rng.flip() {
             content.truncate(place);

@@ -23,6 +23,7 @@ impl Net {
             NetEvent::SynAck { sock } => self.syn_ack(now, queue, sock),
             NetEvent::Refused { sock } => self.fail(sock, Fault::Refused),
             NetEvent::Wire { sock } => self.wire(now, queue, sock),
+            NetEvent::Link { host } => self.link_free(now, queue, host),
             NetEvent::Rst { sock } => self.cut(sock, Fault::Reset),
         }
     }
@@ -136,7 +137,12 @@ impl Net {
             let (host, there) = (sock.host, sock.remote_host);
             // Tiny segments only at the start of a stream: that is where formats are parsed.
             let limit = if sock.sent < 8192 && !sock.gentle { sock.segment } else { sock.segment.max(MSS) };
-            let n = if n > limit { limit } else { n };
+            // In turn means a segment each.
+            let shaped = host != there && self.topology.host(host).shaped;
+            let n = n.min(if shaped { MSS } else { limit });
+            if host != there && self.waits_its_turn(now, queue, host, id) {
+                return;
+            }
             let delay = self.latency(host, there);
             let link = self.topology.host_mut(host);
             let mut departs = now;
@@ -165,6 +171,34 @@ impl Net {
                 sock.wire_armed = true;
                 queue.push(sock.last_due, Event::Net(NetEvent::Wire { sock: id }));
             }
+        }
+    }
+
+    /// Whether a host with a rate of its own is sending something else: its connections send a segment each in turn.
+    fn waits_its_turn(&mut self, now: u64, queue: &mut Queue, host: HostId, id: SockId) -> bool {
+        let link = self.topology.host_mut(host);
+        if !link.shaped || link.link_free <= now {
+            return false;
+        }
+        if !link.waiting.contains(&id) {
+            link.waiting.push_back(id);
+        }
+        if !std::mem::replace(&mut link.link_armed, true) {
+            queue.push(link.link_free, Event::Net(NetEvent::Link { host }));
+        }
+        true
+    }
+
+    fn link_free(&mut self, now: u64, queue: &mut Queue, host: HostId) {
+        self.topology.host_mut(host).link_armed = false;
+        // Who has nothing to send any more lets the next one.
+        while self.topology.host(host).link_free <= now {
+            let Some(next) = self.topology.host_mut(host).waiting.pop_front() else { return };
+            self.pump(now, queue, next);
+        }
+        let link = self.topology.host_mut(host);
+        if !link.waiting.is_empty() && !std::mem::replace(&mut link.link_armed, true) {
+            queue.push(link.link_free, Event::Net(NetEvent::Link { host }));
         }
     }
 

@@ -3,8 +3,8 @@
 
 use super::files::OpenFile;
 use super::{Conn, Kind, Node};
+use crate::disk::{TempName, temp_name};
 use crate::env::Env;
-use distrishare::config::PART_PREFIX;
 use distrishare::machine::{Census, ConnId, Dir, FileId, Id};
 
 /// So many timeouts at one instant are a loop without end. 10,000 timers that are due after a long sleep, served 64 at
@@ -19,16 +19,24 @@ impl Node {
         if let Some(rules) = self.rules.as_ref() {
             rules.census(node, census);
         }
-        let Census { conns, files, files_created, files_committed, files_discarded, files_growing, .. } =
-            census;
+        let Census {
+            conns,
+            files,
+            files_created,
+            files_committed,
+            files_discarded,
+            files_kept,
+            files_growing,
+            ..
+        } = census;
         let drivers = self.conns.len();
         assert_eq!(conns, drivers, "node {node} counts {conns} connections, its driver {drivers}");
         let drivers = self.files.len();
         assert_eq!(files, drivers, "node {node} counts {files} files, its driver {drivers}");
         assert_eq!(
             files_created,
-            files_committed + files_discarded + files_growing,
-            "node {node}: files created = committed + discarded + growing"
+            files_committed + files_discarded + files_kept + files_growing,
+            "node {node}: files created = committed + discarded + kept + growing"
         );
         if self.conns.values().any(|conn| matches!(conn.kind, Kind::Tcp(_))) {
             let deadline = machine.poll_timeout();
@@ -42,19 +50,32 @@ impl Node {
         debug_assert!(env.now >= self.epoch);
     }
 
-    /// Temporary names in the folder of parts belong to files that are still growing.
+    /// Names in the folder of parts are ours; those that nobody goes on with belong to files that are still growing.
     fn check_parts(&self) {
         let names = self.disk.names(Dir::Parts);
-        let parts = names.iter().filter(|name| name.starts_with(PART_PREFIX)).count();
+        let ours = names.iter().all(|name| temp_name(name).is_some());
+        assert!(ours, "node {}: among the unfinished downloads {names:?}", self.id.0);
+        let once = |name: &String| temp_name(name) == Some(TempName::Once);
+        let parts = names.iter().filter(|name| once(name)).count();
         let growing = self.files.values().filter(|open| open.holds_part()).count();
         assert_eq!(parts, growing, "node {}: temporary files {names:?}", self.id.0);
     }
 
-    /// Before the process ends in order, nothing half-done is left.
+    /// Before the process ends in order, nothing half-done is left but what another one can go on with (6.3, 20).
     pub(super) fn check_exit(&self) {
+        let node = self.id.0;
         let growing = self.files.values().filter(|open| open.grows).count();
-        assert_eq!(growing, 0, "node {} ends and leaves {growing} files growing", self.id.0);
+        assert_eq!(growing, 0, "node {node} ends and leaves {growing} files growing");
         self.check_parts();
+        for name in self.disk.names(Dir::Parts) {
+            let Some(inode) = self.disk.inode_of(Dir::Parts, &name) else { continue };
+            // The bytes of a part beyond what is claimed of it are nobody's promise.
+            let journal = temp_name(&name) == Some(TempName::Journal);
+            let kept = !journal || self.disk.is_durable(inode) || self.disk.sync_failed(inode);
+            // A slow one may take longer than the process has at its end.
+            let excused = self.disk.faults.any() || self.disk.faults.slow > 0;
+            assert!(kept || excused, "node {node} ends and {name} is not synced");
+        }
     }
 
     /// An id is new: its slot fits into a poll token and was not last given out with the same generation.
@@ -94,6 +115,7 @@ impl Node {
 impl OpenFile {
     fn holds_part(&self) -> bool {
         use super::files::FileState::{Committing, Growing};
-        matches!(self.state, Growing(..) | Committing { .. })
+        let once = self.temp.as_deref().is_some_and(|name| temp_name(name) == Some(TempName::Once));
+        once && matches!(self.state, Growing(..) | Committing { .. })
     }
 }

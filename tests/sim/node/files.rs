@@ -1,10 +1,11 @@
 //! A node's files: what it asked of the disk, and when and how the disk answers.
 
 use super::{Happening, Node};
-use crate::disk::{Change, Found, Inode};
+use crate::disk::{Change, Found, Inode, TempName, temp_name};
 use crate::env::Env;
 use distrishare::config::IMPORT_PREFIX;
-use distrishare::machine::{Dir, Fault, FileId, Input, Kept, ListEnd, RequestId, Slot};
+use distrishare::machine::{Dir, Fault, FileId, Input, Kept, ListEnd, Log, Meta, RequestId, Slot};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// A disk operation that takes effect when its time has come.
@@ -18,6 +19,16 @@ pub(crate) enum Deed {
     Create {
         file: FileId,
         name: String,
+        reserve: u64,
+    },
+    OpenPart {
+        file: FileId,
+        name: String,
+    },
+    /// `pages`: those that were not on the medium when it was asked for.
+    Sync {
+        file: FileId,
+        pages: BTreeSet<u64>,
     },
     Commit {
         file: FileId,
@@ -48,7 +59,7 @@ pub(crate) enum Deed {
     },
     OpenLog {
         file: FileId,
-        fresh: bool,
+        log: Log,
     },
     /// Nothing brings the log back any more that a fresh one replaced.
     SettleLog,
@@ -73,6 +84,11 @@ pub(super) struct OpenFile {
     pub(super) log: bool,
     /// `ReadFile` was asked and not answered.
     pub(super) asked: bool,
+    /// Its name in the folder of unfinished downloads, and whether it is made for it.
+    pub(super) temp: Option<String>,
+    pub(super) made: bool,
+    /// When its last operation is done: they come one after another.
+    pub(super) clock: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,8 +102,10 @@ pub(super) enum FileState {
         fresh: bool,
     },
     Growing(Inode, String),
+    Journal(Inode),
     /// Under way from the temporary name to the final one.
     Committing {
+        inode: Inode,
         part: String,
         name: String,
     },
@@ -101,41 +119,105 @@ impl Node {
     pub(super) fn ask_file(&mut self, env: &mut Env, file: FileId, deed: Deed) {
         self.check_new(true, file.0);
         let grows = !matches!(deed, Deed::Open { .. } | Deed::OpenLog { .. });
-        let log = matches!(deed, Deed::OpenLog { fresh: false, .. });
-        let open = OpenFile { state: FileState::Opening, grows, log, asked: false };
+        let log = matches!(deed, Deed::OpenLog { log: Log::Index, .. });
+        let temp = match &deed {
+            Deed::Create { name, .. }
+            | Deed::OpenPart { name, .. }
+            | Deed::OpenLog { log: Log::Journal(name), .. } => Some(name.clone()),
+            _ => None,
+        };
+        let twice = temp.is_some() && self.files.values().any(|open| open.temp == temp);
+        assert!(!twice, "{file:?}: {temp:?} is open already");
+        let made = matches!(deed, Deed::Create { .. });
+        let state = FileState::Opening;
+        let open = OpenFile { state, grows, log, asked: false, temp, made, clock: 0 };
         let before = self.files.insert(file, open);
         assert!(before.is_none(), "{file:?} is in use");
         self.files_touched = true;
+        self.file_deed(env, file, deed);
+    }
+
+    /// The operations on one file are done in order.
+    pub(super) fn file_deed(&mut self, env: &mut Env, file: FileId, deed: Deed) {
         let after = self.disk.delay();
-        self.answer(env, after, Happening::Deed(deed));
+        let Some(open) = self.files.get_mut(&file) else { return };
+        let at = (env.now + after).max(open.clock + 1);
+        open.clock = at;
+        self.answer(env, at - env.now, Happening::Deed(deed));
     }
 
     pub(super) fn commit_file(&mut self, env: &mut Env, file: FileId, name: String) {
         let open = self.known_file(file, "CommitFile");
-        let FileState::Growing(_, part) = &open.state else {
+        let FileState::Growing(inode, part) = &open.state else {
             panic!("CommitFile for {file:?}, which is {:?}", open.state);
         };
-        open.state = FileState::Committing { part: part.clone(), name: name.clone() };
-        let after = self.disk.delay();
-        self.answer(env, after, Happening::Deed(Deed::Commit { file, name }));
+        open.state = FileState::Committing { inode: *inode, part: part.clone(), name: name.clone() };
+        self.file_deed(env, file, Deed::Commit { file, name });
+    }
+
+    pub(super) fn ask_sync(&mut self, env: &mut Env, file: FileId) {
+        let open = self.known_file(file, "SyncFile");
+        let inode = match open.state {
+            FileState::Growing(inode, _) | FileState::Journal(inode) | FileState::Log { inode, .. } => inode,
+            ref state => panic!("SyncFile for {file:?}, which is {state:?}"),
+        };
+        let pages = self.disk.unwritten(inode);
+        self.file_deed(env, file, Deed::Sync { file, pages });
+    }
+
+    fn finish_sync(&mut self, env: &mut Env, file: FileId, pages: &BTreeSet<u64>) {
+        let Some(open) = self.files.get(&file) else { return };
+        let (inode, result) = match open.state {
+            FileState::Log { inode, .. } => (inode, self.disk.sync_log(inode)),
+            FileState::Growing(inode, _) => {
+                let synced = self.disk.sync_file(inode, pages);
+                (inode, synced.and_then(|()| self.disk.unchanged(inode)))
+            }
+            FileState::Journal(inode) => (inode, self.disk.sync_file(inode, pages)),
+            FileState::Committing { inode, .. } => (inode, self.disk.sync_file(inode, pages)),
+            _ => return,
+        };
+        self.check_claims(env);
+        let input = match result {
+            Ok(()) => Input::FileSynced { file, meta: self.disk.meta(inode) },
+            Err(fault) => Input::FileFailed { file, fault, fatal: false },
+        };
+        self.input(env, input);
     }
 
     /// The node lets go of a file.
     pub(super) fn end_file(&mut self, file: FileId, discard: bool) {
         let what = if discard { "DiscardFile" } else { "CloseFile" };
-        let grows = self.known_file(file, what).grows;
-        assert_eq!(grows, discard, "{what} for {file:?}");
-        self.remove_file(file);
+        let open = self.known_file(file, what);
+        let (temp, grows, opening) = (open.temp.clone(), open.grows, open.state == FileState::Opening);
+        let made = open.made && opening;
+        let committing = matches!(open.state, FileState::Committing { .. });
+        let fits = if discard { grows || temp.is_some() } else { !grows || (temp.is_some() && !committing) };
+        assert!(fits, "{what} for {file:?}, which is {:?}", open.state);
+        let Some(temp) = temp else { return self.remove_file(file) };
+        let once = temp_name(&temp) == Some(TempName::Once);
+        assert!(discard || !once, "CloseFile for {file:?}: nobody would ever open {temp:?} again");
+        if discard && opening && !made {
+            self.disk.remove(Dir::Parts, &temp);
+        } else if discard {
+            return self.remove_file(file);
+        } else if made && self.rng.flip() {
+            // It was made when that was asked for, or never.
+            let _ = self.disk.create(&temp, 0);
+        }
+        self.files_touched = true;
+        self.files.remove(&file);
     }
 
     /// The id is free and anything temporary is gone.
     fn remove_file(&mut self, file: FileId) {
         self.files_touched = true;
-        match self.files.remove(&file).map(|open| open.state) {
-            Some(FileState::Growing(_, part) | FileState::Committing { part, .. }) => {
-                self.disk.remove(Dir::Parts, &part);
+        let Some(OpenFile { state, temp, .. }) = self.files.remove(&file) else { return };
+        match (state, temp) {
+            (FileState::Growing(..) | FileState::Journal(_) | FileState::Committing { .. }, Some(temp)) => {
+                self.disk.remove(Dir::Parts, &temp);
             }
-            Some(FileState::Importing { temp, .. }) => self.disk.remove(Dir::Shared, &temp),
+            (FileState::Importing { temp, .. }, _) => self.disk.remove(Dir::Shared, &temp),
             _ => {}
         }
     }
@@ -175,6 +257,8 @@ impl Node {
             }
             Deed::Open { file, .. }
             | Deed::OpenLog { file, .. }
+            | Deed::OpenPart { file, .. }
+            | Deed::Sync { file, .. }
             | Deed::Create { file, .. }
             | Deed::Commit { file, .. }
             | Deed::Import { file, .. }
@@ -186,33 +270,48 @@ impl Node {
                     self.input(env, Input::FileFailed { file, fault: Fault::NotFound, fatal: true });
                 }
             }
-            Deed::Open { file, dir, name } => match self.disk.open(dir, &name) {
-                Ok((inode, _)) => {
-                    self.opened(file, FileState::Reading(inode));
-                    let meta = self.disk.meta(inode);
-                    self.input(env, Input::FileOpened { file, meta });
+            Deed::Open { file, dir, name } => {
+                let found = self.disk.open(dir, &name);
+                self.was_opened(env, file, found.map(|(inode, _)| (inode, FileState::Reading(inode))));
+            }
+            Deed::OpenLog { file, log: Log::Journal(name) } => {
+                let journal = self.disk.open_journal(&name);
+                self.was_opened(env, file, journal.map(|inode| (inode, FileState::Journal(inode))));
+            }
+            Deed::OpenLog { file, log } => {
+                let fresh = log == Log::FreshIndex;
+                let log = self.disk.open_log(fresh);
+                self.was_opened(env, file, log.map(|inode| (inode, FileState::Log { inode, fresh })));
+            }
+            Deed::OpenPart { file, name } => {
+                let part = self.disk.open_part(&name);
+                self.was_opened(env, file, part.map(|inode| (inode, FileState::Growing(inode, name))));
+            }
+            Deed::Sync { file, pages } => self.finish_sync(env, file, &pages),
+            Deed::Create { file, name, reserve } => {
+                let room = self.disk.room();
+                match self.disk.create(&name, reserve) {
+                    Ok(inode) => {
+                        self.opened(file, FileState::Growing(inode, name));
+                        self.input(env, Input::FileCreated { file, room });
+                    }
+                    Err(fault) => self.fail_file(env, file, fault),
                 }
-                Err(fault) => self.fail_file(env, file, fault),
-            },
-            Deed::OpenLog { file, fresh } => match self.disk.open_log(fresh) {
-                Ok(inode) => {
-                    self.opened(file, FileState::Log { inode, fresh });
-                    let meta = self.disk.meta(inode);
-                    self.input(env, Input::FileOpened { file, meta });
-                }
-                Err(fault) => self.fail_file(env, file, fault),
-            },
-            Deed::Create { file, name } => match self.disk.create(&name) {
-                Ok(inode) => {
-                    self.opened(file, FileState::Growing(inode, name));
-                    let room = self.disk.room();
-                    self.input(env, Input::FileCreated { file, room });
-                }
-                Err(fault) => self.fail_file(env, file, fault),
-            },
+            }
             Deed::Commit { file, name } => self.committed(env, file, &name),
             Deed::Import { file, source, name } => self.import(env, file, &source, name),
             Deed::Copy { file, name, step } => self.copy_slice(env, file, name, step),
+        }
+    }
+
+    fn was_opened(&mut self, env: &mut Env, file: FileId, result: Result<(Inode, FileState), Fault>) {
+        match result {
+            Ok((inode, state)) => {
+                self.opened(file, state);
+                let meta = self.disk.meta(inode);
+                self.input(env, Input::FileOpened { file, meta });
+            }
+            Err(fault) => self.fail_file(env, file, fault),
         }
     }
 
@@ -222,18 +321,21 @@ impl Node {
     }
 
     fn committed(&mut self, env: &mut Env, file: FileId, name: &str) {
-        let Some(FileState::Committing { part, .. }) = self.files.get(&file).map(|f| f.state.clone()) else {
-            return;
-        };
+        let Some(open) = self.files.get_mut(&file) else { return };
+        let FileState::Committing { inode, part, .. } = open.state.clone() else { return };
         match self.disk.commit(&part, name) {
-            Ok((got, size)) => {
-                let content = self.disk.content(Dir::Downloads, &got).expect("just committed");
-                env.truth.committed(self.id.0, name, &got, content);
+            Ok((got, confirmed)) => {
+                self.finished(env, name, &got, confirmed);
                 self.files.remove(&file);
                 self.files_touched = true;
-                self.input(env, Input::FileCommitted { file, name: got, size });
+                let meta = self.disk.meta(inode);
+                self.input(env, Input::FileCommitted { file, name: got, meta, confirmed });
             }
-            Err(fault) => self.fail_file(env, file, fault),
+            Err(fault) => {
+                // It stays what it was.
+                open.state = FileState::Growing(inode, part);
+                self.input(env, Input::FileFailed { file, fault, fatal: false });
+            }
         }
     }
 
@@ -270,7 +372,8 @@ impl Node {
         self.disk.put(Dir::Shared, &name, content);
         self.files.remove(&file);
         self.files_touched = true;
-        self.input(env, Input::FileCommitted { file, name, size });
+        let meta = Meta { size, ..Meta::default() };
+        self.input(env, Input::FileCommitted { file, name, meta, confirmed: true });
     }
 
     /// A listing comes whole or in parts.
@@ -293,18 +396,28 @@ impl Node {
         self.input(env, Input::Listed { request, entries: last, end });
     }
 
-    /// The process died: a commit under way is done or not, temporary files stay for the next start to sweep.
-    pub(super) fn crash_files(&mut self) {
-        for open in self.files.values() {
-            if let FileState::Committing { part, name } = &open.state {
-                if self.rng.flip() {
-                    let faults = std::mem::take(&mut self.disk.faults);
-                    // A power cut may leave the new name; what it names was made durable before.
-                    let _ = self.disk.commit(part, name);
-                    self.disk.faults = faults;
-                }
+    /// The process died: a commit under way came to any of its steps, temporary files stay for the next start to sweep.
+    pub(super) fn crash_files(&mut self, env: &mut Env) {
+        self.note_told();
+        let faults = std::mem::take(&mut self.disk.faults);
+        let committing: Vec<_> = self.files.values().map(|open| open.state.clone()).collect();
+        for state in committing {
+            let FileState::Committing { inode, part, name } = state else { continue };
+            let step = self.rng.below(4);
+            let pages = self.disk.unwritten(inode);
+            if step == 0 || self.disk.sync_file(inode, &pages).is_err() {
+                continue;
+            }
+            let renamed = match step {
+                1 => continue,
+                2 => self.disk.rename_part(&part, &name).map(|got| (got, false)),
+                _ => self.disk.commit(&part, &name),
+            };
+            if let Ok((got, _)) = renamed {
+                // Nobody was told, so a power cut may take the name back.
+                self.finished(env, &name, &got, false);
             }
         }
-        self.disk.crash();
+        self.disk.faults = faults;
     }
 }

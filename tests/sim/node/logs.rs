@@ -5,13 +5,17 @@ use super::{Happening, Node};
 use crate::disk::Inode;
 use crate::env::Env;
 use distrishare::config::{CHUNK, Limits};
-use distrishare::machine::{Fault, FileId, Input, Output};
+use distrishare::machine::{Fault, FileId, Input, Log, Output};
 
 impl FileState {
     /// What can be read.
     pub(super) fn readable(&self) -> Option<Inode> {
         match self {
-            FileState::Reading(inode) | FileState::Log { inode, .. } => Some(*inode),
+            FileState::Reading(inode)
+            | FileState::Log { inode, .. }
+            | FileState::Growing(inode, _)
+            | FileState::Committing { inode, .. }
+            | FileState::Journal(inode) => Some(*inode),
             _ => None,
         }
     }
@@ -25,8 +29,7 @@ impl Node {
         assert!(open.state.readable().is_some(), "ReadFile for {file:?}, which is {:?}", open.state);
         assert!(!open.asked, "ReadFile for {file:?}, which is being read already");
         open.asked = true;
-        let after = self.disk.delay();
-        self.answer(env, after, Happening::Deed(Deed::Read { file, offset, len: len.min(run) }));
+        self.file_deed(env, file, Deed::Read { file, offset, len: len.min(run) });
     }
 
     pub(super) fn finish_read(&mut self, env: &mut Env, file: FileId, offset: u64, len: usize) {
@@ -44,16 +47,17 @@ impl Node {
 
     pub(super) fn log_output(&mut self, env: &mut Env, output: Output) {
         match output {
-            Output::OpenLog { file, fresh } => {
-                let twice = !fresh && self.files.values().any(|open| open.log);
+            Output::OpenLog { file, log } => {
+                let twice = log == Log::Index && self.files.values().any(|open| open.log);
                 assert!(!twice, "OpenLog for {file:?}: the log is open already");
-                self.ask_file(env, file, Deed::OpenLog { file, fresh });
+                self.ask_file(env, file, Deed::OpenLog { file, log });
             }
             Output::AppendLog { file, bytes } => {
                 assert!(!bytes.is_empty(), "AppendLog of nothing to {file:?}");
                 self.rules.iter().for_each(|rules| rules.keeps(&bytes));
                 let (inode, _) = self.known_log(file, "AppendLog");
                 let result = self.disk.append_log(inode, &bytes);
+                self.check_claims(env);
                 self.log_failed(env, file, result);
             }
             Output::TruncateLog { file, len } => {
@@ -82,6 +86,7 @@ impl Node {
     fn known_log(&mut self, file: FileId, what: &str) -> (Inode, bool) {
         match self.known_file(file, what).state {
             FileState::Log { inode, fresh } => (inode, fresh),
+            FileState::Journal(inode) => (inode, false),
             ref state => panic!("{what} for {file:?}, which is {state:?}"),
         }
     }

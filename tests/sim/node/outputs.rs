@@ -162,7 +162,11 @@ impl Node {
     fn file_output(&mut self, env: &mut Env, output: Output) {
         match output {
             Output::OpenFile { file, dir, name } => self.ask_file(env, file, Deed::Open { file, dir, name }),
-            Output::CreateFile { file, name } => self.ask_file(env, file, Deed::Create { file, name }),
+            Output::CreateFile { file, name, reserve } => {
+                self.ask_file(env, file, Deed::Create { file, name, reserve });
+            }
+            Output::OpenPart { file, name } => self.ask_file(env, file, Deed::OpenPart { file, name }),
+            Output::SyncFile { file } => self.ask_sync(env, file),
             Output::ImportFile { file, source, name } => {
                 self.ask_file(env, file, Deed::Import { file, source, name });
             }

@@ -13,6 +13,7 @@ use distrishare::config::{Limits, PeerConfig, V1_DEFAULT_SECRET};
 use distrishare::machine::{Census, ConnId, Fault, Input};
 use secrets::Secrets;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::BufRead;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 const HOUR: u64 = 3_600_000_000;
@@ -24,6 +25,10 @@ const UNPROVEN_MAX: usize = 100;
 const V2_FIRST: u8 = 0x80;
 /// The longest request of v1.
 const REQUEST_MAX: usize = 4096;
+
+/// How the list of a member's `peers` begins, and what it takes at most.
+const NODES: &[u8] = b"\"nodes\":[";
+const LIST_MAX: usize = 4096;
 
 /// The knowledge of one life of a peer, and what it must not do with it.
 pub(crate) struct Rules {
@@ -45,6 +50,8 @@ pub(crate) struct Rules {
     dialled: BTreeMap<ConnId, Dialled>,
     /// When a stranger's address failed.
     failed: BTreeMap<SocketAddr, Vec<u64>>,
+    /// The last bytes of each connection, which may be the beginning of a list of nodes.
+    heard: BTreeMap<ConnId, Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -82,6 +89,7 @@ impl Rules {
             proven: BTreeSet::new(),
             dialled: BTreeMap::new(),
             failed: BTreeMap::new(),
+            heard: BTreeMap::new(),
         }
     }
 
@@ -95,6 +103,7 @@ impl Rules {
         self.proven.clear();
         self.dialled.clear();
         self.failed.clear();
+        self.heard.clear();
         self.secrets.forget();
     }
 
@@ -125,6 +134,7 @@ impl Rules {
             }
             Input::Closed { conn, fault } => {
                 self.secrets.ended(*conn);
+                self.heard.remove(conn);
                 let failed = self.dialled.remove(conn).filter(|dialled| !dialled.connected);
                 if let Some(Dialled { addr, stranger: true, .. }) =
                     failed.filter(|_| *fault != Fault::TooManyOpen)
@@ -139,14 +149,19 @@ impl Rules {
     /// We end it.
     pub(crate) fn ended(&mut self, conn: ConnId) {
         self.secrets.ended(conn);
+        self.heard.remove(&conn);
         self.dialled.remove(&conn);
     }
 
     pub(crate) fn received(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.members_named(conn, bytes);
         let Some(dialled) = self.dialled.get_mut(&conn) else { return };
+        // A registry's answer begins a connection; what looks like one in the middle is part of something else.
+        let late = dialled.heard && dialled.got.is_empty();
         dialled.heard |= !bytes.is_empty();
         self.proven.insert(dialled.addr);
-        if dialled.got.len() > self.limits.registry_answer_max
+        if late
+            || dialled.got.len() > self.limits.registry_answer_max
             || dialled.got.first().or(bytes.first()).is_none_or(|&b| b != b'{')
         {
             return;
@@ -163,6 +178,30 @@ impl Rules {
                 self.named.entry(SocketAddr::new(ip, port)).or_default().insert(at);
             }
         }
+    }
+
+    /// Addresses that members name (`peers`): their records can be read here, for their cipher is none.
+    fn members_named(&mut self, conn: ConnId, bytes: &[u8]) {
+        let by = self.dialled.get(&conn).map_or(Ipv4Addr::UNSPECIFIED.into(), |dialled| dialled.addr.ip());
+        let mut all = self.heard.remove(&conn).unwrap_or_default();
+        all.extend_from_slice(bytes);
+        let mut rest = all.as_slice();
+        while let Some(at) = find_nodes(rest) {
+            let list = &rest[at + NODES.len()..];
+            let Some(end) = list.iter().take(LIST_MAX).position(|&byte| byte == b']') else {
+                rest = if list.len() < LIST_MAX { &rest[at..] } else { list };
+                if list.len() < LIST_MAX { break } else { continue }
+            };
+            let text = String::from_utf8_lossy(&list[..end]);
+            for addr in text.split('"').filter_map(|word| word.parse().ok()) {
+                self.named.entry(addr).or_default().insert(by);
+            }
+            rest = &list[end..];
+        }
+        // What may go on with the next bytes.
+        let begun = rest.starts_with(NODES);
+        let from = if begun { 0 } else { rest.len().saturating_sub(NODES.len() - 1) };
+        self.heard.insert(conn, rest[from..].to_vec());
     }
 
     /// Invariant 6: every dialled address passes the address rule with the knowledge at that time.
@@ -276,4 +315,16 @@ fn is_own(env: &Env, host: HostId, ip: IpAddr) -> bool {
 /// A source of datagrams as a scenario writes it.
 pub(crate) fn source(ip: [u8; 4]) -> SocketAddr {
     SocketAddr::new(IpAddr::V4(Ipv4Addr::from(ip)), 31_000)
+}
+
+/// Where [`NODES`] stands. All that is received comes by here, so it goes from quote to quote.
+fn find_nodes(bytes: &[u8]) -> Option<usize> {
+    let mut rest = bytes;
+    while rest.skip_until(NODES[0]).is_ok_and(|skipped| skipped > 0) {
+        let at = bytes.len() - rest.len() - 1;
+        if bytes[at..].starts_with(NODES) {
+            return Some(at);
+        }
+    }
+    None
 }

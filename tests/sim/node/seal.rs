@@ -54,6 +54,7 @@ impl Node {
             "{id:?}: the record {range:?} lies outside of the {size} bytes"
         );
         conn.sealed.push(&buffer[range.clone()]);
+        self.uploaded += if range.is_empty() { 0 } else { bytes.len() as u64 };
         self.drain(env);
         assert!(
             !range.is_empty() || !self.conns.contains_key(&id) || self.dying(),

@@ -67,8 +67,11 @@ impl Node {
             dead.into_iter().for_each(|fault| self.lost(env, id, fault));
             return dead.is_some();
         }
+        // What was left stands in the buffer still.
+        let max = max.min(CARRY_MAX.saturating_sub(conn.carry.len()));
         let mut fresh = Vec::new();
         let found = match conn.kind {
+            _ if max == 0 => Read::Empty,
             Kind::Tcp(sock) => env.net.read(env.now, &mut env.queue, sock, &mut fresh, max),
             Kind::Console => {
                 let n = self.console.stdin.len().min(max);
@@ -111,7 +114,8 @@ impl Node {
         let mut bytes = std::mem::take(&mut conn.carry);
         bytes.extend_from_slice(fresh);
         env.trace.words(env.now, self.id.0 as i64, "recv", id.0.index.into(), bytes.len() as u64);
-        env.trace.bytes(&bytes);
+        // What is carried over was counted when it came.
+        env.trace.bytes(fresh);
         if let Some(rules) = self.rules.as_mut() {
             rules.received(id, fresh);
         }
@@ -123,7 +127,8 @@ impl Node {
         assert!(lent[consumed..] == bytes[consumed..], "{id:?} scribbles on bytes that it did not consume");
         conn.carry = bytes.split_off(consumed);
         conn.paused = pause;
-        assert!(conn.carry.len() <= CARRY_MAX, "{id:?} hoards {} bytes", conn.carry.len());
+        let hoards = consumed == 0 && !pause && conn.carry.len() >= CARRY_MAX;
+        assert!(!hoards, "{id:?} hoards {} bytes", conn.carry.len());
         let gets_on = consumed > 0 && !conn.carry.is_empty() && !pause;
         let Some(body) = body else {
             self.drain(env);
@@ -191,11 +196,15 @@ impl Node {
                 let n = len.min(self.habits.run_max as u64) as usize;
                 let n = n.min(room);
                 let open = self.known_file(file, "Transmit::File");
-                let FileState::Reading(inode) = open.state else {
+                let Some(inode) = open.state.readable() else {
                     panic!("{id:?} sends {file:?}, which is {:?}", open.state);
                 };
                 match self.disk.read(inode, offset, n) {
-                    Ok(bytes) => self.send(env, id, &bytes) > 0,
+                    Ok(bytes) => {
+                        let n = self.send(env, id, &bytes);
+                        self.uploaded += n as u64;
+                        n > 0
+                    }
                     Err(fault) => self.unreadable(env, id, file, fault),
                 }
             }

@@ -8,7 +8,7 @@ use super::common::{
 use crate::actor::Step;
 use crate::content::Content;
 use crate::faults::Faults;
-use crate::harness::scenario;
+use crate::harness::{long_scenario, scenario};
 use crate::ids::{LanId, NodeId, Owner};
 use crate::rng::Rng;
 use crate::world::World;
@@ -66,7 +66,18 @@ fn calm(world: &mut World, nodes: &[NodeId], wanted: &Wanted) {
         ask(world, wanted);
     }
     let all = |world: &World| wanted.iter().all(|(to, _, name)| has_copy(world, *to, name));
-    assert!(world.run_until(S * 100, all), "{:?}", errors(world, wanted[0].0));
+    if !world.run_until(S * 100, all) {
+        for (to, from, name) in wanted.iter().filter(|(to, _, name)| !has_copy(world, *to, name)) {
+            let told = world.stdout(*to);
+            eprintln!(
+                "MISSING {name} at {} from {}\n{}",
+                to.0,
+                from.0,
+                &told[told.len().saturating_sub(6000)..]
+            );
+        }
+        panic!("{:?}", errors(world, wanted[0].0));
+    }
     world.run_for(S * 10);
     for &node in nodes {
         assert!(world.running(node), "node {} ended with {:?}", node.0, world.exit_status(node));
@@ -93,7 +104,7 @@ fn calm(world: &mut World, nodes: &[NodeId], wanted: &Wanted) {
 
 #[test]
 fn faults_of_every_kind_then_none() {
-    scenario("faults_of_every_kind", 20, |world| {
+    long_scenario("faults_of_every_kind", 20, |world| {
         let (registry, nodes, wanted) = drawn(world);
         world.run_for(S * 2);
         world.set_faults(Faults::draw(world.env.seed));
@@ -113,7 +124,7 @@ fn faults_of_every_kind_then_none() {
 #[test]
 fn adversaries_for_a_while_then_none() {
     // 6.3: 11, 12, 13 with everything at once
-    scenario("adversaries_for_a_while", 6, |world| {
+    long_scenario("adversaries_for_a_while", 6, |world| {
         let (_, nodes, wanted) = drawn(world);
         world.run_for(S * 2);
         let lan = LanId(0);

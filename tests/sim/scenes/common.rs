@@ -2,12 +2,11 @@
 
 use crate::actor::{Script, Step, Way};
 use crate::content::Content;
-use crate::disk::numbered;
 use crate::ids::{ActorId, HostId, LanId, NodeId};
 use crate::node::rules::Rules;
 use crate::world::World;
 use distrishare::config::{
-    BootstrapConfig, ConsoleMode, Crypto, FileFolders, HostPort, Key, Limits, PeerConfig, Secret,
+    BootstrapConfig, ConsoleMode, Crypto, FileFolders, HostPort, Key, Limits, PeerConfig, Rates, Secret,
     V1_DEFAULT_SECRET,
 };
 use distrishare::machine::Dir;
@@ -53,6 +52,8 @@ pub(crate) fn config(seed: u64) -> PeerConfig {
         json: true,
         progress_columns: None,
         keep_going: false,
+        rate: Rates::default(),
+        resume: true,
         seed,
         limits: Limits::desktop(),
     }
@@ -206,14 +207,12 @@ pub(crate) fn all_meet(world: &mut World, nodes: &[NodeId], which: &str) {
     }
 }
 
-/// Whether a whole copy of a shared file is among the downloads, under its name or a numbered one.
+/// Whether a whole copy of a shared file is among the downloads, under its name, a numbered one, or that of a file of the same
+/// content: nothing is fetched that is here already.
 pub(crate) fn has_copy(world: &World, node: NodeId, name: &str) -> bool {
     let disk = &world.nodes[node.0].disk;
-    let names = disk.names(Dir::Downloads);
-    let copies = (1u32..).map(|n| numbered(name, n)).take(names.len() + 1);
-    copies
-        .filter_map(|copy| disk.content(Dir::Downloads, &copy))
-        .any(|content| world.env.truth.whole(name, content))
+    let here = |dir: Dir| disk.names(dir).into_iter().filter_map(move |name| disk.content(dir, &name));
+    here(Dir::Downloads).chain(here(Dir::Shared)).any(|content| world.env.truth.whole(name, content))
 }
 
 /// No temporary file and nothing under `downloads/`.
@@ -221,6 +220,18 @@ pub(crate) fn nothing_left(world: &World, node: NodeId) {
     let disk = &world.nodes[node.0].disk;
     let (downloads, parts) = (disk.names(Dir::Downloads), disk.names(Dir::Parts));
     assert!(downloads.is_empty() && parts.is_empty(), "left behind: {downloads:?} {parts:?}");
+}
+
+/// What is unfinished are contents and their journals, in pairs that can be gone on with; how many pairs.
+pub(crate) fn pairs(world: &World, node: NodeId) -> usize {
+    let names = world.nodes[node.0].disk.names(Dir::Parts);
+    let ending = |ending: &str| {
+        let roots = names.iter().filter_map(|name| name.strip_suffix(ending));
+        roots.map(str::to_owned).collect::<BTreeSet<String>>()
+    };
+    let (parts, journals) = (ending(".part"), ending(".jnl"));
+    assert!(parts == journals && parts.len() + journals.len() == names.len(), "left behind: {names:?}");
+    parts.len()
 }
 
 /// Somebody who dials `to` once and does `steps`.
@@ -259,7 +270,7 @@ pub(crate) fn heard(world: &World, actor: ActorId) -> String {
     String::from_utf8_lossy(&world.log(actor).all()).into_owned()
 }
 
-/// A pair beside the thing a scene is about: the second fetches a small file from the first again and again.
+/// A pair beside the thing a scene is about: the second fetches small files from the first, one after the other.
 pub(crate) struct Healthy {
     from: NodeId,
     to: NodeId,
@@ -272,12 +283,14 @@ const ROUND: Duration = Duration::from_millis(300);
 pub(crate) fn healthy(world: &mut World, from: NodeId, lan: LanId) -> Healthy {
     let host = world.host(&[lan]);
     let to = plain(world, host);
-    world.share(from, "healthy.bin", Content::generated(4242, 40_000));
     for round in 0..ROUNDS {
+        // Each of another content: what is here already is not transferred again.
+        let name = format!("healthy{round}.bin");
+        world.share(from, &name, Content::generated(4242 + u64::from(round), 40_000));
         world.later(ROUND * round, move |world| {
             // None waits long for its turn, whatever the others do (HOSTILE.md 6.3, 13).
             assert!(done(world, to, "get") + 4 > round as usize, "starved: {}", world.stdout(to));
-            get(world, to, from, "healthy.bin");
+            get(world, to, from, &name);
         });
     }
     Healthy { from, to }
@@ -290,9 +303,12 @@ impl Healthy {
         let over = world.run_until(S * 10, |world| done(world, to, "get") == ROUNDS as usize);
         assert!(over, "the healthy pair was disturbed: {}", world.stdout(to));
         assert_eq!(errors(world, to), Vec::<String>::new());
-        assert_eq!(world.downloads(to).len(), ROUNDS as usize);
+        let whole = |round: &u32| world.has_download(to, &format!("healthy{round}.bin"));
+        assert_eq!((0..ROUNDS).filter(whole).count(), ROUNDS as usize, "{:?}", world.downloads(to));
+        let got = world.events_named(to, "downloaded");
+        assert!(got.iter().all(|event| event["already"] != true), "no transfer: {got:?}");
         assert!(world.running(from), "the attacked node ended");
-        let found = command(world, to, "search healthy.bin");
+        let found = command(world, to, "search healthy0.bin");
         assert!(found.iter().any(|event| event["event"] == "found"), "{found:?}");
     }
 }

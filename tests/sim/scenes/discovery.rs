@@ -171,7 +171,8 @@ fn one_source_has_few_entries_and_few_datagrams() {
         world.run_for(S);
         flood(world, 3000..3200);
         let second = known(world, node, "all").len() - first;
-        assert!((8..=12).contains(&second), "ten a second: {second}");
+        // What it announces itself between the floods is taken from the same ten.
+        assert!((6..=12).contains(&second), "ten a second: {second}");
     });
 }
 

@@ -1,6 +1,6 @@
 //! The share index in a whole node: what others find of what happens in the folder, and what a restart costs.
 
-use super::common::{MS, PORT, S, addr_of, command, get, host_of, logged, peer, plain};
+use super::common::{MS, PORT, S, addr_of, command, get, has_copy, host_of, logged, peer, plain};
 use crate::content::Content;
 use crate::faults::{DiskFaults, Faults};
 use crate::harness::scenario;
@@ -284,7 +284,7 @@ fn whatever_happens_to_disk_and_node_the_index_comes_right() {
         let names: Vec<String> = world.nodes[shares.0].disk.names(Dir::Shared);
         for name in names {
             get(world, asks, shares, &name);
-            let whole = |world: &World| world.has_download(asks, &name);
+            let whole = |world: &World| has_copy(world, asks, &name);
             assert!(world.run_until(S * 60, whole), "{name}: {}", world.stdout(asks));
         }
     });

@@ -286,7 +286,7 @@ fn a_crash_leaves_the_beginning_of_a_log_and_one_of_two() {
             world.type_line(nodes[0], "commit fresh");
             world.run_for(Duration::from_micros(15));
         }
-        world.crash(nodes[0]);
+        world.power_cut(nodes[0]);
         seen.insert(String::from_utf8(world.nodes[0].disk.log().expect("a log")).expect("text"));
     }
     let whole = ["", "aaaa", "aaaabbbb", "aaaabb", "aaaabbcccc"];
@@ -347,7 +347,7 @@ fn breaches_of_the_sealed_contract_are_caught() {
     caught(Flaw::SealsNothing, &[], "makes no record");
     caught(Flaw::SealsOutside, &[], "lies outside of");
     caught(Flaw::SealsTheSame, &[], "again and again");
-    caught(Flaw::SealsWhatGrows, &[], "which is Growing");
+    caught(Flaw::SealsWhatEnded, &[], "which has ended");
     caught(Flaw::ChangesItsMind, &[], "changed its mind");
     caught(Flaw::Scribbles, &[], "scribbles on bytes");
     caught(Flaw::ReadsTwice, &["read a"], "being read already");

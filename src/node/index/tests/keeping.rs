@@ -215,12 +215,20 @@ fn hard_links_are_read_once() {
     assert_eq!(again.bytes_read(), 0);
 }
 
-/// A sparse file of some GiB: the index sees zeros, of which the test holds one slice.
 #[test]
 fn the_values_of_a_long_file_go_to_the_log_while_it_is_read() {
+    keeps_a_long_file((2 << 30) + PIECE + 5);
+}
+
+#[test]
+fn a_long_file_may_end_where_values_would_go_to_the_log() {
+    keeps_a_long_file(2 << 30);
+}
+
+/// A sparse file of some GiB: the index sees zeros, of which the test holds one slice. It changes once in the middle.
+fn keeps_a_long_file(size: u64) {
     use super::super::{Ask, Log};
     let limits = crate::config::Limits { run_chunks: 256, ..limits() };
-    let size = (2 << 30) + PIECE + 5;
     let meta = Meta { size, mtime: 1, device: 1, inode: 1 };
     let zeros = vec![0; 1 << 20];
     let (mut index, mut log, mut now) = (Index::new(&limits), Vec::new(), Instant::ZERO);
@@ -265,6 +273,7 @@ fn the_values_of_a_long_file_go_to_the_log_while_it_is_read() {
         }
         let (due, _) = index.poll_timeout().expect("it goes on");
         now = now.max(due);
+        assert!(now < Instant::ZERO + SECOND * 3600, "the log has {}", log.len());
         index.timeout(now);
     }
     assert!(truncated == 1 && largest <= 9000, "{truncated} {largest}");

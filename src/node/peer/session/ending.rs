@@ -48,7 +48,14 @@ impl Peer {
                 self.session_end(now, conn, Fault::TimedOut, false);
             }
             State::Open(_) => {
+                let held = session.waits_for_share() && self.shares.allowance(conn) == 0;
                 let drains = match &mut session.pace {
+                    // We hold it back ourselves.
+                    Some((pace, look)) if *look <= now && held => {
+                        pace.begin_again(now);
+                        *look = pace.next_look(now);
+                        true
+                    }
                     Some((pace, look)) if *look <= now => {
                         pace.look(now, limits).map(|next| *look = next).is_ok()
                     }
@@ -61,7 +68,9 @@ impl Peer {
                     self.known.fails(addr);
                     return self.session_end(now, conn, Fault::TimedOut, true);
                 }
-                let busy = session.has_to_send() || !session.asked.is_empty() || session.answering.is_busy();
+                let follows = self.seeding.is_followed_by(conn);
+                let asks = !session.asked.is_empty() || session.answering.is_busy();
+                let busy = session.has_to_send() || asks || follows;
                 if busy {
                     session.used = now;
                 } else if session.used + limits.session_idle <= now {
@@ -151,11 +160,12 @@ impl Peer {
         let node = session.node();
         session.slices.clear();
         // A download that waits for the disk, or for the other side to hash, has asked for nothing just now.
-        wishes.extend(self.pulls_on(conn).into_iter().map(Wish::Pull));
+        wishes.extend(self.asking_on(conn));
         wishes.sort_unstable();
         // A download asks for many things at once, and is told of the loss once; a search that asks twice waits twice.
-        wishes.dedup_by(|a, b| a == b && matches!(a, Wish::Pull(_)));
+        wishes.dedup_by(|a, b| a == b && matches!(a, Wish::Name(_) | Wish::Source(..)));
         self.stop_answering(now, conn);
+        self.shares.gone(conn);
         if let Some(node) = node {
             self.sessions.remove(node, conn);
         }
@@ -183,12 +193,15 @@ impl Peer {
     /// The other side ended it, by a word or without: `ours` is still to be closed.
     pub(super) fn session_over(&mut self, now: Instant, conn: ConnId, fault: Fault, ours: bool) {
         let Some(session) = self.session_mut(conn) else { return };
+        let (addr, class) = (session.peer, session.dialled);
         let why = match session.state {
             State::Dialing => Some(Unreached::Failed(fault)),
-            State::Greeting(_) if session.dialled.is_some() => Some(Unreached::Foreign),
+            State::Greeting(_) if class.is_some() => Some(Unreached::Foreign),
             _ => None,
         };
-        let (addr, class) = (session.peer, session.dialled);
+        // A node that ends may take one more connection before it is gone, and is no old one for that.
+        let leaves = why == Some(Unreached::Foreign) && self.known.unmet(addr);
+        let why = if leaves { Some(Unreached::Failed(fault)) } else { why };
         if let (Some(class), Some(Unreached::Foreign)) = (class, &why) {
             if !self.falls_back_at(addr) {
                 self.dialer.penalise(addr, class, now);

@@ -207,6 +207,42 @@ fn a_long_file_is_never_held_whole() {
     assert_eq!(given, 65_536 + 32);
 }
 
+#[test]
+fn lists_of_groups_that_were_needed_before_are_kept_as_told_for_others() {
+    // hostile: 107 (what is kept has a bound)
+    let file = file(5 * 2048 + 3);
+    let groups = [(0u64, 2048u64), (1, 2048), (2, 2048), (3, 2048), (4, 2048), (5, 3)];
+    let right = |group: u64, from: u64, count: u64| file.values(Span::Piece, group * 2048 + from, count);
+    for keep in [0usize, 1, 3, 9] {
+        let mut list = file.list().keeping(keep);
+        file.give(&mut list, Span::Group, 0, 6).expect("the right list");
+        for (group, count) in groups {
+            file.give(&mut list, Span::Piece, group * 2048, count).expect("the right list");
+            let most = 6 * VALUE + (keep.min(5) + 1) * 64 * 1024;
+            assert!(list.held() <= most, "{} of {most}", list.held());
+        }
+        for (group, count) in groups {
+            let known = group as usize + keep >= 5;
+            let values = list.values(Span::Piece, group * 2048, count);
+            assert_eq!(values, known.then(|| right(group, 0, count)), "{keep}: {group}");
+            let (from, some) = (count / 2, count - count / 2);
+            let values = list.values(Span::Piece, group * 2048 + from, some);
+            assert_eq!(values, known.then(|| right(group, from, some)), "{keep}: {group}");
+            // Never beyond the group, whoever holds the next one.
+            assert_eq!(list.values(Span::Piece, group * 2048 + from, some + 1), None);
+        }
+        // Half a list is none; a wrong one is none, and takes nothing that was right with it.
+        file.give(&mut list, Span::Piece, 0, 7).expect("a part");
+        assert_eq!(list.values(Span::Piece, 0, 7), None);
+        assert_eq!(list.values(Span::Piece, 5 * 2048, 3).is_some(), keep > 0);
+        let mut bytes = right(0, 7, 2041);
+        bytes[9] ^= 1;
+        assert_eq!(list.accept(Span::Piece, 7, &bytes), Err(ValuesError::Mismatch(Span::Piece)));
+        assert_eq!(list.values(Span::Piece, 0, 1), None);
+        assert_eq!(list.values(Span::Piece, 4 * 2048, 9).is_some(), keep > 1);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

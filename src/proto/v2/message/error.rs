@@ -1,7 +1,7 @@
 //! What is wrong with a message. The text goes to the other node in `close`, so it holds nothing of the message but
 //! numbers.
 
-use super::{FILES_MAX, GET_MAX, Kind, QUERY_MAX, VALUES_MAX};
+use super::{FILES_MAX, GET_MAX, GROUPS_MAX, HAVE_MAX, Kind, MAP_MAX, NODES_MAX, QUERY_MAX, VALUES_MAX};
 use crate::config::CHUNK;
 use crate::proto::json::JsonError;
 use crate::proto::name::NameError;
@@ -40,6 +40,14 @@ pub enum MessageError {
     Align,
     /// Ends beyond the largest file.
     Range,
+    /// No group that the largest file has.
+    Group,
+    /// Not whole bytes in lower-case hex digits, or more than [`MAP_MAX`].
+    Map,
+    /// More than [`HAVE_MAX`] pieces.
+    TooManyPieces,
+    /// More than [`NODES_MAX`] nodes.
+    TooManyNodes,
     /// The header of data is short, or not zero where it must be.
     Head,
     /// No data behind the header, or not whole values.
@@ -68,6 +76,10 @@ impl fmt::Display for MessageError {
             MessageError::Length => write!(f, "`len` must be from 1 to {GET_MAX}"),
             MessageError::Align => write!(f, "the offset must be a multiple of {CHUNK}"),
             MessageError::Range => f.write_str("the range ends beyond the largest possible file"),
+            MessageError::Group => write!(f, "`group` must be below {GROUPS_MAX}"),
+            MessageError::Map => write!(f, "`map` must be at most {MAP_MAX} bytes in lower-case hex digits"),
+            MessageError::TooManyPieces => write!(f, "more than {HAVE_MAX} pieces in one message"),
+            MessageError::TooManyNodes => write!(f, "more than {NODES_MAX} nodes in one message"),
             MessageError::Head => {
                 f.write_str("the header of a data message is short or not zero in its gaps")
             }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::proto::address::normalise;
 use crate::proto::escape::for_terminal;
 use crate::proto::json::JsonError;
 use crate::proto::name::NameError;
@@ -36,8 +37,13 @@ fn file(name: &str, size: u64) -> FileInfo {
     FileInfo { name: name.into(), size, mtime: None, root: None }
 }
 
+fn have(all: bool, map: &[u8], pieces: &[u64]) -> Message {
+    Message::Have { id: 6, all, map: map.to_vec(), pieces: pieces.to_vec() }
+}
+
 /// One of each, with the bytes that docs/PROTOCOL.md shows.
-fn samples() -> [(Message, u8, String); 12] {
+fn samples() -> [(Message, u8, String); 17] {
+    let nodes = vec!["192.168.1.42:9100".parse().expect("IPv4"), "[2001:db8::1]:9000".parse().expect("IPv6")];
     let files =
         vec![FileInfo { mtime: Some(-1), root: Some(root()), ..file("a/b.txt", 3) }, file("ñ", 1 << 43)];
     [
@@ -79,6 +85,19 @@ fn samples() -> [(Message, u8, String); 12] {
             r#"{"id":5,"code":"gone","text":"no such file"}"#.into(),
         ),
         (Message::Cancel { id: 5 }, 25, r#"{"id":5}"#.into()),
+        (
+            Message::Follow { id: 6, root: root(), group: 0 },
+            27,
+            format!(r#"{{"id":6,"root":"{ROOT}","group":0}}"#),
+        ),
+        (have(true, &[], &[]), 29, r#"{"id":6,"all":true}"#.into()),
+        (have(false, &[5, 128], &[]), 29, r#"{"id":6,"map":"0580"}"#.into()),
+        (have(false, &[], &[3, 8_388_607]), 29, r#"{"id":6,"pieces":[3,8388607]}"#.into()),
+        (
+            Message::Peers { id: 6, nodes },
+            31,
+            r#"{"id":6,"nodes":["192.168.1.42:9100","[2001:db8::1]:9000"]}"#.into(),
+        ),
     ]
 }
 
@@ -93,6 +112,27 @@ fn each_message_has_its_bytes() {
     Message::Ping { id: 7 }.encode(&mut out);
     assert_eq!(out, b"before\x03{\"id\":7}");
     assert!(Kind::ALL.iter().all(|kind| kind.byte() % 2 == 1 && Kind::of(kind.byte()) == Some(*kind)));
+}
+
+#[test]
+fn the_examples_of_the_documentation_are_these() {
+    let page = include_str!("../../../../docs/PROTOCOL.md");
+    let (_, examples) = page.split_once("### 5.5 Examples").expect("the section");
+    let (_, examples) = examples.split_once("```text\n").expect("the examples");
+    let (examples, _) = examples.split_once("```").expect("their end");
+    let ours: Vec<(u8, String)> = samples().map(|(_, kind, json)| (kind, json)).into();
+    let mut kinds = std::collections::BTreeSet::new();
+    for line in examples.lines() {
+        let (kind, rest) = line.split_once(' ').expect("a type");
+        let kind = u8::from_str_radix(kind, 16).expect("in hex");
+        kinds.insert(kind);
+        if Kind::of(kind).is_some() {
+            let json = rest.replace("\"R\"", &format!("\"{ROOT}\""));
+            assert!(ours.contains(&(kind, json)), "{line}");
+        }
+    }
+    let missing: Vec<Kind> = Kind::ALL.into_iter().filter(|kind| !kinds.contains(&kind.byte())).collect();
+    assert_eq!(missing, [Kind::Pong], "it looks like a ping");
 }
 
 #[test]
@@ -166,7 +206,7 @@ fn fields_must_be_there_once_and_of_their_kind() {
         let object: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(&json).expect("an object");
         for (key, field) in &object {
-            let optional = key == "after";
+            let optional = ["after", "all", "map", "pieces"].contains(&key.as_str());
             let mut less = object.clone();
             less.remove(key);
             let less = serde_json::to_string(&less).expect("a map");
@@ -178,8 +218,12 @@ fn fields_must_be_there_once_and_of_their_kind() {
                 wrong.insert(key.clone(), serde_json::from_str(other).expect("a value"));
                 let wrong = serde_json::to_string(&wrong).expect("a map");
                 let text = matches!(key.as_str(), "reason" | "query" | "after" | "name" | "text" | "code");
-                let fine = (text && other == "\"7\"")
-                    || [("end", "true"), ("after", "null"), ("files", "[]")].contains(&(key, other));
+                let fine = match key.as_str() {
+                    "end" | "all" if other == "true" => true,
+                    "files" | "nodes" | "pieces" if other == "[]" => true,
+                    "pieces" if other == "[7]" => true,
+                    _ => (text && other == "\"7\"") || (optional && other == "null"),
+                };
                 assert_eq!(parse(kind, &wrong).is_ok(), fine, "{wrong}");
             }
         }
@@ -298,6 +342,108 @@ fn ranges_stay_within_the_largest_file() {
     for span in [1, 10, 12, 63, 64, 255] {
         assert_eq!(values(span, 0, 1), Err(MessageError::Span), "{span}");
     }
+}
+
+#[test]
+fn a_group_is_one_of_the_largest_file() {
+    // hostile: 97
+    let follow = |group: &str| parse(27, &format!(r#"{{"id":1,"root":"{ROOT}","group":{group}}}"#));
+    assert!(follow("0").is_ok() && follow("4095").is_ok());
+    for group in ["4096", "4294967295"] {
+        assert_eq!(follow(group), Err(MessageError::Group));
+    }
+    assert_eq!(follow("4294967296"), Err(MessageError::Form(Kind::Follow)));
+}
+
+#[test]
+fn what_is_there_is_a_map_or_numbers() {
+    // hostile: 97, 104
+    assert_eq!(read(29, r#"{"id":6}"#), have(false, &[], &[]), "nothing yet");
+    assert_eq!(
+        read(29, r#"{"id":6,"all":false,"map":"","pieces":[]}"#),
+        have(false, &[], &[]),
+        "spelled out"
+    );
+    assert_eq!(read(29, r#"{"pieces":[0],"map":"ff","all":true,"id":6}"#), have(true, &[255], &[0]));
+    let map = |digits: &str| parse(29, &format!(r#"{{"id":6,"map":"{digits}"}}"#));
+    assert_eq!(map(&"00".repeat(256)), Ok(Parsed::Message(have(false, &[0; 256], &[]))));
+    assert_eq!(map(r"\u0030f"), Ok(Parsed::Message(have(false, &[15], &[]))), "JSON's own spelling");
+    for digits in
+        ["0", "000", "0g", "AB", "0x", "+1", " 1", "é", "😀", &"00".repeat(257), &"0".repeat(30_000)]
+    {
+        assert_eq!(map(digits), Err(MessageError::Map), "{digits}");
+    }
+    let pieces = |list: &str| parse(29, &format!(r#"{{"id":6,"pieces":[{list}]}}"#));
+    let many = |count: usize, number: &str| vec![number; count].join(",");
+    assert!(pieces("8388607,0,0").is_ok() && pieces(&many(256, "8388607")).is_ok());
+    for number in ["8388608", "18446744073709551615"] {
+        assert_eq!(pieces(&format!("1,{number}")), Err(MessageError::Range), "{number}");
+    }
+    for number in ["18446744073709551616", "-1", "1.0", "1e0", "\"1\"", "null", "[]", "true"] {
+        assert_eq!(pieces(number), Err(MessageError::Form(Kind::Have)), "{number}");
+    }
+    for count in [257, 30_000] {
+        assert_eq!(pieces(&many(count, "1")), Err(MessageError::TooManyPieces));
+    }
+}
+
+#[test]
+fn nodes_are_literal_addresses() {
+    // hostile: 11, 38
+    let peers = |list: &[&str]| parse(31, &serde_json::json!({"id": 6, "nodes": list}).to_string());
+    let nodes = |list: &[&str]| match peers(list) {
+        Ok(Parsed::Message(Message::Peers { nodes, .. })) => {
+            nodes.iter().map(ToString::to_string).collect::<Vec<_>>()
+        }
+        other => panic!("{other:?}"),
+    };
+    let bad = [
+        "",
+        ":",
+        "localhost:9000",
+        "victim.example.com:25",
+        "1.2.3.4",
+        "1.2.3.4:",
+        "1.2.3.4:0",
+        "1.2.3.4:65536",
+        "1.2.3.4:+80",
+        "1.2.3.4: 80",
+        " 1.2.3.4:80",
+        "01.2.3.4:80",
+        "0177.0.0.1:80",
+        "1.2.3:80",
+    ];
+    assert_eq!(nodes(&bad), [""; 0]);
+    let bad = [
+        "[1.2.3.4]:80",
+        "::1:80",
+        "[::1]",
+        "[::1]80",
+        "[fe80::1%1]:80",
+        "[fe80::1%eth0]:80",
+        "[[::1]]:80",
+        "[]:80",
+        "1.2.3.4:80\0",
+        "1.2.3.4:٣٤",
+        "\u{1b}[2J",
+    ];
+    assert_eq!(nodes(&bad), [""; 0]);
+    assert_eq!(
+        nodes(&["nobody", "10.0.0.9:9001", "x:1", "[FE80:0::1]:1", "[::ffff:10.0.0.9]:65535", "0.0.0.0:1"]),
+        ["10.0.0.9:9001", "[fe80::1]:1", "10.0.0.9:65535", "0.0.0.0:1"],
+        "the address rule is asked later"
+    );
+    assert!(peers(&["1.2.3.4:5"; 16]).is_ok() && peers(&[]).is_ok());
+    for list in [&["1.2.3.4:5"; 17][..], &["nobody"; 3000]] {
+        assert_eq!(peers(list), Err(MessageError::TooManyNodes));
+    }
+    for entry in ["1", "null", "[]", "{}"] {
+        let json = format!(r#"{{"id":6,"nodes":["1.2.3.4:5",{entry}]}}"#);
+        assert_eq!(parse(31, &json), Err(MessageError::Form(Kind::Peers)), "{entry}");
+    }
+    let here = SocketAddr::V6(std::net::SocketAddrV6::new("fe80::1".parse().expect("IPv6"), 9000, 1, 2));
+    let bytes = encoded(&Message::Peers { id: 6, nodes: vec![here] });
+    assert_eq!(bytes, message(31, r#"{"id":6,"nodes":["[fe80::1]:9000"]}"#), "a zone is of this host only");
 }
 
 #[test]
@@ -451,6 +597,9 @@ fn everything_but_lists_fits_the_smallest_record() {
         Message::Values { id, root, span: 11, first: u64::MAX, count: u32::MAX },
         Message::Get { id, root, offset: u64::MAX, len: u64::MAX },
         Message::Refused { id, code: Code::Unknown, text: "\u{1}".repeat(300) },
+        Message::Follow { id, root, group: u32::MAX },
+        Message::Have { id, all: true, map: vec![255; MAP_MAX], pieces: vec![PIECES_MAX; HAVE_MAX] },
+        Message::Peers { id, nodes: vec![SocketAddr::new([0xFFFF; 8].into(), u16::MAX); NODES_MAX] },
     ];
     for message in worst {
         let len = encoded(&message).len();
@@ -477,6 +626,10 @@ fn every_error() -> Vec<MessageError> {
         | MessageError::Length
         | MessageError::Align
         | MessageError::Range
+        | MessageError::Group
+        | MessageError::Map
+        | MessageError::TooManyPieces
+        | MessageError::TooManyNodes
         | MessageError::Head
         | MessageError::Body => {}
     }
@@ -493,6 +646,10 @@ fn every_error() -> Vec<MessageError> {
         MessageError::Length,
         MessageError::Align,
         MessageError::Range,
+        MessageError::Group,
+        MessageError::Map,
+        MessageError::TooManyPieces,
+        MessageError::TooManyNodes,
         MessageError::Head,
         MessageError::Body,
     ];
@@ -554,6 +711,11 @@ fn any_text(max: usize) -> impl Strategy<Value = String> {
     any::<String>().prop_map(move |text| cut(&text, max).to_owned())
 }
 
+/// As the reader gives it: IPv4 undressed.
+fn any_node() -> impl Strategy<Value = SocketAddr> {
+    (any::<std::net::IpAddr>(), 1u16..).prop_map(|(ip, port)| SocketAddr::new(normalise(ip), port))
+}
+
 fn any_message() -> impl Strategy<Value = Message> {
     let root = || any::<[u8; 32]>().prop_map(Root::new);
     let id = any::<u32>;
@@ -584,6 +746,16 @@ fn any_message() -> impl Strategy<Value = Message> {
             code: Code::ALL[code],
             text
         }),
+        (id(), root(), 0..4096u32).prop_map(|(id, root, group)| Message::Follow { id, root, group }),
+        (
+            id(),
+            any::<bool>(),
+            prop::collection::vec(any::<u8>(), 0..=MAP_MAX),
+            prop::collection::vec(0..PIECES_MAX, 0..=HAVE_MAX)
+        )
+            .prop_map(|(id, all, map, pieces)| Message::Have { id, all, map, pieces }),
+        (id(), prop::collection::vec(any_node(), 0..=NODES_MAX))
+            .prop_map(|(id, nodes)| Message::Peers { id, nodes }),
     ]
 }
 
@@ -613,10 +785,10 @@ proptest! {
 
     #[test]
     fn any_bytes_are_survived(
-        kind in prop_oneof![0..28u8, any::<u8>()],
+        kind in prop_oneof![0..34u8, any::<u8>()],
         rest in prop_oneof![
             prop::collection::vec(any::<u8>(), 0..100),
-            r#"\{("(id|root|files|name|size|limit|first|count|len|offset)":([0-9]{1,20}|"[a-z.]{0,4}"|\[(\{?\}?,?){0,3}\]|null),?){0,4}\}?"#
+            r#"\{("(id|root|files|name|size|limit|first|count|len|offset|group|all|map|pieces|nodes)":([0-9]{1,20}|"[a-z.]{0,4}"|\[(\{?\}?,?){0,3}\]|null),?){0,4}\}?"#
                 .prop_map(String::into_bytes),
         ],
     ) {

@@ -64,6 +64,13 @@ pub(super) struct Refused<'a> {
     pub(super) text: Cow<'a, str>,
 }
 
+#[derive(Serialize, Deserialize)]
+pub(super) struct Follow {
+    pub(super) id: u32,
+    pub(super) root: Hex,
+    pub(super) group: u32,
+}
+
 /// An entry of `files`.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Entry<'a> {

@@ -1,0 +1,141 @@
+//! The sending half of a session: messages first, then ranges of files, sealed one record at a time as the driver takes them.
+
+use super::{Session, Slice, State};
+use crate::machine::{ConnId, Fault, Output, SEAL_HEAD, Transmit};
+use crate::node::peer::{Conn, Peer};
+use crate::proto::v2::message::{DATA_HEAD, DataKind, data_head};
+use crate::proto::v2::record::{HEAD, TAG};
+use crate::time::Instant;
+use std::ops::Range;
+
+impl Session {
+    /// Only bytes of files wait to be sent, which a bound of the rate may hold back.
+    pub(super) fn waits_for_share(&self) -> bool {
+        self.out.is_empty() && self.carried == 0 && !self.slices.is_empty()
+    }
+}
+
+impl Peer {
+    /// Sends data that is held in memory, as a message.
+    pub(in crate::node::peer) fn tell_data(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        kind: DataKind,
+        (number, at): (u32, u64),
+        bytes: &[u8],
+    ) {
+        let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) else { return };
+        session.push_plain(now, &self.config.limits, |record| {
+            record.extend_from_slice(&data_head(kind, number, at));
+            record.extend_from_slice(bytes);
+        });
+        self.outputs.push_back(Output::Wake { conn });
+        self.session_arm(conn);
+    }
+
+    /// Puts a range of a file behind what is to be sent.
+    pub(in crate::node::peer) fn send_slice(&mut self, now: Instant, conn: ConnId, slice: Slice) {
+        if let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) {
+            session.slices.push_back(slice);
+            session.watch(now, &self.config.limits);
+            self.outputs.push_back(Output::Wake { conn });
+            self.session_arm(conn);
+            self.wants_to_send(conn);
+        }
+    }
+
+    /// Takes ranges back that were not sent yet: those that `unwanted` names.
+    pub(in crate::node::peer) fn drop_slices(&mut self, conn: ConnId, unwanted: impl Fn(&Slice) -> bool) {
+        if let Some(session) = self.session_mut(conn) {
+            session.slices.retain(|slice| !unwanted(slice));
+            if !session.has_to_send() {
+                session.pace = None;
+            }
+        }
+    }
+
+    pub(in crate::node::peer) fn session_transmit(session: &Session) -> Option<Transmit<'_>> {
+        if matches!(session.state, State::Mute) {
+            return None;
+        }
+        if let Some(bytes) = session.out.transmit() {
+            return Some(bytes);
+        }
+        let State::Open(link) = &session.state else { return None };
+        let &Slice { file, offset, len, .. } = session.slices.front()?;
+        let len = usize::try_from(len).unwrap_or(usize::MAX).min(link.run);
+        Some(Transmit::Seal { file, offset, len })
+    }
+
+    /// The driver read a part of the first range: makes a record of it, in place.
+    pub(in crate::node::peer) fn session_read(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        buffer: &mut [u8],
+        payload: Range<usize>,
+    ) -> Range<usize> {
+        const { assert!(HEAD + DATA_HEAD <= SEAL_HEAD) };
+        let nothing = payload.start..payload.start;
+        let Some(session) = self.session_mut(conn) else { return nothing };
+        let (State::Open(link), Some(slice)) = (&mut session.state, session.slices.front_mut()) else {
+            return nothing;
+        };
+        let n = payload.len() as u64;
+        let front = payload.start - DATA_HEAD;
+        buffer[front..payload.start].copy_from_slice(&data_head(slice.kind, slice.number, slice.at));
+        let record = front - HEAD..payload.end + TAG;
+        if let Err(error) = link.seal.seal(&mut buffer[record.clone()]) {
+            log::error!("internal error: a record could not be sealed: {error}");
+            self.session_end(now, conn, Fault::Os(0), true);
+            return nothing;
+        }
+        session.carried += record.len();
+        slice.offset += n;
+        slice.at += if slice.kind == DataKind::Data { n } else { n / 32 };
+        slice.len = slice.len.saturating_sub(n);
+        let done = slice.len == 0;
+        if slice.kind == DataKind::Data {
+            self.totals.uploaded += n;
+        }
+        self.used_share(conn, n);
+        if done {
+            if let Some(session) = self.session_mut(conn) {
+                session.slices.pop_front();
+                session.used = now;
+            }
+            self.close_drained(conn);
+            self.wants_to_send(conn);
+        }
+        record
+    }
+
+    pub(in crate::node::peer) fn session_sent(&mut self, now: Instant, conn: ConnId, n: usize) {
+        let max = self.config.limits.session_out_max;
+        let Some(session) = self.session_mut(conn) else { return };
+        // Bytes of a sealed record are the driver's: they went before anything that stands in `out`.
+        let sealed = session.carried.min(n);
+        session.carried -= sealed;
+        session.out.sent(n - sealed);
+        if let Some((pace, _)) = &mut session.pace {
+            pace.add(n as u64);
+        }
+        if !session.has_to_send() {
+            session.pace = None;
+        }
+        let resume = session.paused && session.out.buffered() <= max / 2;
+        if resume {
+            session.paused = false;
+            self.outputs.push_back(Output::Resume { conn });
+        }
+        let left =
+            self.session_mut(conn).is_some_and(|s| matches!(s.state, State::Leaving) && !s.has_to_send());
+        if left && self.stopping {
+            self.session_end(now, conn, Fault::Reset, false);
+        } else if left {
+            // Whoever still sends must be able to read why: what it sends is read for a moment, and thrown away.
+            self.outputs.push_back(Output::Shutdown { conn });
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Downloads as the operator steers them: `transfers`, `pause`, `resume`, `cancel`, `limit`.
+
+use super::Peer;
+use super::get::Gets;
+use super::jobs::{Job, JobId, Work};
+use super::report::{Code, Event, Failure, TransferRow};
+use super::transfers::{Phase, Transfer, TransferId};
+use crate::proto::command::{Way, Which};
+use crate::proto::escape::for_terminal;
+use crate::time::Instant;
+
+impl Peer {
+    /// Every download that is not complete, by number.
+    pub(super) fn run_transfers(&mut self, now: Instant, name: &'static str) {
+        let mut ids: Vec<(u32, TransferId)> =
+            self.transfers.iter().map(|(id, transfer)| (transfer.number, TransferId(id))).collect();
+        ids.sort_unstable();
+        if ids.is_empty() {
+            self.say("no download is under way\n");
+        }
+        for (_, id) in ids {
+            self.tell_transfer(now, id);
+        }
+        self.conclude(now, name, Ok(()));
+    }
+
+    /// One row of `transfers`.
+    pub(super) fn tell_transfer(&mut self, now: Instant, id: TransferId) {
+        let Some(transfer) = self.transfers.get(id.0) else { return };
+        let download = transfer.download();
+        let name = transfer.name.clone();
+        let row = Event::Transfer(TransferRow {
+            number: transfer.number,
+            name: &name,
+            size: download.map(|download| download.size),
+            bytes: transfer.bytes(),
+            rate: download.map_or(0, |download| download.rate(now)),
+            sources: transfer.sources(),
+            state: transfer.state(),
+            root: download.map(|download| download.root.to_string()),
+        });
+        self.tell(&row);
+    }
+
+    /// Those that are meant. Never empty: who means nothing is told so.
+    fn meant(&self, which: &Which) -> Result<Vec<TransferId>, Failure> {
+        let is = |transfer: &Transfer| match which {
+            Which::Number(number) => transfer.number == *number,
+            Which::Name(name) => transfer.name == *name,
+            Which::All => true,
+        };
+        let mut ids: Vec<(u32, TransferId)> = self
+            .transfers
+            .iter()
+            .filter(|(_, transfer)| is(transfer))
+            .map(|(id, transfer)| (transfer.number, TransferId(id)))
+            .collect();
+        ids.sort_unstable();
+        let text = match which {
+            _ if !ids.is_empty() => return Ok(ids.into_iter().map(|(_, id)| id).collect()),
+            Which::Number(number) => format!("there is no transfer {number}: `transfers` lists them"),
+            Which::Name(name) => {
+                format!("{} is not under way: `transfers` lists what is", for_terminal(name))
+            }
+            Which::All => "nothing is under way".to_owned(),
+        };
+        Err(Failure::new(Code::NotFound, text))
+    }
+
+    pub(super) fn run_pause(&mut self, now: Instant, name: &'static str, which: &Which) {
+        let result = self.meant(which).and_then(|ids| {
+            let mut able = 0;
+            for id in ids {
+                able += usize::from(self.pause(now, id));
+            }
+            if able > 0 {
+                return Ok(());
+            }
+            let text = "it cannot be paused: a download in the old protocol cannot go on later, and one \
+                        whose content is not known yet has nothing to keep; `cancel` ends it";
+            Err(Failure::new(Code::Other, text))
+        });
+        self.conclude(now, name, result);
+    }
+
+    /// Commands that wait for it are over, and well: what was wanted of it now is that it rests.
+    fn pause(&mut self, now: Instant, id: TransferId) -> bool {
+        let Some(Transfer { phase, number, name, .. }) = self.transfers.get_mut(id.0) else { return false };
+        let (number, name) = (*number, name.clone());
+        match phase {
+            Phase::Queued(Some(_)) => {
+                let Phase::Queued(Some(download)) = std::mem::replace(phase, Phase::Queued(None)) else {
+                    return false;
+                };
+                *phase = Phase::Download(download);
+                self.queued.retain(|queued| *queued != id);
+            }
+            Phase::Download(_) => {}
+            _ => return false,
+        }
+        self.download_pause(now, id, None);
+        let bytes = self.transfers.get(id.0).map_or(0, Transfer::bytes);
+        self.tell(&Event::Paused { number, name: &name, bytes });
+        self.tell_waiting(now, id, &Ok(()));
+        true
+    }
+
+    pub(super) fn run_resume(&mut self, now: Instant, name: &'static str, background: bool, which: &Which) {
+        let meant = self.meant(which).map(|ids| {
+            let resumes = |id: &TransferId| {
+                let transfer = self.transfers.get(id.0);
+                transfer.is_some_and(|transfer| {
+                    transfer.download().is_some_and(|download| !download.is_active() || download.is_pausing())
+                })
+            };
+            ids.into_iter().filter(resumes).collect::<Vec<TransferId>>()
+        });
+        match meant {
+            Ok(ids) if ids.is_empty() => {
+                let text = "it is neither paused nor interrupted: `transfers` shows what each is";
+                self.conclude(now, name, Err(Failure::new(Code::Other, text)));
+            }
+            Ok(ids) => {
+                let job = self.begin(now, name, background, Work::Get(Gets::default()));
+                for &id in &ids {
+                    self.waits_for(job, id);
+                }
+                for id in ids {
+                    self.download_resume(now, id);
+                    self.download_retry(now, id);
+                }
+                self.settle_gets(now, job);
+            }
+            Err(failure) => self.conclude(now, name, Err(failure)),
+        }
+    }
+
+    /// Gives up downloads and shares: nothing of them stays.
+    pub(super) fn run_cancel(&mut self, now: Instant, name: &'static str, which: &Which) {
+        let shares = match which {
+            Which::Number(_) => 0,
+            Which::Name(file) => self.give_up_shares(now, Some(file)),
+            Which::All => self.give_up_shares(now, None),
+        };
+        let result = match self.meant(which) {
+            Ok(ids) => {
+                ids.into_iter().for_each(|id| self.cancel(now, id));
+                Ok(())
+            }
+            Err(_) if shares > 0 => Ok(()),
+            Err(failure) => Err(failure),
+        };
+        self.start_queued(now);
+        self.conclude(now, name, result);
+    }
+
+    fn cancel(&mut self, now: Instant, id: TransferId) {
+        let Some(name) = self.fetch_name(id).map(for_terminal) else { return };
+        self.drop_transfer(now, id);
+        let text = format!("gave up the download of {name}; nothing is kept");
+        let waited = self.transfers.get(id.0).is_some_and(|transfer| !transfer.jobs.is_empty());
+        if !waited {
+            self.console.note(&format!("{text}\n"));
+        }
+        self.give_up(now, id, &text);
+    }
+
+    /// Those who wait for a download hear that it was given up, which is no failure of theirs.
+    fn give_up(&mut self, now: Instant, id: TransferId, text: &str) {
+        self.timers.cancel(super::Timer::Transfer(id));
+        self.queued.retain(|queued| *queued != id);
+        let jobs = self.transfers.remove(id.0).map(|transfer| transfer.jobs).unwrap_or_default();
+        for job in jobs {
+            let Some(Job { work: Work::Get(gets), .. }) = self.jobs.get_mut(job.0) else { continue };
+            gets.waits.remove(&id);
+            if gets.waits.is_empty() {
+                self.interrupt(now, job, text);
+            } else {
+                self.console.note(&format!("{text}\n"));
+            }
+        }
+    }
+
+    /// A command ends because the operator said so, which is no reason for a script to stop.
+    pub(super) fn interrupt(&mut self, now: Instant, job: JobId, text: &str) {
+        let Some(Job { command, .. }) = self.jobs.remove(job.0) else { return };
+        self.timers.cancel(super::Timer::Job(job));
+        self.tell(&Event::Error { command, code: Code::Interrupted.name(), message: text });
+        self.tell(&Event::Done { command });
+        self.end_waiter(now);
+    }
+
+    pub(super) fn run_limit(&mut self, now: Instant, name: &'static str, limit: Option<(Way, Option<u64>)>) {
+        match limit {
+            Some((Way::Up, rate)) => self.limit_up(now, rate),
+            Some((Way::Down, rate)) => {
+                self.down.set(now, rate);
+                self.drive_downloads(now);
+                self.resume_old(now);
+            }
+            None => {}
+        }
+        let (up, down) = (self.shares.rate(), self.down.rate());
+        self.tell(&Event::Limit { up, down });
+        self.conclude(now, name, Ok(()));
+    }
+}
