@@ -20,10 +20,21 @@ const RESTLESS_PAUSE: Duration = Duration::from_secs(1);
 const RESTLESS_MAX: u8 = 8;
 /// A file that was left alone for so long (nanoseconds) before it changed is read at once.
 const CALM: u64 = 600_000_000_000;
-/// A longer file's values go to the log while it is read: 2 GiB have 64 KiB of them.
-const STREAM_FROM: u64 = 2 << 30;
-/// So many bytes at a time: 8 KiB of values.
-const STREAM_STEP: u64 = 256 << 20;
+/// Which files' values go to the log while they are read, so that they are not held in memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Streaming {
+    /// Files of so many bytes and more.
+    pub(super) from: u64,
+    /// The values of so many bytes at a time.
+    pub(super) step: u64,
+}
+
+impl Default for Streaming {
+    /// 64 KiB of values, and 8 KiB of them at a time.
+    fn default() -> Streaming {
+        Streaming { from: 2 << 30, step: 256 << 20 }
+    }
+}
 
 /// The file that is being hashed.
 #[derive(Debug)]
@@ -37,6 +48,7 @@ pub(super) struct Work {
     streamed: bool,
     /// Hand on more from here.
     stream_at: u64,
+    streaming: Streaming,
 }
 
 /// What work a change was the end of.
@@ -102,10 +114,10 @@ impl Work {
 
     /// Values of a long file to be handed on, and whether they are its first.
     pub(super) fn values(&mut self) -> Option<(bool, Vec<Value>)> {
-        if self.meta.size < STREAM_FROM || self.offset() < self.stream_at {
+        if self.meta.size < self.streaming.from || self.offset() < self.stream_at {
             return None;
         }
-        self.stream_at = self.offset() + STREAM_STEP;
+        self.stream_at = self.offset() + self.streaming.step;
         Some((!std::mem::replace(&mut self.streamed, true), self.hasher.take_values()))
     }
 
@@ -124,6 +136,7 @@ pub(super) struct Hashing {
     busy: bool,
     /// Nothing is opened or read before.
     next: Instant,
+    pub(super) streaming: Streaming,
 }
 
 impl Hashing {
@@ -155,8 +168,9 @@ impl Hashing {
         let slot = wanted.next().or_else(|| table.first_waiting())?;
         let (file, meta) = (table.number(slot), table.get(slot)?.meta());
         table.set_state(slot, State::Hashing);
-        let (hasher, stage) = (FileHasher::new(), Stage::Opening);
-        self.work = Some(Work { file, meta, hasher, stage, streamed: false, stream_at: STREAM_STEP });
+        let (hasher, stage, streaming) = (FileHasher::new(), Stage::Opening, self.streaming);
+        let stream_at = streaming.step;
+        self.work = Some(Work { file, meta, hasher, stage, streamed: false, stream_at, streaming });
         Some(slot)
     }
 

@@ -24,7 +24,6 @@ use crate::node::swarm::{Bounds, SourceNo, Swarm};
 use crate::proto::content::{GROUP_PIECES, PIECE, Root, ValueList, ValuesError, pieces};
 use crate::proto::v2::identity::NodeId;
 use crate::time::Instant;
-pub(super) use asking::{LATER, LATER_MAX};
 pub(super) use candidates::Candidate;
 pub(super) use disk::journal_name;
 use looking::Looking;

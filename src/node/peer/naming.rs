@@ -2,12 +2,12 @@
 //! hashes it. Where it speaks v1 only, the download goes on in v1.
 
 use super::dialer::Class;
-use super::download::{LATER, LATER_MAX};
 use super::reach::{Unreached, Wish};
 use super::report::{Code, Failure};
 use super::transfers::{Phase, Transfer, TransferId};
 use super::{Peer, Timer};
 use crate::machine::ConnId;
+use crate::node::backoff::Backoff;
 use crate::proto::escape::{cut, for_terminal};
 use crate::proto::v2::message::{self, FileInfo, Message, TEXT_MAX};
 use crate::time::{Duration, Instant};
@@ -28,7 +28,7 @@ pub(super) struct Naming {
     number: Option<u32>,
     /// How long it has for hashing before it is asked again.
     pause: Duration,
-    refusals: u32,
+    backoff: Backoff,
     losses: u32,
 }
 
@@ -46,7 +46,14 @@ enum Step {
 
 impl Default for Naming {
     fn default() -> Naming {
-        Naming { step: Step::Reaching, conn: None, number: None, pause: HASHING, refusals: 0, losses: 0 }
+        Naming {
+            step: Step::Reaching,
+            conn: None,
+            number: None,
+            pause: HASHING,
+            backoff: Backoff::default(),
+            losses: 0,
+        }
     }
 }
 
@@ -98,6 +105,7 @@ impl Peer {
         let Some(from) = self.transfers.get(id.0).map(|transfer| transfer.from) else { return };
         let Some(naming) = self.naming_mut(id) else { return };
         naming.number = None;
+        naming.backoff.reset();
         match file.filter(|file| file.name == name) {
             None => {
                 let text = format!("{from} does not have {}", for_terminal(&name));
@@ -121,10 +129,10 @@ impl Peer {
         let Some(from) = self.transfers.get(id.0).map(|transfer| transfer.from) else { return };
         let Some(naming) = self.naming_mut(id) else { return };
         naming.number = None;
-        naming.refusals += 1;
-        if matches!(code, message::Code::Busy | message::Code::Limit) && naming.refusals <= LATER_MAX {
+        let later = matches!(code, message::Code::Busy | message::Code::Limit);
+        if let Some(pause) = if later { naming.backoff.refused() } else { None } {
             naming.step = Step::Later;
-            return self.timers.set(Timer::Transfer(id), now + LATER, "the source has too much to do");
+            return self.timers.set(Timer::Transfer(id), now + pause, "the source has too much to do");
         }
         let code = if code == message::Code::Gone { Code::NotFound } else { Code::Refused };
         let text = format!("{from} refused: {}", for_terminal(cut(text, TEXT_MAX)));

@@ -123,6 +123,42 @@ fn where_all_lie_it_ends_with_words_and_without_a_trace() {
 }
 
 #[test]
+fn a_source_that_only_puts_off_is_given_up_with_its_own_words() {
+    const WORDS: &str = "the values are not at hand yet";
+    type Puts = fn(&Message) -> Option<u32>;
+    let kinds: [Puts; 3] = [
+        |message| if let Message::Stat { id, .. } = message { Some(*id) } else { None },
+        |message| if let Message::Values { id, .. } = message { Some(*id) } else { None },
+        |message| if let Message::Get { id, .. } = message { Some(*id) } else { None },
+    ];
+    for puts in kinds {
+        scenario("a_source_that_only_puts_off", 2, |world| {
+            let (lan, to) = fetcher(world);
+            let loot = Loot::new(&Content::generated(7, 5 * MIB));
+            let mine = loot.clone();
+            let (actor, at) = liar(world, lan, 1, move |mouth, heard| {
+                let id = if let Heard::Message(message) = &heard { puts(message) } else { None };
+                match id {
+                    Some(id) => {
+                        mouth.cx.note("put off");
+                        mouth.say(&Message::Refused { id, code: Code::Busy, text: WORDS.to_owned() });
+                    }
+                    None => mine.serve(mouth, &heard),
+                }
+            });
+            world.type_line(to, &format!("get {} {} file", at.ip(), at.port()));
+            let over = world.run_until(S * 30, |world| done(world, to, "get") == 1);
+            assert!(over, "{}", tail(&world.stdout(to)));
+            let error = world.events_named(to, "error").pop().expect("it says so");
+            assert!(error["message"].as_str().is_some_and(|text| text.contains(WORDS)), "{error}");
+            let times = world.log(actor).notes.iter().filter(|note| *note == "put off").count();
+            assert!((4..200).contains(&times), "asked {times} times");
+            nothing_left(world, to);
+        });
+    }
+}
+
+#[test]
 fn some_pieces_are_kept_where_the_others_come_wrong_from_everybody() {
     // hostile: 103
     scenario("some_pieces_are_kept", 2, |world| {

@@ -216,13 +216,39 @@ fn hard_links_are_read_once() {
 }
 
 #[test]
-fn the_values_of_a_long_file_go_to_the_log_while_it_is_read() {
-    keeps_a_long_file((2 << 30) + PIECE + 5);
+fn a_file_may_end_at_every_boundary_of_what_goes_to_the_log() {
+    use super::super::hashing::Streaming;
+    use crate::config::CHUNK;
+    let (piece, chunk, slice) = (PIECE as usize, CHUNK, SLICE);
+    // Pieces; where the values of long files begin to go to the log at once, and each step of that.
+    let near = |size: usize| [size - chunk, size - 1, size, size + 1, size + chunk, size + slice];
+    let mut sizes: Vec<usize> = (1..=6).map(|n| n * piece).flat_map(near).collect();
+    sizes.extend([0, 1, chunk - 1, chunk, chunk + 1, slice - 1, slice, slice + 1]);
+    for (from, step) in [(2, 1), (2, 2), (3, 2), (4, 1)] {
+        let mut world = World::new();
+        world.index.hashing.streaming = Streaming { from: from * PIECE, step: step * PIECE };
+        for (i, size) in sizes.iter().enumerate() {
+            world.put(&format!("{i:02}"), &vec![i as u8; *size]);
+        }
+        world.start();
+        world.run(20 * SECOND);
+        world.assert_right();
+        let empty = sizes.iter().position(|size| *size == 0).expect("one");
+        world.files.remove(&format!("{empty:02}"));
+        world.assert_lists();
+        let again = world.restart();
+        again.assert_right();
+        again.assert_lists();
+        assert_eq!(again.bytes_read(), 0, "from {from}, step {step}: all of it was kept");
+    }
 }
 
 #[test]
-fn a_long_file_may_end_where_values_would_go_to_the_log() {
-    keeps_a_long_file(2 << 30);
+fn the_values_of_a_long_file_go_to_the_log_while_it_is_read() {
+    // Two groups of pieces, and just one; ends where values would go to the log, and does not.
+    for size in [(2 << 30) + PIECE + 5, 2 << 30, (2 << 30) + 1, (2 << 30) - 1] {
+        keeps_a_long_file(size);
+    }
 }
 
 /// A sparse file of some GiB: the index sees zeros, of which the test holds one slice. It changes once in the middle.
@@ -276,7 +302,8 @@ fn keeps_a_long_file(size: u64) {
         assert!(now < Instant::ZERO + SECOND * 3600, "the log has {}", log.len());
         index.timeout(now);
     }
-    assert!(truncated == 1 && largest <= 9000, "{truncated} {largest}");
+    let streamed = size >= 2 << 30;
+    assert!(truncated == u32::from(streamed) && (largest <= 9000) == streamed, "{truncated} {largest}");
     let mut reader = Reader::new();
     let entries = reader.push(&log);
     assert_eq!((entries.len(), reader.good()), (1, log.len() as u64));

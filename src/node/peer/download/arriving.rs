@@ -79,6 +79,9 @@ impl Peer {
             Ok(()) if left > 0 => {}
             Ok(()) => {
                 download.listing = None;
+                if let Some(source) = download.sources.get_mut(&no) {
+                    source.backoff.reset();
+                }
                 self.answered(conn, number);
                 self.resume_streams(id);
                 self.drive_download(now, id);
@@ -125,7 +128,8 @@ impl Peer {
         let whole = source.asked.front().is_some_and(|(_, block)| end == block.offset + block.len);
         if whole {
             let len = source.asked.pop_front().map_or(0, |(_, block)| block.len);
-            (source.refusals, source.lates) = (0, 0);
+            source.backoff.reset();
+            source.lates = 0;
             self.answered(conn, number);
             if let Some(session) = self.session_mut(conn) {
                 session.asked_bytes = session.asked_bytes.saturating_sub(len);
@@ -261,7 +265,9 @@ impl Peer {
         let listing = download.listing.is_some_and(|listing| listing.number == number);
         let block = source.asked.iter().find(|(asked, _)| *asked == number).map(|(_, block)| *block);
         match code {
-            message::Code::Busy | message::Code::Limit if !follow => self.busy_source(now, id, no, number),
+            message::Code::Busy | message::Code::Limit if !follow => {
+                self.busy_source(now, id, no, number, text);
+            }
             message::Code::Gone if listing => {
                 source.no_values = true;
                 download.listing = None;

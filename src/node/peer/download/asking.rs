@@ -4,6 +4,7 @@ use super::Listing;
 use super::sources::State;
 use crate::config::CHUNK;
 use crate::machine::ConnId;
+use crate::node::backoff::PAUSE;
 use crate::node::peer::answer::MOMENT;
 use crate::node::peer::reach::Wish;
 use crate::node::peer::report::{Code, Failure};
@@ -11,12 +12,10 @@ use crate::node::peer::transfers::TransferId;
 use crate::node::peer::{Peer, Timer};
 use crate::node::swarm::{Block, SourceNo, Step};
 use crate::proto::content::Want;
-use crate::proto::v2::message::{Message, VALUES_MAX};
+use crate::proto::escape::{cut, for_terminal};
+use crate::proto::v2::message::{Message, TEXT_MAX, VALUES_MAX};
 use crate::time::{Duration, Instant};
 
-/// How soon a source that has too much to do is asked again, and how often in a row.
-pub(in crate::node::peer) const LATER: Duration = Duration::from_millis(250);
-pub(in crate::node::peer) const LATER_MAX: u32 = 240;
 /// Before a source that owed bytes for too long is asked for more.
 const RESPITE: Duration = Duration::from_secs(1);
 /// A source that owed bytes so often is asked no more.
@@ -202,12 +201,19 @@ impl Peer {
         }
     }
 
-    /// The source has too much to do for a request: that is asked again in a moment, of it or of another.
-    pub(super) fn busy_source(&mut self, now: Instant, id: TransferId, no: SourceNo, number: u32) {
+    /// The source has no time for a request: that is asked again after a pause, of it or of another. It may have none so
+    /// often in a row, unless it is busy with other downloads of ours.
+    pub(super) fn busy_source(
+        &mut self,
+        now: Instant,
+        id: TransferId,
+        no: SourceNo,
+        number: u32,
+        text: &str,
+    ) {
         let Some(download) = self.download_mut(id) else { return };
         let Some(source) = download.sources.get_mut(&no) else { return };
-        source.refusals += 1;
-        let (addr, refusals) = (source.addr, source.refusals);
+        let (addr, conn) = (source.addr, source.conn);
         if let Some((_, block)) = source.asked.iter().find(|(asked, _)| *asked == number).copied() {
             // What was asked after it for the same piece would come without it.
             let behind = move |other: &Block| other.piece == block.piece && other.offset >= block.offset;
@@ -217,13 +223,19 @@ impl Peer {
             download.listing = None;
             download.list.restart();
         }
-        if refusals > LATER_MAX {
-            let failure = Failure::new(Code::Refused, format!("{addr} has too much to do"));
-            return self.lose_source(now, id, no, None, failure);
-        }
+        let gives =
+            conn.and_then(|conn| self.session_mut(conn)).is_some_and(|session| session.asked_bytes > 0);
         let Some(source) = self.source_mut(id, no) else { return };
-        if source.asked.is_empty() {
-            source.state = State::Held(now + LATER);
+        if !source.asked.is_empty() {
+            return;
+        }
+        match if gives { Some(PAUSE) } else { source.backoff.refused() } {
+            Some(pause) => source.state = State::Held(now + pause),
+            None => {
+                let words = for_terminal(cut(text, TEXT_MAX));
+                let failure = Failure::new(Code::Refused, format!("{addr} refuses again and again: {words}"));
+                self.lose_source(now, id, no, None, failure);
+            }
         }
     }
 }

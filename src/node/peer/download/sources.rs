@@ -5,6 +5,7 @@ use super::candidates::{CANDIDATES_MAX, TRIED};
 use super::stream::Stream;
 use super::{Candidate, Who};
 use crate::machine::{ConnId, Fault};
+use crate::node::backoff::Backoff;
 use crate::node::peer::dialer::Class;
 use crate::node::peer::reach::{Unreached, Wish};
 use crate::node::peer::report::{Code, Event, Failure};
@@ -44,7 +45,7 @@ pub(in crate::node::peer) struct Source {
     /// Requests under way, in order.
     pub(super) asked: VecDeque<(u32, Block)>,
     pub(super) losses: u32,
-    pub(super) refusals: u32,
+    pub(super) backoff: Backoff,
     pub(super) lates: u32,
     /// It has no values of pieces for us.
     pub(super) no_values: bool,
@@ -77,7 +78,7 @@ impl Source {
             group: 0,
             asked: VecDeque::new(),
             losses: 0,
-            refusals: 0,
+            backoff: Backoff::default(),
             lates: 0,
             no_values: false,
         }
