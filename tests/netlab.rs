@@ -1,6 +1,6 @@
-//! Real networks on one machine: hosts in namespaces of their own, joined by bridges that a test may cut. Needs root and
-//! the laboratory script beside the project (`../shared/netlab/netlab.sh`, or the one that `DS_NETLAB` names); says so
-//! and passes where there is none.
+//! Real networks on one machine: hosts in namespaces of their own, joined by bridges that a test may cut
+//! (`tests/netlab/netlab.sh`). Where this user may not make any, a test runs again in namespaces that the kernel gives to
+//! everybody; it says so and passes where there are none of those either.
 
 // Tests live in the world: they have a clock and an environment.
 #![allow(clippy::disallowed_methods)]
@@ -19,42 +19,63 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Several HELLO periods, and as many listings of the interfaces.
 const MEETING: Duration = Duration::from_secs(45);
 const PORT: u64 = 9000;
+/// For a test that runs a second time, within namespaces of its own.
+const AGAIN: Duration = Duration::from_secs(600);
+/// Set for that second run.
+const INSIDE: &str = "DS_NETLAB_INSIDE";
+
+fn script() -> PathBuf {
+    support::root().join("tests/netlab/netlab.sh")
+}
+
+/// Whether laboratories can be made: by this process itself, or else by the test that runs again without root. Says why
+/// not.
+fn usable(test: &str) -> Result<bool, String> {
+    let (ours, _, why) = support::run(Command::new(script()).arg("usable"), PATIENCE);
+    if ours || std::env::var_os(INSIDE).is_some() {
+        return if ours { Ok(true) } else { Err(why) };
+    }
+    let mut trial = Command::new(script());
+    trial.args(["sandbox", "--user", "--"]).arg(script()).arg("usable");
+    let (theirs, _, reason) = support::run(&mut trial, PATIENCE);
+    if !theirs {
+        return Err(format!("{}; nor as an ordinary user: {}", why.trim(), reason.trim()));
+    }
+    let mut again = Command::new(script());
+    again.args(["sandbox", "--user", "--"]).arg(std::env::current_exe().expect("this test"));
+    again.args(["--exact", test, "--nocapture"]).env(INSIDE, "1");
+    let (passed, out, err) = support::run(&mut again, AGAIN);
+    eprint!("{err}");
+    // A name that no test has would pass as well.
+    assert!(passed && out.contains("1 passed"), "in namespaces of an ordinary user:\n{out}\n{err}");
+    Ok(false)
+}
 
 /// A laboratory. Taken down when dropped, and by its own watchman if this process dies.
 struct Lab {
-    script: PathBuf,
     id: String,
     folder: tempfile::TempDir,
 }
 
 impl Lab {
-    /// Builds one, or says why the test is skipped.
+    /// Builds one for the test of this name; nothing if that is over: skipped with a word, or run elsewhere.
     fn build(test: &str, plan: &[&str]) -> Option<Lab> {
         let refused = |why: &str| {
             skip(test, why);
             None
         };
-        let given = std::env::var_os("DS_NETLAB").map(PathBuf::from);
-        let script = given.unwrap_or_else(|| support::root().join("../shared/netlab/netlab.sh"));
-        if !script.is_file() {
-            return refused(
-                "there is no network laboratory beside the project (DS_NETLAB names another place)",
-            );
-        }
-        if !rustix::process::geteuid().is_root() {
-            return refused("not root");
-        }
-        let (usable, _, why) = support::run(Command::new(&script).arg("usable"), PATIENCE);
-        if !usable {
-            return refused(&format!("no network namespaces here: {}", why.trim()));
+        match usable(test) {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(why) => return refused(&format!("no network namespaces here: {}", why.trim())),
         }
         let owner = std::process::id().to_string();
-        let mut build = Command::new(&script);
+        let mut build = Command::new(script());
         build.args(["-o", owner.as_str()]).args(plan);
         let (built, id, why) = support::run(&mut build, PATIENCE);
         assert!(built, "{plan:?}: {why}");
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let lab = Lab { script, id: id.trim().to_owned(), folder };
+        let lab = Lab { id: id.trim().to_owned(), folder };
         if !support::is_built(Path::new(env!("CARGO_BIN_EXE_ds-peer"))) {
             // The laboratory itself is tried all the same.
             let mut trial = lab.inside("h1", "true");
@@ -76,7 +97,7 @@ impl Lab {
     /// A command of the laboratory's, which must succeed.
     fn order(&self, words: &[&str]) {
         let (done, _, why) =
-            support::run(Command::new(&self.script).args(["-i", &self.id]).args(words), PATIENCE);
+            support::run(Command::new(script()).args(["-i", &self.id]).args(words), PATIENCE);
         assert!(done, "{words:?}: {why}");
     }
 
@@ -118,7 +139,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        let done = Command::new(&self.script).args(["down", &self.id]).status();
+        let done = Command::new(script()).args(["down", &self.id]).status();
         if !done.is_ok_and(|status| status.success()) {
             eprintln!("the laboratory {} could not be taken down", self.id);
         }
@@ -181,7 +202,11 @@ impl Node {
 
 #[test]
 fn three_hosts_without_a_route_find_each_other_and_move_a_file() {
-    let Some(lab) = Lab::build("three hosts without a route", &["lan", "3", "noroute"]) else { return };
+    let Some(lab) =
+        Lab::build("three_hosts_without_a_route_find_each_other_and_move_a_file", &["lan", "3", "noroute"])
+    else {
+        return;
+    };
     let content = lab.share("h1", "lesson.bin", 3_000_001);
     // The registry of `--join` is not there; that must not keep multicast from working.
     let mut h1 = lab.node("h1", &["--join"]);
@@ -198,7 +223,10 @@ fn three_hosts_without_a_route_find_each_other_and_move_a_file() {
 
 #[test]
 fn a_host_on_two_networks_is_found_from_both_and_finds_both() {
-    let Some(lab) = Lab::build("a host on two networks", &["twolan"]) else { return };
+    let Some(lab) = Lab::build("a_host_on_two_networks_is_found_from_both_and_finds_both", &["twolan"])
+    else {
+        return;
+    };
     let middle = lab.share("m1", "middle.bin", 100_000);
     let outer = [lab.share("a1", "a1.bin", 50_000), lab.share("b1", "b1.bin", 60_000)];
     let mut m1 = lab.node("m1", &["--join"]);
@@ -218,7 +246,10 @@ fn a_host_on_two_networks_is_found_from_both_and_finds_both() {
 #[test]
 fn an_interface_that_comes_and_goes_is_joined_again() {
     // hostile: 48
-    let Some(lab) = Lab::build("an interface that comes and goes", &["lan", "2", "noroute"]) else { return };
+    let Some(lab) = Lab::build("an_interface_that_comes_and_goes_is_joined_again", &["lan", "2", "noroute"])
+    else {
+        return;
+    };
     let mut h1 = lab.node("h1", &["--join"]);
     lab.link("h2", "eth0", "down");
     let mut h2 = lab.node("h2", &["--join"]);
@@ -236,7 +267,11 @@ fn an_interface_that_comes_and_goes_is_joined_again() {
 
 #[test]
 fn a_node_that_vanishes_is_dropped_and_a_goodbye_counts_at_once() {
-    let Some(lab) = Lab::build("a node that vanishes", &["lan", "3", "noroute"]) else { return };
+    let Some(lab) =
+        Lab::build("a_node_that_vanishes_is_dropped_and_a_goodbye_counts_at_once", &["lan", "3", "noroute"])
+    else {
+        return;
+    };
     let mut h1 = lab.node("h1", &["--join"]);
     let mut h2 = lab.node("h2", &["--join"]);
     let mut h3 = lab.node("h3", &["--join"]);
@@ -259,7 +294,7 @@ fn a_node_that_vanishes_is_dropped_and_a_goodbye_counts_at_once() {
 #[test]
 fn the_original_and_we_meet_on_a_network() {
     // hostile: 25, 82
-    let test = "the original and we on a network";
+    let test = "the_original_and_we_meet_on_a_network";
     if !support::runs("python3", "--version") {
         return skip(test, "python3 is not installed");
     }
