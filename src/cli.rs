@@ -40,6 +40,8 @@ Folders:
       --downloads DIR     where finished downloads go       [default: downloads]
       --state DIR         what is kept over restarts
                                     [default: $XDG_STATE_HOME/distrishare/PORT]
+      --allow-system      share or fill a folder of the system, such as /etc,
+                          which is refused otherwise
 
 Finding other nodes:
       --bootstrap HOST[:PORT]
@@ -129,13 +131,13 @@ pub struct Setup<C> {
     /// Somebody may type commands.
     pub reads_stdin: bool,
     /// For [`Setup::warn`].
-    warning: Option<String>,
+    warnings: Vec<String>,
 }
 
 impl<C> Setup<C> {
     /// Says in the log, which starts after the command line was read, what is unwise in it.
     pub fn warn(&self) {
-        if let Some(warning) = &self.warning {
+        for warning in &self.warnings {
             log::warn!("{warning}");
         }
     }
@@ -177,17 +179,19 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
     if let Some(text) = shown(&mut args, "ds-peer", PEER_HELP) {
         return Ok(Parsed::Show(text));
     }
-    let shared = path(&mut args, "--shared")?.unwrap_or_else(|| "shared_files".into());
-    let downloads = path(&mut args, "--downloads")?.unwrap_or_else(|| "downloads".into());
+    let files = file_folders(&mut args)?;
     let state = path(&mut args, "--state")?;
     let bootstraps = bootstraps(&mut args)?;
     let join = args.contains("--join");
     let group = group_key(&mut args)?;
     let v1 = switch(&mut args, "--v1")?.unwrap_or(group.is_none());
-    let (v1_secret, warning) = match path(&mut args, "--v1-secret-file")? {
-        Some(file) => keyfile::read_secret(&file)?,
-        None => (Secret::new(V1_DEFAULT_SECRET), None),
+    let (v1_secret, mut warnings) = match path(&mut args, "--v1-secret-file")? {
+        Some(file) => {
+            keyfile::read_secret(&file).map(|(secret, warning)| (secret, Vec::from_iter(warning)))?
+        }
+        None => (Secret::new(V1_DEFAULT_SECRET), Vec::new()),
     };
+    warnings.extend(host::warning_of_root(group.is_some()));
     let rate = Rates { up: rate(&mut args, "--limit-up")?, down: rate(&mut args, "--limit-down")? };
     let resume = !args.contains("--no-resume");
     let daemon = args.contains("--daemon");
@@ -210,7 +214,6 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
     };
     let console = if daemon { ConsoleMode::Daemon } else { host::console_mode() };
     let limits = host::limits();
-    let files = FileFolders { shared, downloads };
     let config = PeerConfig {
         listen: SocketAddr::new(listen, port),
         folders: files.clone(),
@@ -235,7 +238,18 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
     let quiet = if console == ConsoleMode::Daemon { LevelFilter::Info } else { LevelFilter::Warn };
     let reads_stdin = console != ConsoleMode::Daemon;
     let log_level = level.unwrap_or(quiet);
-    Ok(Parsed::Run(Box::new(Setup { config, folders, limits, log_level, reads_stdin, warning })))
+    Ok(Parsed::Run(Box::new(Setup { config, folders, limits, log_level, reads_stdin, warnings })))
+}
+
+/// What is offered, and downloads. Only the defaults are made: a folder that was named is there, or was mistyped.
+fn file_folders(args: &mut Arguments) -> Result<FileFolders> {
+    let mut folder = |option, default: &str| match path(args, option)? {
+        Some(path) => host::existing(option, path),
+        None => Ok(default.into()),
+    };
+    let shared = folder("--shared", "shared_files")?;
+    let downloads = folder("--downloads", "downloads")?;
+    Ok(FileFolders { shared, downloads, allow_system: args.contains("--allow-system") })
 }
 
 /// The registries, one at least.
@@ -291,7 +305,7 @@ pub fn bootstrap(args: Vec<OsString>) -> Result<Parsed<BootstrapConfig>> {
         limits,
         log_level: level,
         reads_stdin: false,
-        warning: None,
+        warnings: Vec::new(),
     })))
 }
 
@@ -461,9 +475,13 @@ mod tests {
         let names: Vec<String> = setup.config.bootstraps.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["a.example:1", "b:8000"]);
         assert!(setup.config.join && !setup.config.v1);
-        let setup = parse(&["--v1=off", "--bootstrap=a:1", "--shared=x=y", "9000"]).unwrap();
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("x=y");
+        std::fs::create_dir(&folder).unwrap();
+        let shared = format!("--shared={}", folder.display());
+        let setup = parse(&["--v1=off", "--bootstrap=a:1", &shared, "9000"]).unwrap();
         assert_eq!(setup.config.bootstraps[0].to_string(), "a:1");
-        assert_eq!(setup.config.folders.shared, Path::new("x=y"));
+        assert_eq!(setup.config.folders.shared, folder);
         assert!(!setup.config.v1);
     }
 
@@ -500,7 +518,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let cases: [(&[&str], &str); 22] = [
+        let cases: [(&[&str], &str); 25] = [
             (&[], "port is missing"),
             (&["x"], "`x` is no port"),
             (&["70000"], "`70000` is no port"),
@@ -521,6 +539,12 @@ mod tests {
             (&["9000", "--limit-down=100"], "--limit-down: `100` is too little: give at least 4096"),
             (&["9000", "--limit-up=1M", "--limit-up=2M"], "--limit-up is given twice"),
             (&["9000", "--no-resume=yes"], "--no-resume takes no value"),
+            (&["9000", "--shared", "/nonexistent"], "make it first: mkdir -p \"/nonexistent\""),
+            (
+                &["9000", "--downloads=/nonexistent/x"],
+                "--downloads \"/nonexistent/x\": there is no such folder",
+            ),
+            (&["9000", "--allow-system=/etc"], "--allow-system takes no value"),
             (&["9000", "--group"], "--group needs a value"),
             (&["9000", "--group", "/nonexistent/key"], "--group: there is no /nonexistent/key"),
         ];

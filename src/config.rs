@@ -44,6 +44,8 @@ pub struct FileFolders {
     pub shared: PathBuf,
     /// Where finished downloads go.
     pub downloads: PathBuf,
+    /// The operator insists: folders of the system will do, with a warning.
+    pub allow_system: bool,
 }
 
 /// What a peer is told by its operator.

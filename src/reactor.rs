@@ -27,6 +27,7 @@ mod signals;
 mod sockets;
 mod state;
 mod stdio;
+mod system;
 mod table;
 mod token;
 mod turns;

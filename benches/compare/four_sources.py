@@ -57,7 +57,8 @@ def type_line(process, line):
 def one_round(peer, work, registry, number):
     (port,) = free_ports(1)
     place = os.path.join(work, f"to{number}")
-    os.makedirs(place)
+    for folder in ("shared", "downloads"):
+        os.makedirs(f"{place}/{folder}")
     args = [peer, "127.0.0.1", str(port), "--shared", f"{place}/shared", "--downloads", f"{place}/downloads"]
     args += ["--state", f"{place}/state", "--bootstrap", f"127.0.0.1:{registry}", "--join", "--json"]
     process = subprocess.Popen(
@@ -91,7 +92,8 @@ def main():
         wait_for(registry)
         for n, port in enumerate(ports):
             place = os.path.join(work, f"from{n}")
-            os.makedirs(f"{place}/shared")
+            for folder in ("shared", "downloads"):
+                os.makedirs(f"{place}/{folder}")
             with open(f"{place}/shared/file.bin", "wb") as file:
                 file.write(content)
             args = [peer, "127.0.0.1", str(port), "--shared", f"{place}/shared", "--state", f"{place}/state"]

@@ -63,8 +63,11 @@ impl Node {
         change: impl FnOnce(&mut PeerConfig),
     ) -> Node {
         let folder = memory_folder();
-        let files =
-            FileFolders { shared: folder.path().join("shared"), downloads: folder.path().join("downloads") };
+        let files = FileFolders {
+            shared: folder.path().join("shared"),
+            downloads: folder.path().join("downloads"),
+            allow_system: false,
+        };
         let folders = Folders { files: Some(files.clone()), state: folder.path().join("state") };
         let mut config = PeerConfig {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),

@@ -2,7 +2,7 @@
 
 use super::{Result, wrong};
 use crate::config::{ConsoleMode, Key, Limits};
-use std::io::{IsTerminal, stdin};
+use std::io::{ErrorKind, IsTerminal, stdin};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
@@ -49,6 +49,27 @@ pub(super) fn state_folder(given: Option<PathBuf>, name: &str) -> Result<PathBuf
         Some(base) => Ok(base.join("distrishare").join(name)),
         None => wrong("neither XDG_STATE_HOME nor HOME is set: say where state is kept with --state DIR"),
     }
+}
+
+/// A folder that the operator named, if something is there.
+pub(super) fn existing(option: &str, path: PathBuf) -> Result<PathBuf> {
+    let missing = std::fs::metadata(&path).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    match missing {
+        false => Ok(path),
+        true if path.is_symlink() => wrong(format!("{option} {path:?}: this link leads to nothing")),
+        true => wrong(format!(
+            "{option} {path:?}: there is no such folder; if the name is right, make it first: mkdir -p {path:?}"
+        )),
+    }
+}
+
+/// What an open node that root started is to be told.
+pub(super) fn warning_of_root(in_group: bool) -> Option<String> {
+    (rustix::process::geteuid().is_root() && !in_group).then(|| {
+        "this node runs as root and is in no group: whoever reaches its port reads the shared folder with root's \
+         rights; better let it run as a user of its own"
+            .to_owned()
+    })
 }
 
 /// 32 bytes from the system, for keys.

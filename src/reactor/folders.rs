@@ -1,6 +1,7 @@
 //! The folders of a node: checked, made, opened once and held; leftovers of a killed process swept.
 
 use super::beneath;
+use super::system::{self, Use};
 use crate::config::{FileFolders, IMPORT_PREFIX, JOURNAL_SUFFIX, PART_PREFIX, PART_SUFFIX};
 use crate::machine::{Dir, Fault};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -34,6 +35,17 @@ pub enum StartError {
         /// Why not.
         why: &'static str,
     },
+    /// A folder that is the system's, or somebody else's.
+    SystemFolder {
+        /// The folder as it was given.
+        path: PathBuf,
+        /// Where it really lies.
+        real: PathBuf,
+        /// Why it is the system's, as the end of a sentence.
+        why: String,
+        /// What it was to be used for: `--shared` or `--downloads`.
+        option: &'static str,
+    },
     /// The state folder can be changed by other users.
     NotPrivate {
         /// The folder.
@@ -59,6 +71,15 @@ impl fmt::Display for StartError {
             StartError::Folder { path, fault } => write!(f, "cannot use the folder {path:?}: {fault}"),
             StartError::NotShareable { path, why } => {
                 write!(f, "will not share {path:?}: it is {why}; choose a folder of its own with --shared")
+            }
+            StartError::SystemFolder { path, real, why, option } => {
+                let act = if *option == "--shared" { "share" } else { "put downloads into" };
+                let it = if path == real { "it".to_owned() } else { format!("it is {real:?}, which") };
+                write!(
+                    f,
+                    "will not {act} {path:?}: {it} {why}; choose a folder of your own with {option}, \
+                     or add --allow-system if you mean it"
+                )
             }
             StartError::NotPrivate { path } => write!(
                 f,
@@ -99,8 +120,11 @@ pub(super) struct FolderHandles {
 impl FolderHandles {
     /// Makes what is missing, refuses what must not be shared, opens all, sweeps.
     pub(super) fn open(folders: &FileFolders, state: &Path, home: Option<&Path>) -> Result<Self, StartError> {
-        let shared = open_folder(&folders.shared, 0o755)?;
         refuse_sharing(&folders.shared, state, home)?;
+        // Before anything is made there.
+        refuse_system(&folders.shared, Use::Sharing, folders.allow_system)?;
+        refuse_system(&folders.downloads, Use::Downloads, folders.allow_system)?;
+        let shared = open_folder(&folders.shared, 0o755)?;
         let downloads = open_folder(&folders.downloads, 0o755)?;
         let path = folders.downloads.join(PARTS);
         let failed = |errno| StartError::Folder { path: path.clone(), fault: beneath::fault(errno) };
@@ -142,7 +166,10 @@ pub(super) fn open_folder(path: &Path, mode: u32) -> Result<OwnedFd, StartError>
 fn refuse_sharing(shared: &Path, state: &Path, home: Option<&Path>) -> Result<(), StartError> {
     let refuse = |why| Err(StartError::NotShareable { path: shared.to_owned(), why });
     let failed = |error: io::Error| StartError::Folder { path: shared.to_owned(), fault: Fault::of(&error) };
-    let ours = fs::metadata(shared).map_err(failed)?;
+    let ours = match fs::metadata(shared) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        meta => meta.map_err(failed)?,
+    };
     let is = |path: &Path| {
         fs::metadata(path).is_ok_and(|other| (other.dev(), other.ino()) == (ours.dev(), ours.ino()))
     };
@@ -164,6 +191,26 @@ fn refuse_sharing(shared: &Path, state: &Path, home: Option<&Path>) -> Result<()
         return refuse("a folder above the state folder");
     }
     Ok(())
+}
+
+/// A folder of the system is taken only from somebody who insists.
+fn refuse_system(path: &Path, purpose: Use, allowed: bool) -> Result<(), StartError> {
+    let look = system::look(path);
+    let look =
+        look.map_err(|error| StartError::Folder { path: path.to_owned(), fault: Fault::of(&error) })?;
+    let Some((look, why)) = look.and_then(|look| system::why_not(&look, purpose).map(|why| (look, why)))
+    else {
+        return Ok(());
+    };
+    if allowed {
+        log::warn!("--allow-system: {path:?} is used although it {why}");
+        return Ok(());
+    }
+    let option = match purpose {
+        Use::Sharing => "--shared",
+        Use::Downloads => "--downloads",
+    };
+    Err(StartError::SystemFolder { path: path.to_owned(), real: look.path, why, option })
 }
 
 /// Whether a rename from one folder to the other can work. The device alone does not tell: a folder may be mounted
@@ -293,7 +340,11 @@ mod tests {
         }
 
         fn open(&self, shared: &Path) -> Result<FolderHandles, StartError> {
-            let folders = FileFolders { shared: shared.to_owned(), downloads: self.at("downloads") };
+            let folders = FileFolders {
+                shared: shared.to_owned(),
+                downloads: self.at("downloads"),
+                allow_system: false,
+            };
             FolderHandles::open(&folders, &self.at("home/me/var/state"), Some(&self.at("home/me")))
         }
     }

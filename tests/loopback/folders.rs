@@ -1,9 +1,10 @@
 //! Folders: many files, and what a killed node leaves.
 
 use crate::place::{LIMIT, PEER, content};
-use crate::place::{Place, answers_at_once, event};
-use crate::support::{self, skip};
+use crate::place::{Place, answers_at_once, event, until};
+use crate::support::{self, Program, skip};
 use std::fs::File;
+use std::os::unix::fs::symlink;
 use std::process::Command;
 
 #[test]
@@ -43,6 +44,86 @@ fn a_second_node_on_one_state_folder_is_refused() {
     assert!(event(&first.run("status"), "status").is_some(), "the first goes on");
     drop(first);
     place.node("bob", &[]);
+}
+
+/// How a node ends that nobody tells anything, and what it said.
+fn ended(mut command: Command) -> (Option<i32>, String) {
+    let mut program = Program::start("bob", &mut command);
+    program.end_input();
+    let status = program.ended(LIMIT);
+    while program.next_line().is_some() {}
+    until("its words", || (status == Some(0) || !program.heard().is_empty()).then_some(()));
+    (status, program.heard())
+}
+
+#[test]
+fn the_system_s_folders_are_refused_whatever_home_is() {
+    // hostile: 175
+    let Some(place) = Place::new("the system's folders") else { return };
+    place.write("bob/here", b"the folder");
+    symlink("/usr", place.path("bob/link")).expect("a link");
+    for home in ["/etc", "/", "/nonexistent"] {
+        for (option, folder) in [
+            ("--shared", "/usr"),
+            ("--shared", "/proc/self"),
+            ("--shared", "/sys"),
+            ("--shared", "/dev"),
+            ("--shared", "/var"),
+            ("--shared", "../bob/link"),
+            ("--shared", "/etc/../usr"),
+            ("--downloads", "/usr"),
+        ] {
+            let mut command = place.command("bob", &[option, folder]);
+            command.env("HOME", home);
+            let (status, said) = ended(command);
+            assert_eq!(status, Some(1), "{home} {folder}: {said}");
+            let told = said.contains("will not") && said.contains("--allow-system") && said.contains(option);
+            assert!(told && said.contains(folder) && !said.contains("ready"), "{home} {folder}: {said}");
+        }
+        let mut command = place.command("bob", &["--shared", "/etc"]);
+        command.env("HOME", home);
+        let (status, said) = ended(command);
+        assert!(status == Some(1) && said.contains("will not share \"/etc\""), "{home}: {said}");
+    }
+    let (_, said) = ended(place.command("bob", &["--shared", "link"]));
+    assert!(
+        said.contains("will not share \"link\": it is \"/usr\", which is a folder of the system"),
+        "{said}"
+    );
+    let (status, said) = ended(place.command("bob", &["--shared", "/proc/self", "--allow-system"]));
+    assert_eq!(status, Some(0), "{said}");
+    assert!(
+        said.contains("[WARN] --allow-system: \"/proc/self\" is used although it lies on proc"),
+        "{said}"
+    );
+}
+
+#[test]
+fn only_the_default_folders_are_made() {
+    let Some(place) = Place::new("a mistyped folder") else { return };
+    for option in ["--shared", "--downloads"] {
+        let (status, said) = ended(place.command("bob", &[option, "mistyped"]));
+        assert_eq!(status, Some(2), "{said}");
+        assert!(said.contains("there is no such folder") && said.contains("mkdir -p \"mistyped\""), "{said}");
+    }
+    assert_eq!(place.names("bob"), Vec::<String>::new());
+    let (status, said) = ended(place.command("bob", &[]));
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(place.names("bob"), ["downloads", "shared_files", "state"]);
+}
+
+#[test]
+fn an_open_node_of_root_is_warned() {
+    let Some(place) = Place::new("a node of root") else { return };
+    let warned = |more: &[&str]| {
+        let (status, said) = ended(place.command("bob", more));
+        assert_eq!(status, Some(0), "{said}");
+        said.matches("this node runs as root").count()
+    };
+    assert_eq!(warned(&[]), usize::from(rustix::process::geteuid().is_root()));
+    let made = Command::new(PEER).args(["group", "new", "key"]).current_dir(place.path("bob")).output();
+    assert!(made.is_ok_and(|made| made.status.success()));
+    assert_eq!(warned(&["--group", "key"]), 0);
 }
 
 /// The end of a node whose folders lie on a disk of 256 KiB. Nothing, with a word, where none can be made.

@@ -42,7 +42,8 @@ impl Home {
     }
 
     pub fn folders(&self) -> Folders {
-        let files = FileFolders { shared: self.at("shared"), downloads: self.at("downloads") };
+        let files =
+            FileFolders { shared: self.at("shared"), downloads: self.at("downloads"), allow_system: false };
         Folders { files: Some(files), state: self.at("state") }
     }
 

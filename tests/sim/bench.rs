@@ -40,7 +40,11 @@ fn peer(world: &mut World, host: HostId, registry: Ipv4Addr, join: bool) -> Node
     world.node(host, move |seed| {
         Box::new(Peer::new(PeerConfig {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9000)),
-            folders: FileFolders { shared: "shared".into(), downloads: "downloads".into() },
+            folders: FileFolders {
+                shared: "shared".into(),
+                downloads: "downloads".into(),
+                allow_system: false,
+            },
             announce: None,
             bootstraps: vec![HostPort { host: registry.to_string(), port: 8000 }],
             join,
