@@ -7,7 +7,7 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use distrishare::config::{CHUNK, Crypto, EarlyDrop, Limits, Secret, V1_DEFAULT_SECRET};
+use distrishare::config::{CHUNK, Crypto, Limits, Secret, V1_DEFAULT_SECRET};
 use distrishare::machine::{Entry, Fault, ListEnd, Meta};
 use distrishare::node::index::{Ask, Index, Log};
 use distrishare::proto::content::Root;
@@ -57,7 +57,7 @@ fn patient() -> Limits {
     let all = 20_000;
     Limits {
         conns: all,
-        unauth: EarlyDrop { start: all, rate: 0, full: all },
+        unauth: all,
         request_deadline: Duration::from_secs(600),
         drain_interval: Duration::from_secs(600),
         ..Limits::desktop()

@@ -2,7 +2,7 @@
 
 mod limits;
 
-pub use limits::{EarlyDrop, Limits, SwarmLimits};
+pub use limits::{Limits, SwarmLimits};
 
 use crate::time::Duration;
 use std::fmt;

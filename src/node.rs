@@ -3,6 +3,7 @@
 
 mod backoff;
 pub mod bootstrap;
+mod buckets;
 mod gate;
 pub mod index;
 mod limiter;

@@ -3,17 +3,6 @@
 use super::RECORD_CHUNKS_MAX;
 use crate::time::Duration;
 
-/// Start, rate in percent and full of a random early drop: none below `start`, all at `full`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EarlyDrop {
-    /// Connections from which on some are refused.
-    pub start: usize,
-    /// Percent refused at `start`, growing to 100 at `full`.
-    pub rate: u32,
-    /// Connections from which on all are refused.
-    pub full: usize,
-}
-
 /// Bounds of downloads that come from many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SwarmLimits {
@@ -35,8 +24,8 @@ pub struct SwarmLimits {
 pub struct Limits {
     /// All TCP connections of the process; a peer keeps an eighth of them for its own dials.
     pub conns: usize,
-    /// Accepted connections without a valid request yet.
-    pub unauth: EarlyDrop,
+    /// Accepted connections without a valid request yet: beyond it the oldest of the most loaded source goes; loopback is exempt.
+    pub unauth: usize,
     /// Accepted connections of one source address; loopback is exempt.
     pub conns_per_ip: usize,
     /// Of those, without a valid request yet.
@@ -61,7 +50,7 @@ pub struct Limits {
     pub registry_save_interval: Duration,
     /// Nodes a peer keeps in its lists.
     pub known_nodes: usize,
-    /// Of those, learned from one multicast source.
+    /// Of those, at one address (IPv6: in one /64) that is not this host's and that no operator typed.
     pub known_per_source: usize,
     /// A slow reader must take [`super::CHUNK`] bytes in this time.
     pub drain_interval: Duration,
@@ -95,6 +84,10 @@ pub struct Limits {
     pub dials_per_net: usize,
     /// From accept to the end of the handshake.
     pub handshake_deadline: Duration,
+    /// Handshakes that one source may leave unfinished, a second: each costs work on the curve.
+    pub unfinished_per_source: u32,
+    /// Of those, at once after a silence; more than [`Limits::unauth_per_ip`].
+    pub unfinished_burst: u32,
     /// From a connection that we made to the other side's part of the handshake.
     pub reply_deadline: Duration,
     /// A session that is silent so long is asked for a sign of life …
@@ -188,7 +181,7 @@ impl Limits {
     pub fn desktop() -> Limits {
         Limits {
             conns: 10_000,
-            unauth: EarlyDrop { start: 64, rate: 30, full: 256 },
+            unauth: 256,
             conns_per_ip: 64,
             unauth_per_ip: 16,
             uploads_per_ip: 8,
@@ -201,7 +194,7 @@ impl Limits {
             registry_file_max: 4 << 20,
             registry_save_interval: s(60),
             known_nodes: 4096,
-            known_per_source: 8,
+            known_per_source: 64,
             drain_interval: s(10),
             progress_interval: s(30),
             rate_min: 1024,
@@ -218,6 +211,8 @@ impl Limits {
             dials_unproven: 64,
             dials_per_net: 4,
             handshake_deadline: s(5),
+            unfinished_per_source: 4,
+            unfinished_burst: 32,
             reply_deadline: s(3),
             ping_after: s(30),
             silence_max: s(90),
@@ -234,8 +229,8 @@ impl Limits {
             watches: 8192,
             index_files: 1_000_000,
             datagram_max: 512,
-            datagrams_per_source: 10,
-            datagram_burst: 20,
+            datagrams_per_source: 30,
+            datagram_burst: 60,
             hello_interval: s(5),
             hello_missed: 3,
             refresh: (s(60), s(120)),
@@ -260,7 +255,7 @@ impl Limits {
     pub fn small() -> Limits {
         Limits {
             conns: 128,
-            unauth: EarlyDrop { start: 8, rate: 30, full: 32 },
+            unauth: 32,
             conns_per_ip: 8,
             unauth_per_ip: 4,
             uploads_per_ip: 4,
@@ -268,9 +263,12 @@ impl Limits {
             registry_per_ip: 8,
             registry_save_interval: s(15 * 60),
             known_nodes: 256,
+            known_per_source: 32,
             dials: 64,
             dials_unproven: 16,
             handshake_deadline: s(10),
+            unfinished_per_source: 1,
+            unfinished_burst: 8,
             session_idle: s(60),
             session_out_max: 32 << 10,
             swarm: SwarmLimits::small(),

@@ -267,7 +267,7 @@ impl Bootstrap {
             Conn::Console(_) | Conn::Notes => log::debug!("console: {why}"),
             Conn::Client(client) => {
                 log::debug!("{}: {why}", client.peer);
-                self.gate.leave(client.peer.ip(), !client.valid);
+                self.gate.leave(client.peer.ip(), client.since, conn);
                 self.by_claim.remove(&(client.valid, client.since, conn));
             }
             Conn::Probe(addr) => {

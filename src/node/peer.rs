@@ -34,6 +34,7 @@ mod transfers;
 
 use crate::config::{ConsoleMode, PeerConfig};
 use crate::machine::{ConnId, Fault, Interface, ListenerId, Output, RequestId};
+use crate::node::buckets::Buckets;
 use crate::node::gate::Gate;
 use crate::node::index::Index;
 use crate::node::limiter::{Bucket, Shares};
@@ -55,7 +56,7 @@ use files::Files;
 use jobs::{Job, JobId};
 use known::Known;
 use leftovers::Leftovers;
-use reach::{Sessions, Strangers};
+use reach::Sessions;
 use registries::Registry;
 use report::Event;
 use search::Hit;
@@ -119,7 +120,8 @@ pub struct Peer {
     identity: Identity,
     entropy: Entropy,
     sessions: Sessions,
-    strangers: Strangers,
+    /// Handshakes that came in and were not finished, by source.
+    unfinished: Buckets,
     index: Index,
     index_files: IndexFiles,
     /// Searches of other nodes under way.
@@ -242,7 +244,7 @@ impl Peer {
             identity: Identity::generate(&mut entropy),
             entropy,
             sessions: Sessions::default(),
-            strangers: Strangers::default(),
+            unfinished: Buckets::new(limits.unfinished_per_source, limits.unfinished_burst),
             index: Index::new(limits),
             index_files: IndexFiles::default(),
             searching: VecDeque::new(),
@@ -390,7 +392,9 @@ impl Peer {
 
     /// What follows from an input: dials that have room now, the next line of a script, the end of one, a prompt.
     fn settle(&mut self, now: Instant) {
-        while let Some(conn) = self.dialer.next(self.room()) {
+        loop {
+            self.make_room_for_dials(now);
+            let Some(conn) = self.dialer.next(self.room()) else { break };
             match self.conns.get(conn.0) {
                 Some(Conn::Ask(_)) => self.ask_dial(now, conn),
                 Some(Conn::Session(_)) => self.session_dial(now, conn),

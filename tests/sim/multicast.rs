@@ -56,6 +56,7 @@ impl Net {
             return;
         }
         let segment = iface.lan.map_or(Segment::Loopback(host), Segment::Lan);
+        self.datagrams += 1;
         self.spread(now, queue, Some(host), segment, at(from.0, from.1), bytes);
     }
 

@@ -110,6 +110,8 @@ pub(crate) struct Net {
     socks: BTreeMap<SockId, Sock>,
     listeners: BTreeMap<(HostId, SocketAddr), Listener>,
     pub(crate) members: BTreeMap<crate::multicast::Segment, BTreeSet<(Owner, HostId, u32)>>,
+    /// Sent to groups so far.
+    pub(crate) datagrams: u64,
     next_sock: u64,
     rng: Rng,
     pub(crate) udp_rng: Rng,
@@ -126,6 +128,7 @@ impl Net {
             socks: BTreeMap::new(),
             listeners: BTreeMap::new(),
             members: BTreeMap::new(),
+            datagrams: 0,
             next_sock: 0,
             rng: Rng::new(seed, "net", 0),
             udp_rng: Rng::new(seed, "udp", 0),

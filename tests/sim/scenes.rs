@@ -27,5 +27,6 @@ mod steer;
 mod strangers;
 mod swarm;
 mod tampering;
+mod trust;
 mod upheaval;
 mod ways;

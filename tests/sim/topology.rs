@@ -22,6 +22,8 @@ pub(crate) struct Host {
     pub(crate) ifaces: Vec<Iface>,
     /// Has power.
     pub(crate) up: bool,
+    /// Behind a firewall: nobody reaches it who was not dialled from there.
+    pub(crate) deaf: bool,
     /// Nanoseconds per byte sent; 8 is a gigabit.
     pub(crate) byte_ns: u64,
     /// When its link has sent what was given to it, in microseconds.
@@ -76,6 +78,7 @@ impl Topology {
         self.hosts.push(Host {
             ifaces,
             up: true,
+            deaf: false,
             byte_ns: 8,
             link_free: 0,
             shaped: false,
@@ -161,6 +164,7 @@ impl Topology {
         let lan = host.and_then(|h| self.hosts[h.0].ifaces.iter().find(|i| i.addr == to)?.lan);
         let shared = up.clone().find(|i| i.lan == lan);
         match (shared.or_else(|| up.next().filter(|_| self.routed)), host) {
+            (Some(_), Some(host)) if self.hosts[host.0].deaf => Err(NoRoute::Silence),
             (Some(via), Some(host)) => Ok(Route { host, source: via.addr }),
             // Nobody answers for that address: the packets go nowhere.
             (Some(_), None) => Err(NoRoute::Silence),

@@ -2,6 +2,7 @@
 
 use super::{Bootstrap, Conn, End, Timer};
 use crate::machine::{ConnId, Output};
+use crate::node::gate::Verdict;
 use crate::node::outgoing::Outgoing;
 use crate::node::registry::{Registered, refusal};
 use crate::proto::escape::for_log;
@@ -79,18 +80,24 @@ fn listed_address(peer: SocketAddr, claim: Register) -> SocketAddr {
 impl Bootstrap {
     pub(super) fn accept(&mut self, now: Instant, peer: SocketAddr) -> Option<ConnId> {
         let limits = &self.config.limits;
-        let full = self.conns.len() >= limits.conns;
-        // Where all places are taken there is still room if somebody can be asked to go.
-        let room = usize::from(!full || !self.by_claim.is_empty());
-        if !self.gate.enter(peer.ip(), room, limits, &mut self.rng) {
-            self.notice(now, "connection refused by a limit", peer.ip());
-            return None;
-        }
-        let oldest = self.by_claim.first().filter(|_| full).map(|&(_, _, oldest)| oldest);
+        let room = limits.conns.saturating_sub(self.conns.len());
+        let oldest = match self.gate.judge(peer.ip(), room, limits) {
+            Verdict::Enters => None,
+            Verdict::Replaces(oldest) => Some(oldest),
+            // Whoever has its answer has had its turn.
+            Verdict::Refused if room == 0 && !self.by_claim.is_empty() => {
+                self.by_claim.first().map(|&(_, _, oldest)| oldest)
+            }
+            Verdict::Refused => {
+                self.notice(now, "connection refused by a limit", peer.ip());
+                return None;
+            }
+        };
         let request = ObjectScanner::new(self.config.limits.request_max);
         let stage = Stage::Asking { request, begun: false };
         let client = Client { peer, since: now, valid: false, ended: false, stage };
         let conn = ConnId(self.conns.insert(Conn::Client(client)));
+        self.gate.enter(now, peer.ip(), conn);
         self.by_claim.insert((false, now, conn));
         self.timers.set(Timer::Conn(conn), now + self.config.limits.request_deadline, "request");
         // Only now: the slot of one that left just before would be given out again before the driver heard of it.
@@ -180,7 +187,7 @@ impl Bootstrap {
         client.valid = true;
         self.by_claim.remove(&(false, client.since, conn));
         self.by_claim.insert((true, client.since, conn));
-        self.gate.authenticated(client.peer.ip());
+        self.gate.authenticated(client.peer.ip(), client.since, conn);
 
         let sample = self.registry.sample(addr, on_host, SAMPLE_MAX);
         let (reply, given) = encode_reply(&sample, self.config.limits.registry_reply_max);

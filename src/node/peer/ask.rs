@@ -188,10 +188,11 @@ impl Peer {
         if matches!(answer, Answer::Found | Answer::NotFound) {
             if let Purpose::Before(transfer, _) = purpose {
                 // Only now: a mistyped address would stay on the list of nodes.
-                let via = if self.is_typed(transfer) { Via::Operator } else { Via::Session };
+                let via = if self.is_typed(transfer) { Via::Operator } else { Via::Dial };
                 self.known.learn(addr, via, now, &self.own, &self.config.limits);
                 // v2 was tried there first.
-                if self.falls_back() && !self.known.get(addr).is_some_and(|node| node.is_old(now)) {
+                if self.falls_back_at(addr, now) && !self.known.get(addr).is_some_and(|node| node.is_old(now))
+                {
                     self.known.is_old(addr, now);
                 }
             }

@@ -111,11 +111,11 @@ impl Peer {
                     Err(Failure::new(Code::Usage, text))
                 }
             },
-            NodeRef::Id(id) => match self.known.by_prefix(id).as_slice() {
+            NodeRef::Id(id) => match self.nodes_named(id).as_slice() {
                 [node] => {
                     let nowhere =
                         || Failure::new(Code::Network, format!("no address of the node {id} is known"));
-                    self.known.best(*node).ok_or_else(nowhere)
+                    self.addr_of_node(*node).ok_or_else(nowhere)
                 }
                 [] => Err(Failure::new(
                     Code::NotFound,
@@ -212,14 +212,18 @@ impl Peer {
             Unreached::Failed(fault) | Unreached::Lost(fault) => {
                 return super::ask::Answer::Failed(fault).failure(&addr.to_string());
             }
+            Unreached::NotTried => {
+                (Code::Timeout, format!("{addr} was not dialled in time: too many dials wait"))
+            }
             Unreached::TimedOut => return super::ask::Answer::TimedOut.failure(&addr.to_string()),
             Unreached::Silent => (Code::Timeout, format!("{addr} took the connection and said nothing")),
-            Unreached::Foreign if self.config.group.is_some() => {
-                (Code::Refused, format!("{addr} is an old node, or not a member of this group"))
+            Unreached::Old => (Code::Refused, format!("{addr} speaks the old protocol only")),
+            Unreached::NotOurs if self.config.group.is_some() => {
+                (Code::Refused, format!("{addr} hung up: it is not a member of this group, or too busy"))
             }
-            Unreached::Foreign => (
+            Unreached::NotOurs => (
                 Code::Refused,
-                format!("{addr} is an old node, a member of a group, or no node of DistriShare"),
+                format!("{addr} hung up: it is a member of a group, no node of DistriShare, or too busy"),
             ),
             Unreached::Myself => {
                 let copied = "or one with a copy of its state folder, where `identity` must go";

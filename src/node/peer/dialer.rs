@@ -99,6 +99,12 @@ impl Dialer {
         longest.filter(|wait| wait.since + self.patience <= now).map(|wait| wait.conn).next()
     }
 
+    /// Whether some dial waits for nothing but a socket.
+    pub(super) fn has_ready(&self) -> bool {
+        let near = !self.near.is_empty() && self.near_in_flight < self.near_max;
+        self.dirty && (near || !self.far.is_empty() && !self.strangers.is_full())
+    }
+
     /// The next connection that may be dialled now. `room`: sockets that may still be opened.
     pub(super) fn next(&mut self, room: usize) -> Option<ConnId> {
         if !self.dirty || room == 0 {

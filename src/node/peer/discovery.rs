@@ -6,6 +6,7 @@ use super::report::{Code, Event, Failure, plural};
 use super::{Peer, Timer};
 use crate::config::{GROUP, Key, Limits};
 use crate::machine::{Fault, Interface, Output};
+use crate::node::buckets::Buckets;
 use crate::proto::address::{Learned, admit, is_here};
 use crate::proto::announce::{self, Announce, Sender};
 use crate::proto::v2::announcement::{Announcement, AnnouncementKey, Fresh, Replay};
@@ -25,8 +26,6 @@ const GREET_LEAST: Duration = Duration::from_millis(500);
 const DEAF: u32 = 3;
 /// After this the discovery sockets are tried again.
 const REOPEN: Duration = Duration::from_secs(30);
-/// Sources whose datagrams are counted.
-const SOURCES: usize = 1024;
 
 #[derive(Debug, PartialEq, Eq)]
 enum State {
@@ -84,7 +83,7 @@ impl Discovery {
             hello_due: false,
             burst: 0,
             last_hello: None,
-            buckets: Buckets::default(),
+            buckets: Buckets::new(limits.datagrams_per_source, limits.datagram_burst),
             key: AnnouncementKey::new(group),
             replay: Replay::new(limits.known_nodes),
             instance,
@@ -329,8 +328,7 @@ impl Peer {
     /// A datagram of the group's.
     pub(super) fn heard(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
         let source = from.ip().to_canonical();
-        if self.discovery.state != State::On || !self.discovery.buckets.take(now, source, &self.config.limits)
-        {
+        if self.discovery.state != State::On || !self.discovery.buckets.take(now, source) {
             return;
         }
         if let Some(member) = self.discovery.key.open(bytes) {
@@ -347,7 +345,7 @@ impl Peer {
             }
         }
         let addr = match admit(said, Learned::Multicast { source }, &self.here()) {
-            Ok(addr) => addr,
+            Ok(addr) => self.known.entry_of(addr, &self.own),
             Err(refused) => return debug!("{source} announces {said}: {refused}"),
         };
         if matches!(announcement, Announce::Goodbye(_)) {
@@ -377,7 +375,7 @@ impl Peer {
         }
         let fresh = self.discovery.replay.fresh(member);
         let addr = match admit(SocketAddr::V4(member.addr), Learned::Multicast { source }, &self.here()) {
-            Ok(addr) if fresh != Fresh::Stale => addr,
+            Ok(addr) if fresh != Fresh::Stale => self.known.entry_of(addr, &self.own),
             Ok(_) => return,
             Err(refused) => return debug!("{source} announces {}: {refused}", member.addr),
         };
@@ -388,7 +386,7 @@ impl Peer {
             return;
         }
         self.heard_hello(now, source, addr);
-        self.known.hint(addr, member.node);
+        self.known.hint(addr, member.node, now);
     }
 
     /// A node is at `addr`, as it says itself.
@@ -433,50 +431,5 @@ impl Peer {
     /// So many missed periods, and the jitter we put on our own.
     fn patience(&self) -> Duration {
         self.config.limits.hello_interval * self.config.limits.hello_missed * 23 / 20
-    }
-}
-
-/// A token bucket per source of datagrams.
-#[derive(Debug, Default)]
-struct Buckets {
-    by_source: BTreeMap<IpAddr, (Instant, f64)>,
-}
-
-impl Buckets {
-    /// Whether one more datagram of this source is looked at now.
-    fn take(&mut self, now: Instant, source: IpAddr, limits: &Limits) -> bool {
-        if !self.by_source.contains_key(&source) && self.by_source.len() >= SOURCES {
-            // A flood of made-up sources: start over, the burst is small.
-            self.by_source.clear();
-        }
-        let full = f64::from(limits.datagram_burst);
-        let (last, tokens) = self.by_source.entry(source).or_insert((now, full));
-        let grown = (now - *last).as_secs_f64() * f64::from(limits.datagrams_per_source);
-        *tokens = (*tokens + grown).min(full);
-        *last = now;
-        if *tokens < 1.0 {
-            return false;
-        }
-        *tokens -= 1.0;
-        true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_gets_a_burst_and_then_its_rate() {
-        let (mut buckets, limits) = (Buckets::default(), Limits::desktop());
-        let source = IpAddr::from([10, 0, 0, 1]);
-        let count =
-            |buckets: &mut Buckets, at| (0..1000).filter(|_| buckets.take(at, source, &limits)).count();
-        assert_eq!(count(&mut buckets, Instant::ZERO), 20);
-        assert_eq!(count(&mut buckets, Instant::ZERO + Duration::from_secs(1)), 10);
-        for i in 0..100_000u32 {
-            buckets.take(Instant::ZERO, IpAddr::V4(Ipv4Addr::from(i)), &limits);
-        }
-        assert!(buckets.by_source.len() <= SOURCES);
     }
 }

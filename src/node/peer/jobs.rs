@@ -196,7 +196,8 @@ impl Peer {
         let up = alive.values().filter(|alive| **alive).count();
         for (addr, alive) in &alive {
             let lists = self.lists_of(*addr);
-            let id = self.known.node_at(*addr).map(|id| id.to_string());
+            let claimed = self.session_claiming(*addr).and_then(|_| self.known.get(*addr)?.whose());
+            let id = self.known.node_at(*addr).or(claimed).map(|id| id.to_string());
             self.tell(&Event::Node { ip: addr.ip(), port: addr.port(), lists, alive: *alive, id });
         }
         let name = match list {

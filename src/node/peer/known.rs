@@ -4,7 +4,7 @@ use crate::config::Limits;
 use crate::proto::v2::identity::NodeId;
 use crate::time::{Duration, Instant};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// How a node came to be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +15,20 @@ pub(super) enum Via {
     Registry,
     /// Its HELLO came from this source.
     Multicast(IpAddr),
+    /// A dial of ours found it there.
+    Dial,
     /// It came to us, and said where it listens.
     Session,
+}
+
+impl Via {
+    fn standing(self) -> Standing {
+        match self {
+            Via::Operator | Via::Dial => Standing::Proven,
+            Via::Registry | Via::Multicast(_) => Standing::Named,
+            Via::Session => Standing::Claimed,
+        }
+    }
 }
 
 /// A node of the lists.
@@ -39,11 +51,20 @@ pub(super) struct Node {
     /// Since when it is taken for one that speaks v1 only.
     old: Option<Instant>,
     /// The last dial came to nothing, and nothing was heard from there since.
-    failing: bool,
+    pub(super) failing: bool,
+    /// When a session of ours, or an announcement from there, last showed that v2 is spoken.
+    modern: Option<Instant>,
+    /// Dials that were hung up on without a word since then: how many, and since when.
+    closes: Option<(u32, Instant)>,
 }
 
-/// A node that spoke v1 only is tried in v2 again after this: people move over one node at a time.
+/// A node that spoke v1 only is tried in v2 again after this: people move over one node at a time. The same goes for one
+/// that spoke v2.
 const OLD_FOR: Duration = Duration::from_secs(600);
+/// A proven node that was not heard of for so long makes room like others.
+const PROVEN_FOR: Duration = Duration::from_secs(3600);
+/// So many dials that end without a word, and that far apart, are those of a node that speaks v1 only.
+const CLOSES: (u32, Duration) = (3, Duration::from_secs(60));
 
 /// Ranks from here on are those of addresses where the node only says it is …
 const CLAIMED: u8 = 4;
@@ -77,18 +98,36 @@ impl Node {
     pub(super) fn whose(&self) -> Option<NodeId> {
         self.id.or(self.claim)
     }
+
+    /// How much it takes to say that a node is there: who only came to us may claim any port of its host.
+    fn standing(&self) -> Standing {
+        match self {
+            Node { proven: true, .. } | Node { typed: true, .. } => Standing::Proven,
+            Node { registry: true, .. } | Node { multicast: Some(_), .. } => Standing::Named,
+            _ => Standing::Claimed,
+        }
+    }
+}
+
+/// In the order of eviction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Standing {
+    /// A node that came to us says that it listens there.
+    Claimed,
+    /// A registry names it, or its HELLO came from there.
+    Named,
+    /// A dial of ours, or the operator, found it there.
+    Proven,
 }
 
 /// All nodes by address, bounded.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     nodes: BTreeMap<SocketAddr, Node>,
-    /// The same, in the order of eviction: unproven first, longest unseen first.
-    order: BTreeSet<(bool, Instant, SocketAddr)>,
+    /// The same, in the order of eviction: the longest unseen first.
+    order: BTreeSet<(Standing, Instant, SocketAddr)>,
     /// Multicast entries by last HELLO, to find the silent ones.
     heard: BTreeSet<(Instant, SocketAddr)>,
-    /// Entries learned from each multicast source.
-    per_source: BTreeMap<IpAddr, usize>,
     /// The addresses of each node, the best first.
     by_node: BTreeMap<NodeId, BTreeSet<(u8, SocketAddr)>>,
 }
@@ -103,20 +142,17 @@ impl Known {
         own: &[Ipv4Addr],
         limits: &Limits,
     ) -> bool {
-        let addr = self.alias(addr, own).unwrap_or(addr);
-        if let Via::Multicast(source) = via {
-            let fresh =
-                self.nodes.get(&addr).is_none_or(|node| node.multicast.is_none_or(|(s, _)| s != source));
-            let local = source.is_loopback() || own.iter().any(|ip| IpAddr::V4(*ip) == source);
-            if fresh
-                && !local
-                && self.per_source.get(&source).copied().unwrap_or(0) >= limits.known_per_source
-            {
+        let addr = self.entry_of(addr, own);
+        if !self.nodes.contains_key(&addr) {
+            let standing = via.standing();
+            let local = addr.ip().is_loopback() || own.iter().any(|ip| IpAddr::V4(*ip) == addr.ip());
+            let bounded = !local && via != Via::Operator;
+            if bounded && !self.make_room_at(addr.ip(), standing, limits.known_per_source) {
                 return false;
             }
-        }
-        if !self.nodes.contains_key(&addr) && self.nodes.len() >= limits.known_nodes && !self.evict() {
-            return false;
+            if self.nodes.len() >= limits.known_nodes && !self.evict(standing, now) {
+                return false;
+            }
         }
         let old = self.take(addr);
         let mut node = old.unwrap_or(Node {
@@ -129,13 +165,15 @@ impl Known {
             claim: None,
             old: None,
             failing: false,
+            modern: None,
+            closes: None,
         });
         node.seen = now;
         match via {
             Via::Operator => node.typed = true,
             Via::Registry => node.registry = true,
             Via::Multicast(source) => (node.multicast, node.failing) = (Some((source, now)), false),
-            Via::Session => {}
+            Via::Dial | Via::Session => {}
         }
         self.put(addr, node);
         true
@@ -150,43 +188,65 @@ impl Known {
         }
     }
 
-    /// A session was made with `node` at `addr`: whatever was thought of that address before.
+    /// A dial of ours met `id` at `addr`: whatever was thought of that address before.
     pub(super) fn met(&mut self, addr: SocketAddr, id: NodeId, now: Instant) {
         if let Some(mut node) = self.take(addr) {
             (node.id, node.old, node.proven, node.seen) = (Some(id), None, true, now);
-            node.failing = false;
+            (node.failing, node.modern, node.closes) = (false, Some(now), None);
             self.put(addr, node);
         }
     }
 
-    /// `id` says that it is at `addr`, in v2.
-    pub(super) fn hint(&mut self, addr: SocketAddr, id: NodeId) {
+    /// An announcement from `addr` says that `id` is there, in v2.
+    pub(super) fn hint(&mut self, addr: SocketAddr, id: NodeId, now: Instant) {
         if let Some(mut node) = self.take(addr) {
-            (node.claim, node.old) = (Some(id), None);
+            (node.claim, node.old, node.modern, node.closes) = (Some(id), None, Some(now), None);
             self.put(addr, node);
         }
     }
 
-    /// Addresses known at this host.
-    pub(super) fn count_at(&self, ip: IpAddr) -> usize {
-        self.nodes.range(SocketAddr::new(ip, 0)..=SocketAddr::new(ip, u16::MAX)).count()
+    /// `id` came to us, and says that it listens at `addr`, a port of the host that it came from. It may be another program's:
+    /// what is known of it better is not touched.
+    pub(super) fn claimed(
+        &mut self,
+        addr: SocketAddr,
+        id: NodeId,
+        now: Instant,
+        own: &[Ipv4Addr],
+        limits: &Limits,
+    ) {
+        let free = |node: &Node| node.whose().is_none_or(|whose| whose == id) && !node.is_old(now);
+        if self.nodes.get(&addr).is_none_or(free) && self.learn(addr, Via::Session, now, own, limits) {
+            if let Some(mut node) = self.take(addr) {
+                node.claim = Some(id);
+                self.put(addr, node);
+            }
+        }
+    }
+
+    /// Whether v2 was spoken at `addr` lately: then nobody is asked in v1 there.
+    pub(super) fn is_modern(&self, addr: SocketAddr, now: Instant) -> bool {
+        let at = self.nodes.get(&addr).and_then(|node| node.modern);
+        at.is_some_and(|at| now - at < OLD_FOR)
     }
 
     /// Who is at `addr` speaks v1 only.
     pub(super) fn is_old(&mut self, addr: SocketAddr, now: Instant) {
         if let Some(mut node) = self.take(addr) {
-            (node.id, node.old) = (None, Some(now));
+            (node.id, node.old, node.closes) = (None, Some(now), None);
             self.put(addr, node);
         }
     }
 
-    /// Who is at `addr` cut a handshake: whether a node was met there before. It is not said to be there any more, so that
-    /// the next time tells.
-    pub(super) fn unmet(&mut self, addr: SocketAddr) -> bool {
+    /// Who is at `addr` hung up on a handshake without a word. Whether it has done so often enough, and for long enough, to
+    /// be one that speaks v1 only: a node that is just too busy does so, too.
+    pub(super) fn hung_up(&mut self, addr: SocketAddr, now: Instant) -> bool {
         let Some(mut node) = self.take(addr) else { return false };
-        let met = node.id.take().is_some();
+        let (times, since) = node.closes.map_or((1, now), |(times, since)| (times.saturating_add(1), since));
+        node.closes = Some((times, since));
         self.put(addr, node);
-        met
+        let (least, apart) = CLOSES;
+        times >= least && now - since >= apart
     }
 
     /// Nobody could be reached at `addr`.
@@ -247,7 +307,7 @@ impl Known {
 
     /// GOODBYE: the node leaves the multicast list and no other. True if it was on it.
     pub(super) fn goodbye(&mut self, addr: SocketAddr, own: &[Ipv4Addr]) -> bool {
-        let addr = self.alias(addr, own).unwrap_or(addr);
+        let addr = self.entry_of(addr, own);
         let Some(mut node) = self.take(addr) else { return false };
         let was = node.multicast.take().is_some();
         self.put(addr, node);
@@ -293,25 +353,41 @@ impl Known {
         self.nodes.len()
     }
 
-    /// A node that listens on all addresses of this very host says HELLO from the loopback and from each interface:
-    /// it stays under the address it was first known by.
-    fn alias(&self, addr: SocketAddr, own: &[Ipv4Addr]) -> Option<SocketAddr> {
+    /// The address under which the node at `addr` is listed. One that listens on all addresses of this very host says HELLO
+    /// from the loopback and from each interface: it stays under the address it was first known by.
+    pub(super) fn entry_of(&self, addr: SocketAddr, own: &[Ipv4Addr]) -> SocketAddr {
         let is_own = |ip: Ipv4Addr| ip == Ipv4Addr::LOCALHOST || own.contains(&ip);
-        let IpAddr::V4(ip) = addr.ip() else { return None };
+        let IpAddr::V4(ip) = addr.ip() else { return addr };
         if !is_own(ip) || self.nodes.contains_key(&addr) {
-            return None;
+            return addr;
         }
         let ours = own.iter().copied().chain([Ipv4Addr::LOCALHOST]);
         let mut known = ours.map(|ip| SocketAddr::new(IpAddr::V4(ip), addr.port()));
-        known.find(|addr| self.nodes.contains_key(addr))
+        known.find(|addr| self.nodes.contains_key(addr)).unwrap_or(addr)
     }
 
-    /// Makes room: the longest unseen of the unproven goes. False if all are proven.
-    fn evict(&mut self) -> bool {
-        match self.order.first() {
-            Some(&(false, _, addr)) => self.take(addr).is_some(),
-            _ => false,
+    /// Makes room for a newcomer: the longest unseen of those goes whose standing is not better. False if there is none.
+    fn evict(&mut self, newcomer: Standing, now: Instant) -> bool {
+        let Some(&(standing, seen, addr)) = self.order.first() else { return false };
+        let goes = match standing {
+            Standing::Proven => now - seen >= PROVEN_FOR,
+            standing => standing <= newcomer,
+        };
+        goes && self.take(addr).is_some()
+    }
+
+    /// Makes room for a newcomer among the entries of its host: in place of one that was only named, and is not heard.
+    fn make_room_at(&mut self, ip: IpAddr, newcomer: Standing, most: usize) -> bool {
+        let (first, last) = host(ip);
+        let here = self.nodes.range(SocketAddr::new(first, 0)..=SocketAddr::new(last, u16::MAX));
+        if here.clone().take(most).count() < most {
+            return true;
         }
+        let goes = here
+            .filter(|(_, node)| node.multicast.is_none() && node.standing() <= newcomer.min(Standing::Named))
+            .min_by_key(|(_, node)| (node.standing(), node.seen))
+            .map(|(addr, _)| *addr);
+        goes.is_some_and(|addr| self.take(addr).is_some())
     }
 
     fn take(&mut self, addr: SocketAddr) -> Option<Node> {
@@ -324,29 +400,33 @@ impl Known {
                 }
             }
         }
-        self.order.remove(&(node.proven, node.seen, addr));
-        if let Some((source, heard)) = node.multicast {
+        self.order.remove(&(node.standing(), node.seen, addr));
+        if let Some((_, heard)) = node.multicast {
             self.heard.remove(&(heard, addr));
-            if let Some(n) = self.per_source.get_mut(&source) {
-                *n -= 1;
-                if *n == 0 {
-                    self.per_source.remove(&source);
-                }
-            }
         }
         Some(node)
     }
 
     fn put(&mut self, addr: SocketAddr, node: Node) {
-        self.order.insert((node.proven, node.seen, addr));
+        self.order.insert((node.standing(), node.seen, addr));
         if let Some(id) = node.whose() {
             self.by_node.entry(id).or_default().insert((node.rank(), addr));
         }
-        if let Some((source, heard)) = node.multicast {
+        if let Some((_, heard)) = node.multicast {
             self.heard.insert((heard, addr));
-            *self.per_source.entry(source).or_default() += 1;
         }
         self.nodes.insert(addr, node);
+    }
+}
+
+/// The addresses that one host may have as it likes: its own, or its /64.
+fn host(ip: IpAddr) -> (IpAddr, IpAddr) {
+    match ip {
+        IpAddr::V4(_) => (ip, ip),
+        IpAddr::V6(v6) => {
+            let net = u128::from(v6) & (u128::MAX << 64);
+            (Ipv6Addr::from(net).into(), Ipv6Addr::from(net | u128::from(u64::MAX)).into())
+        }
     }
 }
 
@@ -398,6 +478,58 @@ mod tests {
             known.learn(SocketAddr::new(source, *port), Via::Multicast(source), at(0), &[], &limits)
         });
         assert_eq!(kept.count(), limits.known_per_source);
+        // Once they are silent they make room; a /64 is one host; the operator may name what he likes.
+        known.drop_silent(at(1));
+        let late = SocketAddr::new(source, 9000);
+        assert!(known.learn(late, Via::Multicast(source), at(2), &[], &limits));
+        assert!(known.learn(addr("10.0.0.5:7000"), Via::Operator, at(2), &[], &limits));
+        let hosts = (0..1000u16).map(|n| SocketAddr::from(([0x2001, 0xdb9, 0, 0, 0, 0, 0, n], 9000)));
+        assert_eq!(hosts.filter(|addr| known.learn(*addr, Via::Session, at(3), &[], &limits)).count(), 1000);
+        assert_eq!(known.len(), 2 * limits.known_per_source + 1);
+    }
+
+    #[test]
+    fn who_comes_and_claims_takes_no_place_of_others() {
+        let mut known = Known::default();
+        let limits = Limits { known_nodes: 600, ..Limits::desktop() };
+        let (honest, other) = (NodeId::from_bytes([1; 32]), NodeId::from_bytes([2; 32]));
+        let heard = addr("10.0.0.9:9000");
+        known.learn(heard, Via::Multicast(heard.ip()), at(0), &[], &limits);
+        let met = addr("10.0.0.8:9000");
+        known.learn(met, Via::Dial, at(0), &[], &limits);
+        known.met(met, honest, at(0));
+        for i in 0..5000u16 {
+            let [high, low] = (i / 8).to_be_bytes();
+            let addr = SocketAddr::from(([10, 1, high, low], 9000 + i % 8));
+            known.claimed(addr, other, at(1), &[], &limits);
+        }
+        assert_eq!(known.len(), limits.known_nodes);
+        known.claimed(met, other, at(2), &[], &limits);
+        known.claimed(heard, other, at(2), &[], &limits);
+        assert_eq!((known.node_at(met), known.best(honest)), (Some(honest), Some(met)));
+        assert_eq!((known.node_at(heard), known.best(other)), (None, None), "a claim proves nothing");
+        let named = addr("10.0.0.7:9000");
+        assert!(known.learn(named, Via::Registry, at(3), &[], &limits) && known.get(heard).is_some());
+        // Proven ones age.
+        let limits = Limits { known_nodes: 1, ..limits };
+        let mut known = Known::default();
+        known.learn(met, Via::Dial, at(0), &[], &limits);
+        known.met(met, honest, at(0));
+        assert!(!known.learn(named, Via::Registry, at(3599), &[], &limits));
+        assert!(known.learn(named, Via::Registry, at(3600), &[], &limits));
+    }
+
+    #[test]
+    fn who_hangs_up_is_old_only_after_a_while_and_never_where_v2_was_spoken() {
+        let (mut known, limits) = (Known::default(), Limits::desktop());
+        let a = addr("10.0.0.5:9000");
+        known.learn(a, Via::Registry, at(0), &[], &limits);
+        let said = [0, 1, 2, 59, 60].map(|second| known.hung_up(a, at(second)));
+        assert_eq!(said, [false, false, false, false, true]);
+        assert!(!known.is_modern(a, at(60)));
+        known.hint(a, NodeId::from_bytes([1; 32]), at(61));
+        assert!(known.is_modern(a, at(61)) && !known.hung_up(a, at(62)));
+        assert!(known.is_modern(a, at(660)) && !known.is_modern(a, at(661)));
     }
 
     #[test]

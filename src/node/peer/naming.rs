@@ -147,13 +147,13 @@ impl Peer {
         addr: SocketAddr,
         why: Unreached,
     ) {
-        let falls_back = self.falls_back_at(addr);
+        let falls_back = self.falls_back_at(addr, now);
         let Some(from) = self.transfers.get(id.0).map(|transfer| transfer.from) else { return };
         let failure = self.unreached_failure(from, why);
         let elsewhere = self.known.elsewhere(addr);
         let Some(naming) = self.naming_mut(id) else { return };
         (naming.conn, naming.number) = (None, None);
-        if why == Unreached::Foreign && falls_back {
+        if why == Unreached::Old && falls_back {
             return self.fetch_old(now, id);
         }
         let again = if matches!(why, Unreached::Lost(_)) { Some(addr) } else { elsewhere };

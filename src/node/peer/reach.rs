@@ -3,23 +3,24 @@
 
 use super::dialer::Class;
 use super::jobs::JobId;
-use super::known::{Node, Via};
+use super::known::Via;
 use super::report::{Code, Failure};
 use super::session::{Farewell, Session};
 use super::transfers::TransferId;
 use super::{Conn, Peer, Timer};
 use crate::config::V1_DEFAULT_SECRET;
 use crate::machine::{ConnId, Fault};
+use crate::node::gate::source;
 use crate::node::swarm::SourceNo;
 use crate::proto::address::{Learned, admit};
 use crate::proto::escape::{cut, for_terminal};
 use crate::proto::v2::handshake::{Abilities, Mismatch};
 use crate::proto::v2::identity::NodeId;
 use crate::proto::v2::message;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use log::debug;
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// What somebody waits for of another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,12 +42,16 @@ pub(super) enum Unreached {
     Failed(Fault),
     /// A session that had been open for a while ended before the answer: it may have had nothing to do with the question.
     Lost(Fault),
-    /// Neither connection nor failure in time, or no dial was free.
+    /// No dial was free in time: it was not tried.
+    NotTried,
+    /// Neither connection nor failure in time.
     TimedOut,
     /// A connection, and then nothing.
     Silent,
-    /// It took the connection and ended it, or said something else: an old node, or none of our group.
-    Foreign,
+    /// It answered as one that speaks v1 only, or has done so lately.
+    Old,
+    /// It took the connection and hung up, or said what no node says: it is none of our group, none at all, or too busy.
+    NotOurs,
     /// It is this node.
     Myself,
     /// It speaks other versions: these.
@@ -94,30 +99,13 @@ impl Sessions {
     }
 }
 
-/// Sources that began with a wrong first message lately.
-#[derive(Debug, Default)]
-pub(super) struct Strangers {
-    until: BTreeMap<IpAddr, Instant>,
-}
+/// Sessions with one node: two that were dialled at once, and as many that it has forgotten.
+const SESSIONS_MAX: usize = 4;
 
-/// How long a source is shunned (HOSTILE.md case 84).
-const SHUNNED: Duration = Duration::from_secs(5);
-/// Sources remembered; with more of them it is a flood, and the gate's business.
-const SHUNNED_MAX: usize = 1024;
-
-impl Strangers {
-    /// Its handshakes are refused for a while without a look.
-    pub(super) fn shun(&mut self, now: Instant, ip: IpAddr) {
-        if self.until.len() >= SHUNNED_MAX {
-            self.until.retain(|_, until| *until > now);
-        }
-        if self.until.len() < SHUNNED_MAX {
-            self.until.insert(ip, now + SHUNNED);
-        }
-    }
-
-    pub(super) fn is_shunned(&self, now: Instant, ip: IpAddr) -> bool {
-        self.until.get(&ip).is_some_and(|until| *until > now)
+impl Wish {
+    /// Whether it is the same whoever answers: results name their content, and content is verified.
+    fn trusts_claims(self) -> bool {
+        matches!(self, Wish::Search(_) | Wish::Source(..))
     }
 }
 
@@ -125,10 +113,11 @@ impl Peer {
     /// Asks the node at `addr` for something: on the session with it, or on one to be made.
     pub(super) fn reach(&mut self, now: Instant, addr: SocketAddr, class: Class, wish: Wish) {
         if !self.speaks_v2() {
-            return self.unreached_all(now, addr, vec![wish], Unreached::Foreign);
+            return self.unreached_all(now, addr, vec![wish], Unreached::Old);
         }
         let open = self.known.node_at(addr).and_then(|node| self.sessions.of(node));
-        if let Some(conn) = open {
+        let claimed = if wish.trusts_claims() { self.session_claiming(addr) } else { None };
+        if let Some(conn) = open.or(claimed) {
             return self.grant(now, conn, wish);
         }
         if let Some(session) =
@@ -141,6 +130,33 @@ impl Peer {
         let conn = ConnId(self.conns.insert(Conn::Session(Box::new(session))));
         self.sessions.dialling.insert(addr, conn);
         self.dialer.enqueue(now, conn, addr, class);
+    }
+
+    /// The open session with a node that came to us and says that it listens at `addr`.
+    pub(super) fn session_claiming(&self, addr: SocketAddr) -> Option<ConnId> {
+        let conn = self.sessions.of(self.known.get(addr)?.whose()?)?;
+        (self.listens_at(conn) == Some(addr)).then_some(conn)
+    }
+
+    /// Where the node of a session can be dialled: where it was met, or else where it says.
+    pub(super) fn listens_at(&self, conn: ConnId) -> Option<SocketAddr> {
+        let Some(Conn::Session(session)) = self.conns.get(conn.0) else { return None };
+        self.known.best(session.node()?).or(session.listens)
+    }
+
+    /// The nodes that were met, or have a session with us, whose short form begins so.
+    pub(super) fn nodes_named(&self, prefix: &str) -> Vec<NodeId> {
+        let mut nodes = self.known.by_prefix(prefix);
+        let here = self.sessions.by_node.keys().filter(|id| id.matches_prefix(prefix));
+        nodes.extend(here);
+        nodes.sort_unstable();
+        nodes.dedup();
+        nodes
+    }
+
+    /// Where a node can be dialled.
+    pub(super) fn addr_of_node(&self, node: NodeId) -> Option<SocketAddr> {
+        self.known.best(node).or_else(|| self.listens_at(self.sessions.of(node)?))
     }
 
     /// The session is open: what was wished for is asked.
@@ -164,9 +180,9 @@ impl Peer {
         let Some(session) = self.session_mut(conn) else { return };
         let Some(node) = session.node() else { return };
         let (peer, dialled) = (session.peer, session.dialled.is_some());
-        let stranger = std::mem::take(&mut session.stranger);
-        if stranger {
-            self.gate.authenticated(peer.ip());
+        if let Some(accepted) = session.accepted {
+            self.gate.authenticated(peer.ip(), accepted, conn);
+            self.unfinished.give_back(source(peer.ip()));
         }
         self.timers.cancel(Timer::Conn(conn));
         if dialled {
@@ -178,26 +194,24 @@ impl Peer {
             return self.unreached_all(now, peer, wishes, Unreached::Version(versions));
         }
         if dialled {
-            self.known.learn(peer, Via::Session, now, &self.own, &self.config.limits);
+            self.known.learn(peer, Via::Dial, now, &self.own, &self.config.limits);
             self.known.met(peer, node, now);
             self.dialer.forgive(peer);
         } else if let Ok(addr) =
             admit(SocketAddr::new(peer.ip(), theirs.port), Learned::Observed, &self.here())
         {
-            // Where it listens is its own word: it is believed of an address that nobody knows better.
-            let crowded = self.known.count_at(addr.ip()) >= self.config.limits.known_per_source;
-            // An announcement from there knows no better.
-            let agrees = |known: &Node| known.whose().is_none_or(|whose| whose == node) && !known.is_old(now);
-            let believed = match self.known.get(addr) {
-                Some(known) => agrees(known),
-                None => !crowded || addr.ip().is_loopback(),
-            };
-            if believed && self.known.learn(addr, Via::Session, now, &self.own, &self.config.limits) {
-                self.known.met(addr, node, now);
+            self.known.claimed(addr, node, now, &self.own, &self.config.limits);
+            if let Some(session) = self.session_mut(conn) {
+                session.listens = Some(addr);
             }
         }
         debug!("{conn:?}: session with {node} at {peer}");
-        self.sessions.by_node.entry(node).or_default().push(conn);
+        let all = self.sessions.by_node.entry(node).or_default();
+        all.push(conn);
+        let oldest = all.first().copied().filter(|_| all.len() > SESSIONS_MAX);
+        if let Some(oldest) = oldest {
+            self.session_quit(now, oldest, &Farewell::Duplicate);
+        }
         self.one_of_two(now, conn, node);
         self.session_arm(conn);
         // Wherever they went: the session that stayed serves them.
@@ -293,6 +307,12 @@ impl Peer {
         };
         // A download counts its losses, so that it ends.
         let counts = matches!(wish, Wish::Name(_) | Wish::Source(..));
+        // Where nobody can be dialled, who came from there may be all there is.
+        let claims = matches!(wish, Wish::Browse(_)).then(|| self.session_claiming(addr)).flatten();
+        if let (None, Some(conn)) = (next, claims) {
+            self.grant(now, conn, wish);
+            return true;
+        }
         let Some(next) = next.filter(|_| !counts) else { return false };
         let Some(class) = self.class_of(now, next) else { return false };
         self.reach(now, next, class, wish);
@@ -312,7 +332,7 @@ impl Peer {
         }
         match why {
             Unreached::Myself => self.known.forget(addr),
-            Unreached::Foreign if self.falls_back_at(addr) => self.known.is_old(addr, now),
+            Unreached::Old if self.falls_back_at(addr, now) => self.known.is_old(addr, now),
             Unreached::Failed(_) | Unreached::TimedOut | Unreached::Silent => self.known.fails(addr),
             _ => {}
         }
@@ -372,9 +392,9 @@ impl Peer {
         self.config.v1 && self.config.group.is_none()
     }
 
-    /// The same for one address. Where a node was met in v2 a failure is a failure, and no reason to speak in clear.
-    pub(super) fn falls_back_at(&self, addr: SocketAddr) -> bool {
-        self.falls_back() && self.known.node_at(addr).is_none()
+    /// The same for one address. Where v2 was spoken a failure is a failure, and no reason to speak in clear.
+    pub(super) fn falls_back_at(&self, addr: SocketAddr, now: Instant) -> bool {
+        self.falls_back() && !self.known.is_modern(addr, now)
     }
 
     /// Says goodbye on all sessions.

@@ -62,6 +62,8 @@ struct Tally {
     unable: usize,
     /// Not asked, because they are not to see the secret.
     withheld: usize,
+    /// Not asked, because too many others had to be dialled.
+    not_tried: usize,
 }
 
 impl Tally {
@@ -129,7 +131,9 @@ impl Peer {
             then,
         };
         let job = self.begin(now, name, background, Work::Search(Box::new(search)));
-        let nodes: Vec<(SocketAddr, Node)> = self.known.merged().collect();
+        let mut nodes: Vec<(SocketAddr, Node)> = self.known.merged().collect();
+        // Those that may well be dead have their turn when all others had theirs.
+        nodes.sort_by_key(|(_, node)| (node.failing, !node.proven));
         if let Some(search) = self.search_mut(job) {
             search.waiting = nodes.len();
         }
@@ -140,7 +144,14 @@ impl Peer {
                 Some(class) => self.reach(now, addr, class, Wish::Search(job)),
             }
         }
-        self.wait_for_answers(now, job);
+        if self.jobs.get(job.0).is_some() {
+            let limits = &self.config.limits;
+            self.timers.set(
+                Timer::Job(job),
+                now + limits.search_deadline + limits.connect_deadline,
+                "search",
+            );
+        }
         self.finish_search(now, job);
     }
 
@@ -148,14 +159,6 @@ impl Peer {
         match self.jobs.get_mut(job.0) {
             Some(Job { work: Work::Search(search), .. }) => Some(search),
             _ => None,
-        }
-    }
-
-    /// The time for an answer begins anew with each node that is asked: not all can be dialled at once.
-    fn wait_for_answers(&mut self, now: Instant, job: JobId) {
-        if self.jobs.get(job.0).is_some() {
-            let limits = &self.config.limits;
-            self.timers.set(Timer::Job(job), now + limits.search_deadline + limits.dial_wait, "search");
         }
     }
 
@@ -196,7 +199,7 @@ impl Peer {
         };
         match session.dialled {
             Some(_) => session.peer,
-            None => session.node().and_then(|node| self.known.best(node)).unwrap_or(session.peer),
+            None => self.listens_at(conn).unwrap_or(session.peer),
         }
     }
 
@@ -254,11 +257,12 @@ impl Peer {
     /// The node was not reached, or not in v2.
     pub(super) fn search_unreached(&mut self, now: Instant, job: JobId, addr: SocketAddr, why: Unreached) {
         match why {
-            Unreached::Foreign if self.falls_back_at(addr) => self.search_old(now, job, addr),
-            Unreached::Foreign | Unreached::Version(_) => {
+            Unreached::Old if self.falls_back_at(addr, now) => self.search_old(now, job, addr),
+            Unreached::Old | Unreached::NotOurs | Unreached::Version(_) => {
                 self.searched(now, job, addr, |tally| tally.refused += 1);
             }
             Unreached::Myself => self.searched(now, job, addr, |_| {}),
+            Unreached::NotTried => self.searched(now, job, addr, |tally| tally.not_tried += 1),
             _ => self.searched(now, job, addr, |tally| tally.silent += 1),
         }
     }
@@ -327,8 +331,15 @@ impl Peer {
 
     /// The time of the whole search is over: who has not answered is silent.
     pub(super) fn search_late(&mut self, now: Instant, job: JobId) {
+        let queued = self.conns.iter().filter(|(_, conn)| match conn {
+            Conn::Session(session) => session.is_queued() && session.wishes.contains(&Wish::Search(job)),
+            _ => false,
+        });
+        let queued = queued.count();
         if let Some(search) = self.search_mut(job) {
-            search.tally.silent += std::mem::take(&mut search.waiting);
+            let waiting = std::mem::take(&mut search.waiting);
+            search.tally.not_tried += queued.min(waiting);
+            search.tally.silent += waiting.saturating_sub(queued);
             self.finish_search(now, job);
         }
     }
@@ -354,7 +365,17 @@ impl Peer {
                 let results = plural(hits.len(), "result", "results");
                 let nodes = plural(tally.asked(), "node", "nodes");
                 let get = if hits.len() == 1 { "get 1" } else { "get N" };
-                self.say(&format!("{results} from {} of {nodes}; to download: {get}\n", tally.found));
+                let left_out = match tally.not_tried {
+                    0 => String::new(),
+                    n => format!(
+                        "; {} not asked: too many to dial at once",
+                        plural(n, "node was", "nodes were")
+                    ),
+                };
+                self.say(&format!(
+                    "{results} from {} of {nodes}{left_out}; to download: {get}\n",
+                    tally.found
+                ));
                 self.hits = hits;
                 self.finish(now, job, Ok(()));
             }
@@ -423,6 +444,7 @@ fn none_found(text: &str, tally: &Tally) -> Failure {
     let more = [
         (tally.silent, "did not answer"),
         (tally.refused, "refused, or are none of ours"),
+        (tally.not_tried, "were not asked: too many to dial at once"),
         (tally.unable, "can be asked for one exact name only"),
     ];
     for (n, what) in more.into_iter().filter(|(n, _)| *n > 0) {

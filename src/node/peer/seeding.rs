@@ -183,14 +183,6 @@ impl Peer {
         }
     }
 
-    /// Where the node of a session was met, so that others may try it.
-    fn listens_at(&self, conn: ConnId) -> Option<SocketAddr> {
-        match self.conns.get(conn.0) {
-            Some(Conn::Session(session)) => session.node().and_then(|node| self.known.best(node)),
-            _ => None,
-        }
-    }
-
     /// A follow is taken back.
     pub(super) fn unfollow(&mut self, conn: ConnId, number: u32) {
         self.retain_followers(|follower| follower.conn != conn || follower.number != number);

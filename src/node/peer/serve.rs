@@ -3,7 +3,7 @@
 use super::files::Owner;
 use super::{Conn, Peer, Timer};
 use crate::machine::{ConnId, Dir, Fault, FileId, ListenerId, Output, Received, Transmit};
-use crate::node::gate::source;
+use crate::node::gate::{Verdict, source};
 use crate::node::outgoing::Outgoing;
 use crate::node::pace::Pace;
 use crate::proto::escape::for_log;
@@ -24,6 +24,8 @@ pub(super) struct Serve {
     accepted: Instant,
     /// It made a valid request.
     valid: bool,
+    /// There is no room for it: it is told so, if it speaks a protocol that has words for it.
+    busy: bool,
     /// The peer finished sending.
     eof: bool,
     /// Bytes thrown away after the request.
@@ -100,22 +102,23 @@ impl Peer {
         let limits = &self.config.limits;
         // The last eighth is for our own dials: callers cannot cut us off.
         let places = (limits.conns - limits.conns / 8).saturating_sub(self.gate.len()).min(self.room());
-        let full = places == 0;
-        let oldest = if full { self.oldest_silent() } else { None };
-        let busy = full && oldest.is_none();
-        let room = match (full, busy) {
-            (_, true) => (limits.conns + BUSY_RESERVE).saturating_sub(self.sockets),
-            (true, false) => 1,
-            (false, false) => places,
+        let idle = || if places == 0 { self.idlest_session() } else { None };
+        let (oldest, busy) = match self.gate.judge(peer.ip(), places, limits) {
+            Verdict::Enters => (None, false),
+            Verdict::Replaces(oldest) => (Some(oldest), false),
+            Verdict::Refused if places > 0 => return None,
+            Verdict::Refused => match idle() {
+                Some(idle) => (Some(idle), false),
+                None if self.sockets < limits.conns + BUSY_RESERVE => (None, true),
+                None => return None,
+            },
         };
-        if !self.gate.enter(peer.ip(), room, &self.config.limits, &mut self.rng) {
-            return None;
-        }
         let scanner = ObjectScanner::new(self.config.limits.request_max);
         let serve = Serve {
             peer,
             accepted: now,
             valid: false,
+            busy,
             eof: false,
             discarded: 0,
             file: None,
@@ -124,6 +127,11 @@ impl Peer {
         };
         let conn = ConnId(self.conns.insert(Conn::Serve(serve)));
         self.sockets += 1;
+        self.gate.enter(now, peer.ip(), conn);
+        if busy {
+            // It is on its way out, and makes room for nobody.
+            self.gate.authenticated(peer.ip(), now, conn);
+        }
         // Only now: the slot of one that left just before would be given out again before the driver heard of it.
         if let Some(oldest) = oldest {
             match self.conns.get(oldest.0) {
@@ -131,22 +139,10 @@ impl Peer {
                 _ => self.leave(now, oldest, Leave::Evicted),
             }
         }
-        if busy {
-            self.answer(now, conn, Refusal::Busy.text());
-        } else {
-            self.timers.set(Timer::Conn(conn), now + self.config.limits.request_deadline, "request");
-        }
+        let limits = &self.config.limits;
+        let due = now + if busy { limits.linger } else { limits.request_deadline };
+        self.timers.set(Timer::Conn(conn), due, "request");
         Some(conn)
-    }
-
-    /// Who makes room: of the connections without a request, the one that waits longest.
-    fn oldest_silent(&self) -> Option<ConnId> {
-        let silent = self.conns.iter().filter_map(|(id, conn)| match conn {
-            Conn::Serve(Serve { state: State::Reading(_), accepted, .. }) => Some((*accepted, ConnId(id))),
-            Conn::Session(session) => session.stranger_since().map(|since| (since, ConnId(id))),
-            _ => None,
-        });
-        silent.min().map(|(_, conn)| conn)
     }
 
     pub(super) fn serve_recv(&mut self, now: Instant, conn: ConnId, bytes: &mut [u8]) -> Received {
@@ -154,6 +150,7 @@ impl Peer {
         let limit = self.config.limits.linger_bytes;
         let (v1, v2) = (self.config.v1, self.speaks_v2());
         let Some(Conn::Serve(serve)) = self.conns.get_mut(conn.0) else { return all };
+        let busy = serve.busy;
         let State::Reading(scanner) = &mut serve.state else {
             // Bytes after the request are nobody's; past the limit they stay in the kernel.
             serve.discarded += bytes.len();
@@ -161,13 +158,18 @@ impl Peer {
         };
         if scanner.is_empty() {
             let first = bytes.first().map_or(FirstByte::White, |&b| first_byte(b));
-            if first == FirstByte::V2 && v2 {
+            if first == FirstByte::V2 && v2 && !busy {
                 return self.greet_caller(now, conn, bytes);
             }
-            // Anything printable may be a person or a program that means v1, and gets v1's text.
+            // Anything printable may be a person or a program that means v1, and gets v1's text; so does a dial of v2 where
+            // only v1 is spoken, because it tells the caller so.
             let binary = first == FirstByte::Other && bytes[0].is_ascii_control();
-            if first == FirstByte::V2 || binary || !v1 {
+            if binary || !v1 || (first == FirstByte::V2 && busy) {
                 self.leave(now, conn, if v1 { Leave::NotV1 } else { Leave::V1Off });
+                return all;
+            }
+            if busy && first != FirstByte::White {
+                self.answer(now, conn, Refusal::Busy.text());
                 return all;
             }
         }
@@ -195,9 +197,9 @@ impl Peer {
             Err(refusal) => return self.answer(now, conn, refusal.text()),
         };
         let Some(serve) = self.serve_mut(conn) else { return };
-        let ip = serve.peer.ip();
+        let (ip, accepted) = (serve.peer.ip(), serve.accepted);
         if !std::mem::replace(&mut serve.valid, true) {
-            self.gate.authenticated(ip);
+            self.gate.authenticated(ip, accepted, conn);
         }
         if check_name(&name).is_err() {
             let text = if download { Refusal::NoSuchFile.text() } else { v1::NOT_FOUND };
@@ -363,7 +365,7 @@ impl Peer {
         self.shares.gone(conn);
         self.release(conn);
         if let Some(Conn::Serve(serve)) = self.conns.remove(conn.0) {
-            self.gate.leave(serve.peer.ip(), !serve.valid);
+            self.gate.leave(serve.peer.ip(), serve.accepted, conn);
             self.timers.cancel(Timer::Conn(conn));
             self.socket_closed();
         }

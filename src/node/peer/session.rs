@@ -48,6 +48,8 @@ pub(super) struct Session {
     pub(super) peer: SocketAddr,
     /// We dialled it, as one of this class; else it came in.
     pub(super) dialled: Option<Class>,
+    /// It came in, and says that it listens here.
+    pub(super) listens: Option<SocketAddr>,
     state: State,
     out: Outgoing,
     /// Ranges of files to be sealed and sent once `out` is empty.
@@ -66,8 +68,8 @@ pub(super) struct Session {
     unasked: u32,
     /// Requests taken back lately: what still comes for them is nobody's fault.
     cancelled: VecDeque<u32>,
-    /// It came in through the gate and counts there: as a stranger, until the handshake is over.
-    pub(super) stranger: bool,
+    /// When it came in through the gate, where it counts; none if we dialled.
+    pub(super) accepted: Option<Instant>,
     /// When bytes came last, and when something was asked last, either way.
     heard: Instant,
     pub(super) used: Instant,
@@ -135,6 +137,7 @@ impl Session {
         Session {
             peer,
             dialled,
+            listens: None,
             state: State::Waiting,
             out: Outgoing::default(),
             slices: VecDeque::new(),
@@ -146,7 +149,7 @@ impl Session {
             answering: Answering::default(),
             unasked: 0,
             cancelled: VecDeque::new(),
-            stranger: dialled.is_none(),
+            accepted: dialled.is_none().then_some(now),
             heard: now,
             used: now,
             pinged: false,
@@ -225,9 +228,20 @@ impl Session {
         self.doubt.get_or_insert(now + limits.reply_deadline);
     }
 
-    /// Since when it has been one that came in and has not shown who it is.
-    pub(super) fn stranger_since(&self) -> Option<Instant> {
-        self.stranger.then_some(self.used)
+    /// It waits for a dial.
+    pub(super) fn is_queued(&self) -> bool {
+        matches!(self.state, State::Waiting)
+    }
+
+    /// Nothing is under way on it, in neither direction.
+    pub(super) fn is_idle(&self) -> bool {
+        let asks = !self.asked.is_empty() || !self.wishes.is_empty() || self.storing.is_some();
+        self.node().is_some() && !asks && !self.has_to_send() && !self.answering.is_busy()
+    }
+
+    /// It is a handshake that came in and took no work so far.
+    fn cost_nothing(&self) -> bool {
+        matches!(&self.state, State::Greeting(handshake) if self.dialled.is_none() && !handshake.has_answered())
     }
 
     /// When the session is to be looked at next, and why.

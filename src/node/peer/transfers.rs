@@ -220,7 +220,7 @@ impl Peer {
     ) {
         let Some(transfer) = self.transfers.get(id.0) else { return };
         let (from, asked) = (transfer.from, transfer.name.clone());
-        let via = if transfer.typed { Via::Operator } else { Via::Session };
+        let via = if transfer.typed { Via::Operator } else { Via::Dial };
         self.known.learn(from, via, now, &self.own, &self.config.limits);
         self.known.prove(from, now);
         self.tell_downloaded(&asked, name, size, confirmed);

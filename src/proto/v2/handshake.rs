@@ -84,6 +84,7 @@ pub struct Handshake {
     /// The part that came of the preamble or frame that is waited for.
     partial: Vec<u8>,
     out: Vec<u8>,
+    answered: bool,
 }
 
 /// What is waited for. One way only: down.
@@ -94,7 +95,7 @@ enum Step {
     First(Noise),
     /// Initiator: the second message. `ephemeral`: our own public one, to know it again.
     Second { noise: Noise, ephemeral: [u8; 32] },
-    /// Responder: the third message.
+    /// Responder: the third message; the second one took work on the curve.
     Third(Noise),
     /// Nothing: it failed, or it is done.
     Over(HandshakeError),
@@ -121,6 +122,7 @@ impl Handshake {
             step: Step::Over(HandshakeError::Internal),
             partial: Vec::new(),
             out: Vec::new(),
+            answered: false,
         };
         handshake.step = match role {
             Role::Responder => Step::Preamble { ephemeral: entropy.key() },
@@ -130,6 +132,11 @@ impl Handshake {
             }
         };
         handshake
+    }
+
+    /// Responder: whether what came was worth the work of an answer.
+    pub fn has_answered(&self) -> bool {
+        self.answered
     }
 
     /// What to send now; empty if there is nothing. What was given out once is not given again.
@@ -212,6 +219,7 @@ impl Handshake {
                 self.step = Step::First(self.noise(preamble, ephemeral)?);
             }
             Step::First(mut noise) => {
+                self.answered = true;
                 if !noise.read(message)?.is_empty() {
                     return Err(HandshakeError::Decrypt);
                 }

@@ -13,7 +13,7 @@ use crate::content::Content;
 use crate::harness::scenario;
 use crate::ids::{ActorId, HostId, LanId, NodeId, Owner};
 use crate::world::World;
-use distrishare::config::{EarlyDrop, Limits, Rates};
+use distrishare::config::{Limits, Rates};
 use distrishare::machine::{Dir, Fault};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -29,8 +29,13 @@ fn within(world: &mut World, limits: Limits) -> (LanId, NodeId, SocketAddr) {
 
 /// Bounds on who comes in that are out of the way of others.
 fn open_gate() -> Limits {
-    let unauth = EarlyDrop { start: 5000, rate: 30, full: 5000 };
-    Limits { unauth, conns_per_ip: 5000, unauth_per_ip: 5000, uploads_per_ip: 5000, ..Limits::desktop() }
+    Limits {
+        unauth: 5000,
+        conns_per_ip: 5000,
+        unauth_per_ip: 5000,
+        uploads_per_ip: 5000,
+        ..Limits::desktop()
+    }
 }
 
 fn ended(world: &World, actor: ActorId) -> Vec<Option<Fault>> {
@@ -100,17 +105,21 @@ fn connections_of_one_address() {
 
 #[test]
 fn callers_without_a_request_in_all() {
-    // `unauth`: none refused below the start, all at full.
+    // `unauth`: beyond it the oldest of the most loaded source goes.
     scenario("callers_without_a_request", 3, |world| {
-        let unauth = EarlyDrop { start: 10, rate: 30, full: 30 };
-        let (lan, node, to) = within(world, Limits { unauth, ..open_gate() });
+        let (lan, node, to) = within(world, Limits { unauth: 30, ..open_gate() });
         let host = world.host(&[lan]);
         let first = crowd(world, host, to, 10, MS, vec![]);
         world.run_for(MS * 100);
         assert_eq!(ended(world, first).len(), 0);
+        let host = world.host(&[lan]);
         crowd(world, host, to, 500, MS, vec![]);
         world.run_for(S);
-        assert!((15..=30).contains(&sockets(world, node)), "{}", sockets(world, node));
+        assert_eq!(
+            (sockets(world, node), ended(world, first).len()),
+            (30, 0),
+            "the others push out their own"
+        );
     });
 }
 

@@ -161,7 +161,7 @@ fn dials_are_as_many_as_the_limits_allow() {
 }
 
 #[test]
-fn whoever_waits_long_for_a_dial_counts_as_silent() {
+fn whoever_waits_long_for_a_dial_is_not_asked_and_that_is_said() {
     // A registry that names many in one network must not make a search last as long as the sum of their deadlines.
     scenario("whoever_waits_long", 2, |world| {
         let (near, here, there) = apart(world);
@@ -173,11 +173,9 @@ fn whoever_waits_long_for_a_dial_counts_as_silent() {
         let before = world.now();
         let said = command(world, node, "search x");
         let took = world.now() - before;
-        assert!((S * 30..S * 33).contains(&took), "{took:?}");
-        assert!(
-            said[0]["message"].as_str().is_some_and(|text| text.contains("150 did not answer")),
-            "{said:?}"
-        );
+        assert!((S * 5..S * 8).contains(&took), "{took:?}");
+        let text = said[0]["message"].as_str().unwrap_or_default();
+        assert!(text.contains("did not answer") && text.contains("were not asked"), "{said:?}");
     });
 }
 

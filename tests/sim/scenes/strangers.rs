@@ -22,12 +22,12 @@ use distrishare::proto::v2::VERSIONS;
 use distrishare::proto::v2::handshake::{Abilities, Handshake, Role};
 use distrishare::proto::v2::identity::Identity;
 use distrishare::proto::v2::preamble;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 const SEALED: Crypto = Crypto::Real { aes: true };
 
 /// The preamble and first message of a node of that group.
-fn first_flight(crypto: Crypto, group: Option<&Key>) -> Vec<u8> {
+pub(super) fn first_flight(crypto: Crypto, group: Option<&Key>) -> Vec<u8> {
     let identity = Identity::from_secret(Key::new([3; 32]));
     let ours = Abilities { versions: VERSIONS, aes: true, run: 16, port: PORT };
     let mut entropy = Entropy::new(&Key::new([4; 32]));
@@ -77,25 +77,12 @@ fn a_wrong_beginning_gets_silence() {
                 world.run_for(MS * 250);
                 assert_eq!(heard(world, actor), "", "{what}");
                 assert_eq!(ended(world, actor), [None], "{what}");
-                // The source is left alone for a while, whoever else is there.
-                let friend = |world: &mut World| {
-                    let friend = Member::new(dial(to), 8).of(crypto, Some(group(1)));
-                    let friend = world.actor(host, friend);
-                    world.run_for(S);
-                    (has_heard(world, friend, "open"), world.log(friend).all().len())
-                };
-                assert_eq!(friend(world), (false, 0), "{what}: shunned");
-                world.run_for(S * 4);
-                assert!(friend(world).0, "{what}: and then no longer");
+                // Whoever else is at that address is not taken for it.
+                let friend = Member::new(dial(to), 8).of(crypto, Some(group(1)));
+                let friend = world.actor(host, friend);
+                world.run_for(S);
+                assert!(has_heard(world, friend, "open"), "{what}");
             }
-            // This host's own are not shunned, since members and others share it.
-            let here = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), PORT);
-            let actor = dialler(world, host, here, vec![send(&other)]);
-            world.run_for(MS * 250);
-            assert_eq!((heard(world, actor).as_str(), ended(world, actor).len()), ("", 1));
-            let friend = world.actor(host, Member::new(dial(here), 8).of(crypto, Some(group(1))));
-            world.run_for(MS * 100);
-            assert!(has_heard(world, friend, "open"));
         });
     }
 }
@@ -226,7 +213,7 @@ fn ten_thousand_that_never_get_on_disturb_nobody() {
             most = most.max(sockets(world, node));
         }
         let others = 12;
-        assert!((limits.unauth.start..=limits.unauth.full + others).contains(&most), "{most}");
+        assert!((limits.unauth / 2..=limits.unauth + others).contains(&most), "{most}");
         pair.check(world);
         assert!(ended(world, friend).is_empty(), "an established session stays");
         world.order(friend, &Order::Say(plain(3, r#"{"id":5}"#)));
@@ -296,7 +283,8 @@ fn a_member_never_asks_an_old_node() {
             for line in [get_line(at, "x"), browse(at)] {
                 let (code, text) = fails(world, node, &line);
                 assert!(
-                    code == "refused" && text.contains("old node, or not a member of this group"),
+                    code == "refused"
+                        && (text.contains("not a member") || text.contains("old protocol only")),
                     "{text}"
                 );
             }

@@ -275,11 +275,11 @@ impl Peer {
         let Some(source) = self.source_mut(id, no) else { return };
         let shown = source.addr;
         // Who gave something a moment ago is no stranger: it is just ending, or beginning.
-        let known = source.losses > 0 && why == Unreached::Foreign;
+        let known = source.losses > 0 && matches!(why, Unreached::Old | Unreached::NotOurs);
         let why = if known { Unreached::Lost(Fault::Reset) } else { why };
         let failure = self.unreached_failure(shown, why);
         let next = match why {
-            Unreached::Lost(_) => Some(addr),
+            Unreached::Lost(_) | Unreached::NotTried => Some(addr),
             Unreached::Failed(_) | Unreached::TimedOut | Unreached::Silent => {
                 Some(self.known.elsewhere(addr).unwrap_or(addr))
             }

@@ -2,6 +2,7 @@
 
 use super::{FAREWELL, State};
 use crate::machine::{ConnId, Fault, Output};
+use crate::node::gate::source;
 use crate::node::peer::dialer::Class;
 use crate::node::peer::reach::{Unreached, Wish};
 use crate::node::peer::{Conn, Peer, Timer};
@@ -9,6 +10,7 @@ use crate::proto::v2::handshake::Mismatch;
 use crate::proto::v2::message::Message;
 use crate::time::Instant;
 use log::debug;
+use std::net::SocketAddr;
 
 /// Why a session ends, on our side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +44,8 @@ impl Peer {
         let limits = &self.config.limits;
         let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) else { return };
         match session.state {
-            State::Waiting | State::Dialing => self.unreached(now, conn, Unreached::TimedOut),
+            State::Waiting => self.unreached(now, conn, Unreached::NotTried),
+            State::Dialing => self.unreached(now, conn, Unreached::TimedOut),
             State::Greeting(_) if session.dialled.is_some() => self.unreached(now, conn, Unreached::Silent),
             State::Greeting(_) | State::Mute | State::Leaving => {
                 self.session_end(now, conn, Fault::TimedOut, false);
@@ -141,8 +144,11 @@ impl Peer {
     pub(in crate::node::peer) fn session_gone(&mut self, now: Instant, conn: ConnId) -> Vec<Wish> {
         let wishes = self.session_retire(now, conn);
         if let Some(Conn::Session(session)) = self.conns.remove(conn.0) {
-            if session.dialled.is_none() {
-                self.gate.leave(session.peer.ip(), session.stranger);
+            if let Some(accepted) = session.accepted {
+                self.gate.leave(session.peer.ip(), accepted, conn);
+                if session.cost_nothing() {
+                    self.unfinished.give_back(source(session.peer.ip()));
+                }
             }
             self.timers.cancel(Timer::Conn(conn));
             if !matches!(session.state, State::Waiting) {
@@ -196,16 +202,11 @@ impl Peer {
         let (addr, class) = (session.peer, session.dialled);
         let why = match session.state {
             State::Dialing => Some(Unreached::Failed(fault)),
-            State::Greeting(_) if class.is_some() => Some(Unreached::Foreign),
+            State::Greeting(_) if class.is_some() => Some(self.hung_up(now, addr, fault)),
             _ => None,
         };
-        // A node that ends may take one more connection before it is gone, and is no old one for that.
-        let leaves = why == Some(Unreached::Foreign) && self.known.unmet(addr);
-        let why = if leaves { Some(Unreached::Failed(fault)) } else { why };
-        if let (Some(class), Some(Unreached::Foreign)) = (class, &why) {
-            if !self.falls_back_at(addr) {
-                self.dialer.penalise(addr, class, now);
-            }
+        if let (Some(class), Some(Unreached::NotOurs)) = (class, &why) {
+            self.dialer.penalise(addr, class, now);
         }
         let Some(session) = self.session_mut(conn) else { return };
         if let (Some(class), State::Dialing) = (class, &session.state) {
@@ -222,6 +223,15 @@ impl Peer {
         }
     }
 
+    /// Somebody hung up on a handshake of ours, without a word.
+    fn hung_up(&mut self, now: Instant, addr: SocketAddr, fault: Fault) -> Unreached {
+        if self.known.hung_up(addr, now) && self.falls_back_at(addr, now) {
+            return Unreached::Old;
+        }
+        // A node that ends may take one more connection before it is gone.
+        if self.known.is_modern(addr, now) { Unreached::Failed(fault) } else { Unreached::NotOurs }
+    }
+
     /// A dial or handshake of ours came to nothing: ends it and tells those who waited.
     pub(super) fn unreached(&mut self, now: Instant, conn: ConnId, why: Unreached) {
         let Some(session) = self.session_mut(conn) else { return };
@@ -236,7 +246,7 @@ impl Peer {
             }
             _ => {
                 // An old node is no stranger's trap: it is asked in its own way next.
-                let old = why == Unreached::Foreign && self.falls_back_at(addr);
+                let old = why == Unreached::Old && self.falls_back_at(addr, now);
                 if why != Unreached::Myself && !old {
                     self.dialer.penalise(addr, class, now);
                 }
@@ -245,6 +255,25 @@ impl Peer {
         }
         let wishes = self.session_gone(now, conn);
         self.unreached_all(now, addr, wishes, why);
+    }
+
+    /// The session on which nothing was under way for longest: it gives way to somebody who waits.
+    pub(in crate::node::peer) fn idlest_session(&self) -> Option<ConnId> {
+        let idle = self.conns.iter().filter_map(|(id, conn)| match conn {
+            Conn::Session(session) if session.is_idle() => Some((session.used, ConnId(id))),
+            _ => None,
+        });
+        idle.filter(|(_, conn)| !self.seeding.is_followed_by(*conn)).min().map(|(_, conn)| conn)
+    }
+
+    /// Where no socket is free an idle session gives way to a dial that waits.
+    pub(in crate::node::peer) fn make_room_for_dials(&mut self, now: Instant) {
+        if self.room() > 0 || !self.dialer.has_ready() {
+            return;
+        }
+        if let Some(idle) = self.idlest_session() {
+            self.session_end(now, idle, Fault::Refused, false);
+        }
     }
 
     /// Asks for a sign of life.

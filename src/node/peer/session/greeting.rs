@@ -3,10 +3,10 @@
 use super::{Link, MUTE_MAX, Session, State, taken};
 use crate::config::{CHUNK, Crypto};
 use crate::machine::{ConnId, Fault, Output, Received};
+use crate::node::gate::source;
 use crate::node::peer::dialer::Class;
 use crate::node::peer::reach::{Unreached, Wish};
 use crate::node::peer::{Conn, Peer, Timer};
-use crate::proto::address::is_own;
 use crate::proto::v2::VERSIONS;
 use crate::proto::v2::handshake::{Abilities, Handshake, HandshakeError, Role};
 use crate::time::{Duration, Instant};
@@ -23,7 +23,8 @@ impl Peer {
     ) -> Received {
         let Some(Conn::Serve(serve)) = self.conns.get(conn.0) else { return taken(bytes.len()) };
         let (peer, accepted) = serve.came();
-        if self.strangers.is_shunned(now, peer.ip()) {
+        // Members and strangers share an address: what counts is what was left unfinished, not who sent nonsense.
+        if !peer.ip().is_loopback() && !self.unfinished.take(now, source(peer.ip())) {
             self.mute(now, conn, peer);
             return taken(bytes.len());
         }
@@ -117,14 +118,14 @@ impl Peer {
         if dialled {
             let why = match error {
                 HandshakeError::Myself => Unreached::Myself,
-                error if error.is_strangers() => Unreached::Foreign,
+                error if error.is_v1_refusal() => Unreached::Old,
+                error if error.is_strangers() => Unreached::NotOurs,
                 _ => Unreached::Failed(Fault::Reset),
             };
             return self.unreached(now, conn, why);
         }
-        // Members and others share a host, and a host's own may well be another group's.
-        if error.is_strangers() && !is_own(peer.ip(), &self.here()) {
-            self.strangers.shun(now, peer.ip());
+        if session.cost_nothing() {
+            self.unfinished.give_back(source(peer.ip()));
         }
         self.mute(now, conn, peer);
     }
@@ -139,7 +140,8 @@ impl Peer {
                 true
             }
             Some(place @ Conn::Serve(_)) => {
-                let mut session = Session::new(peer, None, now);
+                let accepted = if let Conn::Serve(serve) = place { serve.came().1 } else { now };
+                let mut session = Session::new(peer, None, accepted);
                 session.state = State::Mute;
                 *place = Conn::Session(Box::new(session));
                 true

@@ -42,10 +42,9 @@ impl HandshakeError {
         }
     }
 
-    /// Whether a frame's length is really two letters: a node that speaks v1 answers our dial with a text.
-    pub fn is_text(self) -> bool {
-        matches!(self, HandshakeError::Frame(length)
-            if length.to_le_bytes().iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()))
+    /// Whether a frame's length is really the first two letters of `ERROR`: so a node that speaks v1 only answers our dial.
+    pub const fn is_v1_refusal(self) -> bool {
+        matches!(self, HandshakeError::Frame(length) if length == u16::from_le_bytes(*b"ER"))
     }
 }
 
