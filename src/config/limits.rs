@@ -38,11 +38,13 @@ pub struct Limits {
     pub request_deadline: Duration,
     /// Bytes of a registry's answer: one segment, so that the original's single `recv` gets it whole.
     pub registry_reply_max: usize,
+    /// Bytes of a registry's answer to who asks for pages; no more than `registry_answer_max` of any peer.
+    pub registry_page_max: usize,
     /// Bytes of a registry's answer that a peer reads.
     pub registry_answer_max: usize,
     /// Nodes a registry keeps.
     pub registry_nodes: usize,
-    /// Of those, from one source address; loopback is exempt.
+    /// Of those, from one source (an IPv4 address, or the /56 of an IPv6 one); loopback is exempt.
     pub registry_per_ip: usize,
     /// Bytes of the registry's file.
     pub registry_file_max: usize,
@@ -188,6 +190,7 @@ impl Limits {
             request_max: 4096,
             request_deadline: s(5),
             registry_reply_max: 1400,
+            registry_page_max: 16 << 10,
             registry_answer_max: 64 << 10,
             registry_nodes: 65_536,
             registry_per_ip: 64,
@@ -259,6 +262,7 @@ impl Limits {
             conns_per_ip: 8,
             unauth_per_ip: 4,
             uploads_per_ip: 4,
+            registry_page_max: 4 << 10,
             registry_nodes: 512,
             registry_per_ip: 8,
             registry_save_interval: s(15 * 60),

@@ -147,13 +147,15 @@ impl Bootstrap {
     #[must_use]
     pub fn new(config: BootstrapConfig) -> Bootstrap {
         let limits = &config.limits;
-        let registry = Registry::new(Bounds {
+        let mut rng = Rng::with_seed(config.seed);
+        let bounds = Bounds {
             nodes: limits.registry_nodes,
             per_ip: limits.registry_per_ip,
             lease: config.lease,
             refresh: limits.refresh.1,
             listen: config.listen,
-        });
+        };
+        let registry = Registry::new(bounds, rng.u32(1..));
         let mut conns = Table::new();
         let console = ConnId(conns.insert(Conn::Console(Outgoing::default())));
         let notes = ConnId(conns.insert(Conn::Notes));
@@ -167,7 +169,7 @@ impl Bootstrap {
         ]);
         Bootstrap {
             phase: Phase::Serving,
-            rng: Rng::with_seed(config.seed),
+            rng,
             conns,
             gate: Gate::default(),
             by_claim: BTreeSet::new(),

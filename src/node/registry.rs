@@ -14,12 +14,13 @@
 mod ring;
 
 use crate::machine::Deadline;
+use crate::node::gate::source;
 use crate::node::timers::Timers;
 use crate::proto::address::{Here, Learned, admit, normalise};
 use crate::proto::registry_file::Record;
 use crate::time::{Duration, Instant, WallTime};
 use fastrand::Rng;
-use ring::Ring;
+use ring::{Listing, Place};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -42,9 +43,8 @@ pub(crate) struct Registry {
     nodes: BTreeMap<SocketAddr, Node>,
     /// Who makes room first: not verified before verified, long unseen before lately seen.
     by_age: BTreeSet<(bool, Instant, SocketAddr)>,
-    /// Given out to everybody, and to askers on this host only.
-    public: Ring,
-    local: Ring,
+    /// Those that are given out.
+    listing: Listing,
     /// When each lease is to be looked at.
     due: Timers<SocketAddr>,
     /// Nodes to be probed, first come first served.
@@ -58,7 +58,7 @@ pub(crate) struct Registry {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
     pub(crate) nodes: usize,
-    /// Of one source address; loopback is exempt.
+    /// Of one source (`gate::source`); loopback is exempt.
     pub(crate) per_ip: usize,
     pub(crate) lease: Duration,
     /// A node that renews does so at least this often.
@@ -76,6 +76,8 @@ struct Node {
     verified: bool,
     standing: Standing,
     probe: Probe,
+    /// Among those that are given out.
+    place: Option<Place>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,13 +120,14 @@ pub(crate) enum Registered {
     Renewed,
 }
 
-/// No room for another node of this address.
+/// No room for another node of this source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooMany(pub(crate) IpAddr);
 
 impl fmt::Display for TooMany {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "too many nodes from {}", self.0)
+        let net = if self.0.is_ipv6() { "/56" } else { "" };
+        write!(f, "too many nodes from {}{net}", self.0)
     }
 }
 
@@ -140,13 +143,13 @@ pub(crate) enum AfterFailure {
 }
 
 impl Registry {
-    pub(crate) fn new(bounds: Bounds) -> Registry {
+    /// An empty table; `number` tells its pages from those of other tables.
+    pub(crate) fn new(bounds: Bounds, number: u32) -> Registry {
         Registry {
             bounds,
             nodes: BTreeMap::new(),
             by_age: BTreeSet::new(),
-            public: Ring::default(),
-            local: Ring::default(),
+            listing: Listing::new(number),
             due: Timers::new(),
             waiting: BTreeSet::new(),
             tickets: 0,
@@ -224,31 +227,6 @@ impl Registry {
             .collect();
         for addr in silent {
             self.change(addr, |_| ());
-        }
-    }
-
-    /// Up to `max` listed nodes, `caller` first, the others in turn. `on_host`: the asker is on this host and may
-    /// learn of nodes that only this host reaches.
-    pub(crate) fn sample(&self, caller: SocketAddr, on_host: bool, max: usize) -> Vec<SocketAddr> {
-        let mut public = self.public.turn().filter(|&addr| addr != caller);
-        let mut local = self.local.turn().filter(|&addr| on_host && addr != caller);
-        let mut picked = vec![caller];
-        while picked.len() < max {
-            // Asking both each time gives each half of the room, and all of it if the other has no more.
-            let pair = if on_host { [local.next(), public.next()] } else { [None, public.next()] };
-            if pair == [None, None] {
-                break;
-            }
-            picked.extend(pair.into_iter().flatten());
-        }
-        picked.truncate(max);
-        picked
-    }
-
-    /// These were given out (besides the caller): the next sample goes on behind them.
-    pub(crate) fn gave(&mut self, given: &[SocketAddr]) {
-        for &addr in given {
-            self.ring(addr.ip()).last = Some(addr);
         }
     }
 
@@ -382,13 +360,13 @@ impl Registry {
     fn make_room(&mut self, now: Instant, newcomer: SocketAddr) -> Result<(), TooMany> {
         if self.crowded(newcomer.ip()) {
             // A node that moved to another port leaves its old entry behind: that one may go. The others of this
-            // address are in use.
+            // source are in use.
             let stale = self
-                .of_ip(newcomer.ip())
+                .of_source(newcomer.ip())
                 .filter(|(_, node)| !node.verified && now.since(node.seen) > self.bounds.refresh)
                 .min_by_key(|(_, node)| node.seen)
                 .map(|(&addr, _)| addr);
-            self.remove(stale.ok_or(TooMany(newcomer.ip()))?);
+            self.remove(stale.ok_or(TooMany(source(newcomer.ip())))?);
         }
         if self.nodes.len() >= self.bounds.nodes {
             if let Some(&(_, _, addr)) = self.by_age.first() {
@@ -399,11 +377,13 @@ impl Registry {
     }
 
     fn crowded(&self, ip: IpAddr) -> bool {
-        !ip.is_loopback() && self.of_ip(ip).take(self.bounds.per_ip).count() >= self.bounds.per_ip
+        !ip.is_loopback() && self.of_source(ip).take(self.bounds.per_ip).count() >= self.bounds.per_ip
     }
 
-    fn of_ip(&self, ip: IpAddr) -> impl Iterator<Item = (&SocketAddr, &Node)> {
-        self.nodes.range(SocketAddr::new(ip, 0)..=SocketAddr::new(ip, u16::MAX))
+    /// All nodes of the source that `ip` belongs to.
+    fn of_source(&self, ip: IpAddr) -> impl Iterator<Item = (&SocketAddr, &Node)> {
+        let ip = source(ip);
+        self.nodes.range(SocketAddr::new(ip, 0)..).take_while(move |(addr, _)| source(addr.ip()) == ip)
     }
 
     fn insert(
@@ -414,8 +394,8 @@ impl Registry {
         verified_at: Option<Moment>,
         standing: Standing,
     ) {
-        let node =
-            Node { first_seen, verified_at, seen: now, verified: false, standing, probe: Probe::Untried };
+        let probe = Probe::Untried;
+        let node = Node { first_seen, verified_at, seen: now, verified: false, standing, probe, place: None };
         self.by_age.insert((node.verified, node.seen, addr));
         self.nodes.insert(addr, node);
         self.change(addr, |_| ());
@@ -424,8 +404,8 @@ impl Registry {
     fn remove(&mut self, addr: SocketAddr) {
         self.unqueue(addr);
         self.due.cancel(addr);
-        self.ring(addr.ip()).nodes.remove(&addr);
         if let Some(node) = self.nodes.remove(&addr) {
+            self.listing.moved(addr, node.place, None);
             self.by_age.remove(&(node.verified, node.seen, addr));
         }
     }
@@ -441,15 +421,10 @@ impl Registry {
             Standing::Remembered => self.grace,
             Standing::Overdue | Standing::Doubtful { .. } => false,
         };
+        node.place = self.listing.moved(addr, node.place, listed.then_some(node.verified));
         if before != after {
             self.by_age.remove(&before);
             self.by_age.insert(after);
-        }
-        let ring = self.ring(addr.ip());
-        if listed {
-            ring.nodes.insert(addr);
-        } else {
-            ring.nodes.remove(&addr);
         }
     }
 
@@ -465,10 +440,6 @@ impl Registry {
             self.waiting.remove(&(*ticket, addr));
             self.change(addr, |node| node.probe = if node.verified { Probe::Tried } else { Probe::Untried });
         }
-    }
-
-    fn ring(&mut self, ip: IpAddr) -> &mut Ring {
-        if ip.is_loopback() { &mut self.local } else { &mut self.public }
     }
 }
 

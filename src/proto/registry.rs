@@ -15,6 +15,39 @@ pub const ERROR_MAX: usize = 200;
 /// The lowest port a node may register: below are the system's services, which we must not send others to.
 pub const PORT_MIN: u16 = 1024;
 
+/// The longest cursor that is sent or believed, in bytes.
+pub const CURSOR_MAX: usize = 64;
+
+/// Where a page of a registry's list ends. To a node it is a text that means nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cursor {
+    /// Which table it belongs to.
+    pub table: u32,
+    /// The last verified node that was given out.
+    pub verified: u64,
+    /// The last one of the others.
+    pub others: u64,
+}
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}-{:x}-{:x}", self.table, self.verified, self.others)
+    }
+}
+
+impl Cursor {
+    /// Reads a cursor in the very form in which it was written.
+    pub fn parse(text: &str) -> Option<Cursor> {
+        let mut parts = text.get(..CURSOR_MAX.min(text.len()))?.split('-');
+        let cursor = Cursor {
+            table: u32::from_str_radix(parts.next()?, 16).ok()?,
+            verified: u64::from_str_radix(parts.next()?, 16).ok()?,
+            others: u64::from_str_radix(parts.next()?, 16).ok()?,
+        };
+        (cursor.to_string() == text).then_some(cursor)
+    }
+}
+
 /// A registration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Register {
@@ -22,6 +55,8 @@ pub struct Register {
     pub ip: IpAddr,
     /// Where the node listens.
     pub port: u16,
+    /// The page behind this is asked for; the first one if the text was no cursor. `None`: the original's answer.
+    pub after: Option<Cursor>,
 }
 
 /// Why a registration is refused. The text goes to the node.
@@ -67,6 +102,8 @@ struct Incoming<'a> {
     ip: Field<'a>,
     #[serde(borrow, default, deserialize_with = "port_field")]
     port: Field<'a>,
+    #[serde(borrow, default)]
+    after: Field<'a>,
 }
 
 /// Some numbers are no JSON (`NaN`) or beyond serde (`1e400`); the text must name the field all the same.
@@ -95,7 +132,11 @@ pub fn parse_register(object: &[u8], trailing: bool) -> Result<Register, Registe
         return Err(RegisterError::NoHost);
     }
     let port = incoming.port.port().filter(|&port| port >= PORT_MIN).ok_or(RegisterError::Port)?;
-    Ok(Register { ip, port })
+    let after = match &incoming.after {
+        Field::Missing => None,
+        after => Some(after.text().and_then(Cursor::parse).unwrap_or_default()),
+    };
+    Ok(Register { ip, port, after })
 }
 
 fn syntax(error: &serde_json::Error) -> RegisterError {
@@ -111,6 +152,13 @@ fn syntax(error: &serde_json::Error) -> RegisterError {
 /// Writes a registration.
 pub fn encode_register(ip: IpAddr, port: u16) -> Vec<u8> {
     format!("{{\"type\":\"register\",\"ip\":\"{ip}\",\"port\":{port}}}").into_bytes()
+}
+
+/// Writes a registration that asks for the page behind `after`, which a registry gave; empty for the first one.
+pub fn encode_page_request(ip: IpAddr, port: u16, after: &str) -> Vec<u8> {
+    // A string always has a JSON form.
+    let after = serde_json::to_string(after).unwrap_or_default();
+    format!("{{\"type\":\"register\",\"ip\":\"{ip}\",\"port\":{port},\"after\":{after}}}").into_bytes()
 }
 
 /// Writes the answer to a registration: the first of `nodes`, as many as fit into `max` bytes. Says how many did.
@@ -133,6 +181,17 @@ pub fn encode_reply(nodes: &[SocketAddr], max: usize) -> (Vec<u8>, usize) {
     (reply.into_bytes(), given)
 }
 
+/// Writes a page: the first of `nodes`, as many as fit into `max` bytes. `next` tells for so many given nodes where to go on,
+/// and whether there is more at once.
+pub fn encode_page(nodes: &[SocketAddr], max: usize, next: impl FnOnce(usize) -> (Cursor, bool)) -> Vec<u8> {
+    const TAIL_MAX: usize = ", \"next\": \"\", \"more\": false".len() + CURSOR_MAX;
+    let (mut page, given) = encode_reply(nodes, max.saturating_sub(TAIL_MAX));
+    let (cursor, more) = next(given);
+    page.pop();
+    page.extend_from_slice(format!(", \"next\": \"{cursor}\", \"more\": {more}}}").as_bytes());
+    page
+}
+
 /// Writes a refusal, cut to [`ERROR_MAX`] bytes of text.
 pub fn encode_error(text: &str) -> Vec<u8> {
     // A string always has a JSON form.
@@ -151,6 +210,10 @@ pub struct Answer {
     pub error: Option<String>,
     /// The answer ended in the middle; these are the whole entries before that.
     pub cut: bool,
+    /// Where the next page goes on; registries that know no pages say nothing.
+    pub next: Option<String>,
+    /// The next page has something now.
+    pub more: bool,
 }
 
 /// Reads a registry's whole answer. One that was cut short gives the entries before the cut.
@@ -227,12 +290,40 @@ impl<'de> Visitor<'de> for &mut Reading {
                     let error = map.next_value::<Field<'_>>()?;
                     self.answer.error = error.text().map(|text| cut(text, ERROR_MAX).to_owned());
                 }
+                "next" => {
+                    let next = map.next_value::<Field<'_>>()?;
+                    self.answer.next = next.text().filter(|text| is_cursor(text)).map(str::to_owned);
+                }
+                "more" => self.answer.more = map.next_value::<MaybeTrue>()?.0,
                 _ => {
                     map.next_value::<IgnoredAny>()?;
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// Whether a registry's cursor is fit to be sent back: what is in it is its own affair.
+fn is_cursor(text: &str) -> bool {
+    (1..=CURSOR_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// A word `true`, or anything else.
+#[derive(Deserialize)]
+#[serde(from = "Either")]
+struct MaybeTrue(bool);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Either {
+    Bool(bool),
+    Other(IgnoredAny),
+}
+
+impl From<Either> for MaybeTrue {
+    fn from(either: Either) -> MaybeTrue {
+        MaybeTrue(matches!(either, Either::Bool(true)))
     }
 }
 

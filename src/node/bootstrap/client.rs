@@ -7,12 +7,14 @@ use crate::node::outgoing::Outgoing;
 use crate::node::registry::{Registered, refusal};
 use crate::proto::escape::for_log;
 use crate::proto::json::{FirstByte, ObjectScanner, Scan, first_byte};
-use crate::proto::registry::{Register, encode_error, encode_reply, parse_register};
+use crate::proto::registry::{Cursor, Register, encode_error, encode_page, encode_reply, parse_register};
 use crate::time::Instant;
 use std::net::SocketAddr;
 
 /// More nodes than any answer holds: the shortest takes 17 bytes of its 1,400.
 const SAMPLE_MAX: usize = 96;
+/// Bytes of a page that the shortest node takes: `["1.1.1.1", 1024], `.
+const NODE_MIN: usize = 19;
 
 /// An accepted connection.
 #[derive(Debug)]
@@ -135,7 +137,7 @@ impl Bootstrap {
         match request.push(bytes) {
             Scan::More => {}
             Scan::Complete => match parse_register(request.object(), request.trailing()) {
-                Ok(claim) => self.register(now, conn, listed_address(peer, claim)),
+                Ok(claim) => self.register(now, conn, listed_address(peer, claim), claim.after),
                 Err(why) => self.refuse(now, conn, &format!("{why}")),
             },
             Scan::Bad(why) => self.refuse(now, conn, &why.to_string()),
@@ -170,7 +172,7 @@ impl Bootstrap {
         }
     }
 
-    fn register(&mut self, now: Instant, conn: ConnId, addr: SocketAddr) {
+    fn register(&mut self, now: Instant, conn: ConnId, addr: SocketAddr, after: Option<Cursor>) {
         if let Some(why) = refusal(addr, self.config.listen) {
             return self.refuse(now, conn, &why);
         }
@@ -189,11 +191,24 @@ impl Bootstrap {
         self.by_claim.insert((true, client.since, conn));
         self.gate.authenticated(client.peer.ip(), client.since, conn);
 
-        let sample = self.registry.sample(addr, on_host, SAMPLE_MAX);
-        let (reply, given) = encode_reply(&sample, self.config.limits.registry_reply_max);
-        self.registry.gave(sample.get(1..given).unwrap_or_default());
+        let reply = match after {
+            None => self.sample(addr, on_host),
+            Some(after) => {
+                let max = self.config.limits.registry_page_max;
+                let page = self.registry.page(addr, on_host, after, max / NODE_MIN);
+                encode_page(&page.nodes, max, |given| page.next(given))
+            }
+        };
         self.answer(now, conn, reply);
         self.probe_early(now, addr);
+    }
+
+    /// The original's answer: as many nodes as fit into one segment, others each time.
+    fn sample(&mut self, caller: SocketAddr, on_host: bool) -> Vec<u8> {
+        let sample = self.registry.sample(caller, on_host, SAMPLE_MAX);
+        let (reply, given) = encode_reply(&sample, self.config.limits.registry_reply_max);
+        self.registry.gave(sample.get(1..given).unwrap_or_default());
+        reply
     }
 
     fn refuse(&mut self, now: Instant, conn: ConnId, why: &str) {

@@ -110,9 +110,10 @@ impl Peer {
             Purpose::Search(_, name) | Purpose::Before(_, name) => {
                 v1::encode_request(&Request::Search { name }, &self.config.v1_secret)
             }
-            Purpose::Register(_) => {
+            Purpose::Register(number) => {
                 let me = self.registered_as(local.ip());
-                registry::encode_register(me.ip(), me.port())
+                let after = self.registries.get(number).map_or("", |registry| registry.after());
+                registry::encode_page_request(me.ip(), me.port(), after)
             }
         };
         if let Some(Ask { state: State::Talking { out, .. }, .. }) = self.ask_mut(conn) {

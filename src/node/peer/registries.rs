@@ -18,6 +18,17 @@ use std::net::{IpAddr, SocketAddr};
 /// First and longest pause after a registration that failed.
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(120));
 
+/// The pause before the next page, …
+const NEXT_PAGE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(150));
+/// … before a registry that knows no pages, and names other nodes each time, is asked again, …
+const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(1500));
+/// … and before one that had much news, or named nobody yet, is asked for what is new since.
+const GROWING: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(25));
+/// Much: one in so many of all that it named.
+const MUCH: usize = 20;
+/// After so long the list is read from its beginning again.
+const AFRESH: Duration = Duration::from_secs(600);
+
 /// A registry we were told of.
 #[derive(Debug)]
 pub(super) struct Registry {
@@ -31,6 +42,54 @@ pub(super) struct Registry {
     /// Failures since the last success.
     failures: u32,
     health: Health,
+    list: List,
+}
+
+/// How far its list was read.
+#[derive(Debug)]
+struct List {
+    /// Since when it is read.
+    since: Instant,
+    /// So often may it be asked before the time of a refresh, whatever it answers.
+    left: usize,
+    /// Where to go on, in the registry's words; empty: at the beginning.
+    after: String,
+    /// Nodes that it named.
+    named: usize,
+    /// Of those, new ones since the last pause that was no short one.
+    news: usize,
+}
+
+impl List {
+    fn new(now: Instant, known_nodes: usize) -> List {
+        // With the shortest answers that there are, so many fill our own list.
+        let left = (known_nodes / 100).max(8);
+        List { since: now, left, after: String::new(), named: 0, news: 0 }
+    }
+
+    /// An answer named `others`, of them `fresh` new ones. When to ask again, if before the time of a refresh.
+    fn goes_on(
+        &mut self,
+        answer: &registry::Answer,
+        others: usize,
+        fresh: usize,
+    ) -> Option<(Duration, Duration)> {
+        self.named = others.max(self.named + fresh);
+        self.news += fresh;
+        let next = answer.next.clone().unwrap_or_default();
+        let moved = next != self.after && !answer.nodes.is_empty();
+        self.after = next;
+        let pause = if self.after.is_empty() {
+            (fresh > 0).then_some(AGAIN)
+        } else if answer.more && moved {
+            Some(NEXT_PAGE)
+        } else {
+            let news = std::mem::take(&mut self.news);
+            (self.named == 0 || news * MUCH > self.named).then_some(GROWING)
+        };
+        self.left = self.left.checked_sub(1)?;
+        pause
+    }
 }
 
 #[derive(Debug)]
@@ -42,12 +101,26 @@ enum Health {
 
 impl Registry {
     pub(super) fn new(target: HostPort) -> Registry {
-        Registry { target, jobs: Vec::new(), busy: false, keep: false, failures: 0, health: Health::Untried }
+        let list = List::new(Instant::ZERO, 0);
+        Registry {
+            target,
+            jobs: Vec::new(),
+            busy: false,
+            keep: false,
+            failures: 0,
+            health: Health::Untried,
+            list,
+        }
     }
 
     /// Neither answer nor failure is awaited.
     pub(super) fn is_settled(&self) -> bool {
         !self.busy
+    }
+
+    /// Where its list goes on.
+    pub(super) fn after(&self) -> &str {
+        &self.list.after
     }
 
     /// Its address as typed, fit for a terminal.
@@ -85,6 +158,10 @@ impl Peer {
         registry.jobs.extend(job);
         if std::mem::replace(&mut registry.busy, true) {
             return;
+        }
+        if job.is_some() || matches!(registry.health, Health::Untried) || now - registry.list.since >= AFRESH
+        {
+            registry.list = List::new(now, self.config.limits.known_nodes);
         }
         match registry.target.literal() {
             Some(addr) => self.register_at(now, number, addr),
@@ -157,13 +234,14 @@ impl Peer {
     }
 
     fn take_in(&mut self, now: Instant, number: usize, addr: SocketAddr, answer: &registry::Answer) {
-        let (mut others, mut fresh) = (0, false);
+        let (mut others, mut fresh) = (0, 0);
         for &node in &answer.nodes {
             match admit(node, Learned::Registry { at: addr.ip() }, &self.here()) {
                 Ok(node) => {
-                    fresh |= self.known.get(node).is_none();
+                    let new = self.known.get(node).is_none();
                     let kept = self.known.learn(node, Via::Registry, now, &self.own, &self.config.limits);
                     others += usize::from(kept);
+                    fresh += usize::from(kept && new);
                 }
                 Err(refused) => debug!("registry {addr} names {node}: {refused}"),
             }
@@ -171,13 +249,14 @@ impl Peer {
         if answer.skipped > 0 {
             debug!("registry {addr}: {} entries are no addresses", answer.skipped);
         }
-        if fresh {
+        if fresh > 0 {
             self.heard_of_a_node(now);
         }
-        let (least, most) = self.config.limits.refresh;
-        let due = now + self.between(least, most);
-        self.timers.set(Timer::Refresh(number), due, "refresh registration");
         let Some(registry) = self.registries.get_mut(number) else { return };
+        // A newcomer to a full list drives out another: what else the registry has would only go round.
+        let full = self.known.len() >= self.config.limits.known_nodes;
+        let soon = registry.list.goes_on(answer, others, fresh).filter(|_| !full);
+        let others = registry.list.named;
         let first = !matches!(registry.health, Health::Registered { .. });
         registry.health = Health::Registered { nodes: others };
         registry.busy = false;
@@ -185,6 +264,9 @@ impl Peer {
         registry.failures = 0;
         let target = registry.target.to_string();
         let jobs = std::mem::take(&mut registry.jobs);
+        let (least, most) = soon.unwrap_or(self.config.limits.refresh);
+        let due = now + self.between(least, most);
+        self.timers.set(Timer::Refresh(number), due, "refresh registration");
         let event = Event::Registered { bootstrap: target, nodes: others, asked: !jobs.is_empty() };
         if first && jobs.is_empty() {
             self.tell(&event);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::proto::registry::Cursor;
 use fastrand::Rng;
 use proptest::collection::vec;
 use proptest::prelude::{ProptestConfig, any, proptest};
@@ -14,21 +15,26 @@ impl Registry {
         assert_eq!(self.by_age.len(), self.nodes.len());
         for (&addr, node) in &self.nodes {
             assert!(self.by_age.contains(&(node.verified, node.seen, addr)));
-            let ring = if addr.ip().is_loopback() { &self.local } else { &self.public };
             let listed = match node.standing {
                 Standing::Leased => true,
                 Standing::Remembered => self.grace,
                 _ => false,
             };
-            assert_eq!(ring.nodes.contains(&addr), listed, "{addr}: {node:?}");
+            assert_eq!(
+                node.place.map(|place| place.verified),
+                listed.then_some(node.verified),
+                "{addr}: {node:?}"
+            );
+            assert!(node.place.is_none_or(|place| self.listing.at(addr, place)));
             if let Probe::Waiting(ticket) = node.probe {
                 assert!(self.waiting.contains(&(ticket, addr)));
             }
-            assert!(addr.ip().is_loopback() || self.of_ip(addr.ip()).count() <= self.bounds.per_ip);
+            assert!(addr.ip().is_loopback() || self.of_source(addr.ip()).count() <= self.bounds.per_ip);
         }
         let waiting = self.nodes.values().filter(|node| matches!(node.probe, Probe::Waiting(_))).count();
         assert_eq!(self.waiting.len(), waiting);
-        assert!(self.public.nodes.len() + self.local.nodes.len() <= self.nodes.len());
+        let listed = self.nodes.values().filter(|node| node.place.is_some()).count();
+        assert_eq!(self.listing.len(), listed);
         let deciding =
             self.nodes.values().filter(|n| matches!(n.probe, Probe::Dialling { decides: true })).count();
         assert_eq!(self.due.len(), self.nodes.len() - waiting - deciding, "nobody is forgotten");
@@ -43,13 +49,13 @@ impl Registry {
     }
 
     pub(crate) fn lists(&self, addr: SocketAddr) -> bool {
-        self.public.nodes.contains(&addr) || self.local.nodes.contains(&addr)
+        self.nodes.get(&addr).is_some_and(|node| node.place.is_some())
     }
 }
 
 fn table(nodes: usize, per_ip: usize) -> (Registry, Rng) {
     let listen = SocketAddr::from(([0, 0, 0, 0], 8000));
-    (Registry::new(Bounds { nodes, per_ip, lease: LEASE, refresh: REFRESH, listen }), Rng::with_seed(7))
+    (Registry::new(Bounds { nodes, per_ip, lease: LEASE, refresh: REFRESH, listen }, 77), Rng::with_seed(7))
 }
 
 fn node(i: u32) -> SocketAddr {
@@ -312,6 +318,115 @@ fn loopback_nodes_are_for_this_host_and_everybody_gets_a_turn() {
         seen.extend(sample);
     }
     assert_eq!(seen.len(), 200);
+}
+
+fn v6(net: u16, host: u16) -> SocketAddr {
+    SocketAddr::from(([0x2001, 0xdb9, 0, net, 0, 0, 0, host], 9000))
+}
+
+#[test]
+fn a_host_with_many_ipv6_addresses_holds_the_share_of_one_source() {
+    // hostile: 22
+    let (mut table, mut rng) = table(1000, 8);
+    let taken = (0..3000).filter(|&i| table.register(s(0), v6(i % 256, i), &mut rng).is_ok()).count();
+    assert_eq!((taken, table.len()), (8, 8));
+    let crowd = table.register(s(0), v6(9, 9999), &mut rng).expect_err("full");
+    assert_eq!(crowd.to_string(), "too many nodes from 2001:db9::/56");
+    table.register(s(0), v6(256, 1), &mut rng).expect("another /56");
+    assert_eq!(
+        table.remember(s(0), None, (0..3000).map(|i| record(v6(512, i), None)).collect(), &mut rng),
+        8
+    );
+    // A place that nobody renews is free again, also for another address of that source.
+    table.register(s(130), v6(7, 7), &mut rng).expect("stale ones make room");
+    table.check_all();
+}
+
+#[test]
+fn verified_nodes_are_named_first_and_newcomers_are_named_all_the_same() {
+    let (mut table, mut rng) = table(10_000, 64);
+    let verify = |table: &mut Registry, rng: &mut Rng, addr| {
+        table.register(s(0), addr, rng).expect("room");
+        table.dialled_early(addr);
+        table.answered(s(0), addr, rng);
+    };
+    for i in 0..3000 {
+        table.register(s(0), node(256 * i), &mut rng).expect("room");
+    }
+    (0..20).for_each(|i| verify(&mut table, &mut rng, node(256 * i + 1)));
+    let mut newcomers = BTreeSet::new();
+    for _ in 0..100 {
+        let sample = table.sample(node(7), false, 26);
+        assert!((0..20).all(|i| sample.contains(&node(256 * i + 1))), "{sample:?}");
+        newcomers.extend(sample.iter().filter(|&&addr| !table.verified(addr)).copied());
+        table.gave(&sample[1..]);
+    }
+    // Five places of each answer, and each of them another node's.
+    assert_eq!(newcomers.len(), 1 + 500);
+    // Many verified ones leave two places to the others; and each gets its turn.
+    (20..220).for_each(|i| verify(&mut table, &mut rng, node(256 * i + 1)));
+    let (mut newcomers, mut seen) = (0, BTreeSet::new());
+    for _ in 0..10 {
+        let sample = table.sample(node(7), false, 60);
+        newcomers += sample[1..].iter().filter(|&&addr| !table.verified(addr)).count();
+        seen.extend(sample.iter().filter(|&&addr| table.verified(addr)).copied());
+        table.gave(&sample[1..]);
+    }
+    assert_eq!((newcomers, seen.len()), (20, 220));
+}
+
+/// Goes through the pages as an asker does; all that was named, and where it may go on later.
+fn read_pages(table: &Registry, on_host: bool, mut after: Cursor, size: usize) -> (Vec<SocketAddr>, Cursor) {
+    let mut all = Vec::new();
+    loop {
+        let page = table.page(node(7), on_host, after, size);
+        let (next, more) = page.next(page.nodes.len());
+        all.extend(page.nodes);
+        after = next;
+        if !more {
+            return (all, after);
+        }
+    }
+}
+
+#[test]
+fn pages_name_everybody_once_and_later_only_who_is_new() {
+    let (mut table, mut rng) = table(10_000, 64);
+    for i in 100..400 {
+        table.register(s(0), node(256 * i), &mut rng).expect("room");
+    }
+    for i in 100..200 {
+        table.dialled_early(node(256 * i));
+        table.answered(s(0), node(256 * i), &mut rng);
+    }
+    let local = SocketAddr::from(([127, 0, 0, 1], 2000));
+    table.register(s(0), local, &mut rng).expect("room");
+    for size in [2, 7, 300, 1000] {
+        let (all, _) = read_pages(&table, false, Cursor::default(), size);
+        let distinct: BTreeSet<_> = all.iter().collect();
+        assert_eq!((all[0], all.len(), distinct.len()), (node(7), 301, 301), "each once, the caller first");
+        assert!(all[1..101].iter().all(|&addr| table.verified(addr)));
+        assert_eq!(read_pages(&table, true, Cursor::default(), size).0.len(), 302);
+    }
+    let (_, end) = read_pages(&table, false, Cursor::default(), 50);
+    // A renewal is nothing new; a newcomer is, and a node that was verified since.
+    table.register(s(1), node(256 * 300), &mut rng).expect("renewed");
+    assert_eq!(read_pages(&table, false, end, 50), (vec![], end));
+    table.register(s(1), node(5), &mut rng).expect("room");
+    table.dialled_early(node(256 * 301));
+    table.answered(s(1), node(256 * 301), &mut rng);
+    let (news, end) = read_pages(&table, false, end, 50);
+    assert_eq!(news, [node(256 * 301), node(5)]);
+    // An answer that was cut goes on behind what fitted.
+    let page = table.page(node(7), false, Cursor::default(), 50);
+    let (next, more) = page.next(20);
+    assert!(more && table.page(node(7), false, next, 50).nodes[0] == page.nodes[20]);
+    // Of another table, or ahead of this one: from the beginning.
+    for odd in
+        [Cursor { table: 78, ..end }, Cursor { verified: u64::MAX, ..end }, Cursor { others: 9999, ..end }]
+    {
+        assert_eq!(read_pages(&table, false, odd, 1000).0.len(), 302);
+    }
 }
 
 proptest! {

@@ -32,7 +32,7 @@ fn with_ip(ip: &str) -> Result<Register, String> {
 
 #[test]
 fn registrations_of_the_original_are_read() {
-    let good = Ok(Register { ip: ip("10.0.0.5"), port: 9001 });
+    let good = Ok(Register { ip: ip("10.0.0.5"), port: 9001, after: None });
     assert_eq!(register(br#"{"type": "register", "ip": "10.0.0.5", "port": 9001}"#), good);
     assert_eq!(register(&encode_register(ip("10.0.0.5"), 9001)), good);
     // hostile: 16
@@ -40,7 +40,7 @@ fn registrations_of_the_original_are_read() {
     // hostile: 17
     assert_eq!(register(b"{\"type\":\"register\",\"ip\":\"10.0.0.5\",\"port\":9001} \r\n"), good);
     // hostile: 13
-    assert_eq!(with_ip("\"127.0.0.1\""), Ok(Register { ip: ip("127.0.0.1"), port: 9001 }));
+    assert_eq!(with_ip("\"127.0.0.1\""), Ok(Register { ip: ip("127.0.0.1"), port: 9001, after: None }));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn every_bad_port_is_named() {
     // hostile: 14
     assert!(with_port("25").expect_err("25").contains("`port`"));
     assert!(with_port("1023").is_err());
-    assert_eq!(with_port("1024"), Ok(Register { ip: ip("10.0.0.5"), port: 1024 }));
+    assert_eq!(with_port("1024"), Ok(Register { ip: ip("10.0.0.5"), port: 1024, after: None }));
     assert!(register(br#"{"type":"register","ip":"10.0.0.5"}"#).expect_err("missing").contains("`port`"));
     // hostile: 9
     let twice =
@@ -110,8 +110,8 @@ fn every_bad_ip_is_named() {
         let text = with_ip(bad).expect_err(bad);
         assert!(text.contains("`ip`"), "{bad}: {text}");
     }
-    assert_eq!(with_ip("\"::ffff:10.0.0.5\""), Ok(Register { ip: ip("10.0.0.5"), port: 9001 }));
-    assert_eq!(with_ip("\"fd00::5\""), Ok(Register { ip: ip("fd00::5"), port: 9001 }));
+    assert_eq!(with_ip("\"::ffff:10.0.0.5\""), Ok(Register { ip: ip("10.0.0.5"), port: 9001, after: None }));
+    assert_eq!(with_ip("\"fd00::5\""), Ok(Register { ip: ip("fd00::5"), port: 9001, after: None }));
     assert!(register(br#"{"type":"register","port":9001}"#).expect_err("missing").contains("`ip`"));
 }
 
@@ -278,6 +278,45 @@ proptest! {
     fn what_is_registered_is_read(v4: [u8; 4], port in 1024u16..) {
         let ip = IpAddr::from(v4);
         prop_assume!(!ip.is_multicast() && !ip.is_unspecified() && v4 != [255; 4]);
-        prop_assert_eq!(register(&encode_register(ip, port)), Ok(Register { ip, port }));
+        prop_assert_eq!(register(&encode_register(ip, port)), Ok(Register { ip, port, after: None }));
+    }
+}
+
+#[test]
+fn pages_are_asked_for_and_answered() {
+    let after = |request: &[u8]| register(request).expect("good").after;
+    let cursor = Cursor { table: 0xab, verified: 17, others: u64::MAX };
+    let asks = |text: &str| after(&encode_page_request(ip("10.0.0.5"), 9001, text));
+    assert_eq!(asks(""), Some(Cursor::default()));
+    assert_eq!(asks(&cursor.to_string()), Some(cursor));
+    assert!(cursor.to_string().len() <= CURSOR_MAX);
+    // Whatever is no cursor asks for the first page.
+    let long = "1".repeat(4000);
+    for odd in
+        ["-", "ab", "ab-11", "ab-11-", "AB-11-0", "+ab-11-0", "ab-011-0", "ab-11-0-0", "é", "\"\u{0}", &long]
+    {
+        assert_eq!(asks(odd), Some(Cursor::default()), "{odd}");
+    }
+    for odd in ["7", "null", "[]", "{\"a\":1}", "true", "1.5"] {
+        let request = format!(r#"{{"type":"register","ip":"10.0.0.5","port":9001,"after":{odd}}}"#);
+        assert_eq!(after(request.as_bytes()), Some(Cursor::default()), "{odd}");
+    }
+    let many: Vec<SocketAddr> = (0..2000u16).map(|i| SocketAddr::from(([10, 0, 0, 5], 1024 + i))).collect();
+    for max in [0, 200, 1400, 16 << 10] {
+        let mut given = 0;
+        let page = encode_page(&many, max, |n| {
+            given = n;
+            (cursor, true)
+        });
+        assert!(page.len() <= max.max(200));
+        let answer = parse_answer(&page).expect("our own");
+        assert_eq!((&answer.nodes[..], answer.more), (&many[..given], true));
+        assert_eq!(answer.next, Some(cursor.to_string()));
+    }
+    // What is no cursor is none; the nodes count all the same.
+    for odd in ["7", "\"\"", "\"a b\"", "\"é\"", "null", "[1]", &format!("\"{}\"", "x".repeat(65))] {
+        let text = format!(r#"{{"nodes": [["10.0.0.5", 9001]], "next": {odd}, "more": [1]}}"#);
+        let answer = parse_answer(text.as_bytes()).expect("good nodes");
+        assert_eq!((answer.nodes.len(), answer.next, answer.more), (1, None, false), "{odd}");
     }
 }

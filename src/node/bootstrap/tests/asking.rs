@@ -335,3 +335,40 @@ fn one_source_cannot_take_all_places() {
     world.advance(secs(5));
     assert_eq!(world.node.notices.lines(), 2);
 }
+
+#[test]
+fn who_asks_for_pages_gets_all_and_renews_for_each_without_another_save_or_probe() {
+    let mut world = World::new();
+    world.alive = Box::new(|_| Some(true));
+    for i in 0..2000u32 {
+        world.register(&format!("10.1.{}.{}", i / 250, i % 250 + 1), 9000);
+    }
+    let from = peer("10.0.0.1");
+    let asks = |after: &str| format!(r#"{{"type":"register","ip":"127.0.0.1","port":9000,"after":{after}}}"#);
+    let first = world.ask(from, asks("\"\""));
+    let (saves, dials) = (world.saves.len(), world.dials.len());
+    let (mut got, mut pages, mut all) = (first, 1, std::collections::BTreeSet::new());
+    let end = loop {
+        assert!(got.text.len() <= 16 << 10 && got.writes == 1);
+        let answer = crate::proto::registry::parse_answer(got.text.as_bytes()).expect("our own");
+        all.extend(answer.nodes);
+        let next = answer.next.expect("a page has one");
+        if !answer.more {
+            break next;
+        }
+        got = world.ask(from, asks(&format!("\"{next}\"")));
+        pages += 1;
+    };
+    assert_eq!((all.len(), pages), (2001, 3));
+    assert_eq!((world.saves.len(), world.dials.len()), (saves, dials));
+    world.register("10.2.0.1", 9000);
+    let news = world.ask(from, asks(&format!("\"{end}\"")));
+    assert!(nodes(&news.text).contains(&addr("10.2.0.1:9000")) && nodes(&news.text).len() <= 2, "{news:?}");
+    // What is no cursor gets the first page; nobody else's answer has changed.
+    for odd in ["7", "null", "\"x\"", "\"0-0-0\"", "\"ffffffff-1-1\""] {
+        let answer = nodes(&world.ask(from, asks(odd)).text);
+        assert!(answer[0] == addr("10.0.0.1:9000") && answer.len() > 500, "{odd}");
+    }
+    let v1 = world.ask(from, request("127.0.0.1", 9000));
+    assert!(v1.text.len() <= 1400 && v1.text.ends_with("]]}") && v1.writes == 1, "{v1:?}");
+}
