@@ -4,12 +4,15 @@ use super::common::{
     MS, PORT, REGISTRY, S, alive, at_registry, bootstrap, command, crowd, dialler, heard, listener, peer,
     peers_on, plain, request, send,
 };
-use crate::actor::Step;
+use crate::actor::{Actor, Cx, Step, Told};
 use crate::harness::scenario;
-use crate::ids::NodeId;
+use crate::ids::{ActorId, NodeId, SockId};
 use crate::world::World;
 use distrishare::config::Limits;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 /// A peer asks a registry that answers `answer`; what the command says.
 fn told(world: &mut World, answer: Vec<Step>) -> (NodeId, Vec<serde_json::Value>) {
@@ -251,5 +254,253 @@ fn an_address_of_our_own_is_no_other_node() {
             world.run_for(S * 8);
             assert_eq!(command(world, node, "nodes all"), Vec::<serde_json::Value>::new());
         }
+    });
+}
+
+#[test]
+fn a_flood_from_one_network_and_honest_nodes() {
+    // hostile: 22, 24
+    scenario("a_flood_from_one_network", 2, |world| {
+        let lan = world.lan();
+        let there = world.host(&[lan]);
+        bootstrap(world, there, |_| {});
+        let target = at_registry(world, there);
+        let honest = peers_on(world, lan, 20, move |config| {
+            config.bootstraps = vec![target.clone()];
+            config.join = true;
+        });
+        // Of those that came at the same moment only a few are probed at once: the others when they renew.
+        world.run_for(S * 130);
+        // The simulated network has no IPv6; who speaks from the registry's own host may name the address.
+        let (here, to) = (SocketAddr::from(([127, 0, 0, 1], REGISTRY)), world.addr(there, REGISTRY));
+        let mut flood = Vec::new();
+        for i in 0..3000 {
+            let text = format!(r#"{{"type":"register","ip":"2001:db9::{i:x}","port":9000}}"#);
+            flood.push(dialler(world, there, here, vec![send(text)]));
+            world.run_for(MS / 15);
+        }
+        // Beside it a hundred addresses where nobody answers, each of them a source of its own.
+        for _ in 0..100 {
+            let host = world.host(&[lan]);
+            dialler(world, host, to, vec![send(r#"{"type":"register","ip":"9.9.9.9","port":9000}"#)]);
+        }
+        world.run_for(S * 5);
+        let refused = |&&actor: &&ActorId| heard(world, actor).contains("too many nodes from 2001:db9::/56");
+        assert_eq!(flood.iter().filter(refused).count(), 3000 - 64);
+        let wanted = super::common::others(world, &honest, NodeId(0));
+        let mut newcomers = BTreeSet::new();
+        for _ in 0..40 {
+            let host = world.host(&[lan]);
+            let text = r#"{"type":"register","ip":"127.0.0.1","port":9000}"#;
+            let asker = dialler(world, host, to, vec![send(text)]);
+            world.run_for(MS * 100);
+            let named = named(&heard(world, asker));
+            assert!(named.is_superset(&wanted), "{named:?}");
+            newcomers.extend(named.difference(&wanted).cloned());
+        }
+        assert!(newcomers.len() > 150, "who was not probed yet has its turn: {}", newcomers.len());
+    });
+}
+
+/// The nodes of an answer, as `ip:port`.
+fn named(answer: &str) -> BTreeSet<String> {
+    let answer: serde_json::Value = serde_json::from_str(answer).unwrap_or_default();
+    let pairs = answer["nodes"].as_array().into_iter().flatten();
+    pairs.map(|pair| format!("{}:{}", pair[0].as_str().unwrap_or("?"), pair[1])).collect()
+}
+
+/// Starts `n` nodes that join one registry, without multicast, `every` so often one.
+fn joined(world: &mut World, n: usize, every: Duration) -> (Vec<NodeId>, SocketAddr) {
+    let lan = world.lan();
+    let there = world.host(&[lan]);
+    bootstrap(world, there, |_| {});
+    let to = world.addr(there, REGISTRY);
+    let nodes = peers_on(world, lan, n, |_| {});
+    for &node in &nodes {
+        world.type_line(node, &format!("bootstrap {to}"));
+        world.run_for(every);
+    }
+    (nodes, to)
+}
+
+#[test]
+fn a_newcomer_finds_all_who_are_there() {
+    scenario("a_newcomer_finds_all", 1, |world| {
+        let (nodes, to) = joined(world, 150, MS * 20);
+        let host = world.host(&[crate::ids::LanId(0)]);
+        let late = plain(world, host);
+        let said = command(world, late, &format!("bootstrap {to}"));
+        assert_eq!(said[0]["nodes"], 150, "{said:?}");
+        assert_eq!(alive(world, late, "bootstrap"), super::common::others(world, &nodes, late));
+        // Nor do those who were there first wait for their next registration.
+        world.run_for(S * 30);
+        assert_eq!(alive(world, nodes[0], "bootstrap").len(), 150);
+    });
+}
+
+/// A registry that names `each` others of its `all` nodes every time: one that knows no pages, or one that always has more.
+struct Odd {
+    all: u32,
+    each: u32,
+    at: u32,
+    pages: bool,
+}
+
+impl Actor for Odd {
+    fn told(&mut self, cx: &mut Cx<'_>, what: Told<'_>) {
+        match what {
+            Told::Start => cx.listen(REGISTRY),
+            Told::Data { sock, .. } => {
+                let node = |i: u32| format!("[\"10.0.{}.{}\", 9000]", 100 + i / 250, i % 250 + 1);
+                let list: Vec<String> = (0..self.each).map(|i| node((self.at + i) % self.all)).collect();
+                self.at += self.each;
+                let tail = if self.pages {
+                    format!(", \"next\": \"{}\", \"more\": true", self.at)
+                } else {
+                    String::new()
+                };
+                cx.send(sock, format!("{{\"nodes\": [{}]{tail}}}", list.join(", ")).as_bytes());
+                cx.close(sock);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A peer registers at an odd registry; how many questions that took within a minute, and how many nodes it knows.
+fn at_odd(world: &mut World, odd: Odd, small: bool) -> (u64, usize) {
+    let lan = crate::ids::LanId(0);
+    let (host, there) = (world.host(&[lan]), world.host(&[lan]));
+    let limits = if small { Limits::small() } else { Limits::desktop() };
+    let node = peer(world, host, move |config| config.limits = limits.clone());
+    world.actor(there, odd);
+    let to = world.addr(there, REGISTRY);
+    command(world, node, &format!("bootstrap {to}"));
+    world.run_for(S * 55);
+    let asked = world.env.dials[&to];
+    let said = command(world, node, "status");
+    (asked, said[0]["nodes"].as_u64().unwrap_or(0) as usize)
+}
+
+#[test]
+fn registries_without_pages_and_with_no_end_of_them() {
+    scenario("registries_without_pages", 2, |world| {
+        world.lan();
+        // 62 of 150: three answers, and one with nothing new.
+        let old = at_odd(world, Odd { all: 150, each: 62, at: 0, pages: false }, false);
+        assert_eq!(old, (4, 150));
+        // The original names all at once.
+        assert_eq!(at_odd(world, Odd { all: 150, each: 150, at: 0, pages: false }, false), (2, 150));
+        for pages in [false, true] {
+            let endless = at_odd(world, Odd { all: 20_000, each: 50, at: 0, pages }, false);
+            assert!((30..=41).contains(&endless.0), "{endless:?}");
+            // A full list asks no more.
+            let endless = at_odd(world, Odd { all: 20_000, each: 50, at: 0, pages }, true);
+            assert_eq!(endless, (6, 256), "{pages}");
+        }
+    });
+}
+
+/// Registers as a node does and reads all pages, but keeps nothing of them.
+struct Light {
+    to: SocketAddr,
+    asking: Option<SockId>,
+    after: String,
+    /// Pages that brought something since the last long pause.
+    news: bool,
+}
+
+impl Light {
+    fn ask(&mut self, cx: &mut Cx<'_>) {
+        self.asking = Some(cx.dial(self.to));
+        cx.note("");
+    }
+
+    fn read(&mut self, cx: &mut Cx<'_>, sock: SockId) {
+        let answer = cx.log.received.remove(&sock).unwrap_or_default();
+        let answer: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
+        let Some(next) = answer["next"].as_str() else { return cx.timer(S * 5, 0) };
+        self.after = next.to_owned();
+        self.news |= answer["nodes"].as_array().is_some_and(|nodes| nodes.len() > 20);
+        let spread = cx.rng().below(10_000) as u32;
+        let pause = match (answer["more"] == true, std::mem::take(&mut self.news)) {
+            (true, news) => {
+                self.news = news;
+                MS * (50 + spread / 100)
+            }
+            (false, true) => MS * (15_000 + spread),
+            (false, false) => MS * (60_000 + 6 * spread),
+        };
+        cx.timer(pause, 0);
+    }
+}
+
+impl Actor for Light {
+    fn told(&mut self, cx: &mut Cx<'_>, what: Told<'_>) {
+        match what {
+            Told::Start => {
+                cx.listen(PORT);
+                self.ask(cx);
+            }
+            Told::Timer(_) => self.ask(cx),
+            Told::Connected { sock } => {
+                let after = &self.after;
+                let text =
+                    format!(r#"{{"type":"register","ip":"127.0.0.1","port":{PORT},"after":"{after}"}}"#);
+                cx.send(sock, text.as_bytes());
+            }
+            Told::Eof { sock } => {
+                cx.close(sock);
+                if self.asking == Some(sock) {
+                    self.asking = None;
+                    self.read(cx, sock);
+                }
+            }
+            Told::Closed { sock, .. } if self.asking == Some(sock) => cx.timer(S * 5, 0),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn two_thousand_join_within_a_minute() {
+    // 1,980 of them light, since two thousand lists of two thousand nodes are more than a test should hold.
+    scenario("two_thousand_join", 1, |world| {
+        let lan = world.lan();
+        let there = world.host(&[lan]);
+        let registry = bootstrap(world, there, |_| {});
+        let to = world.addr(there, REGISTRY);
+        let (mut nodes, mut crowd) = (Vec::new(), Vec::new());
+        let (mut before, mut most) = (0, 0);
+        let asked = |world: &World, crowd: &[ActorId]| {
+            crowd.iter().map(|&actor| world.log(actor).notes.len() as u64).sum::<u64>()
+        };
+        for i in 0..2000 {
+            let host = world.host(&[lan]);
+            if i % 100 == 0 {
+                let node = plain(world, host);
+                world.type_line(node, &format!("bootstrap {to}"));
+                nodes.push(node);
+            } else {
+                let light = Light { to, asking: None, after: String::new(), news: false };
+                crowd.push(world.actor(host, light));
+            }
+            world.run_for(MS * 30);
+            if i % 33 == 32 {
+                let all = asked(world, &crowd);
+                (before, most) = (all, most.max(all - before));
+            }
+        }
+        world.run_for(S * 30);
+        let (real, light) = (world.env.dials[&to], asked(world, &crowd));
+        let all = real + light;
+        println!("{all} connections, {real} of them of 20 nodes; at most {most} in a second");
+        assert!(most <= 250, "{most} in a second");
+        assert!(all <= 2000 * 8 && real <= 20 * 9, "{all}, {real} of them of 20 nodes");
+        for &node in &nodes {
+            let said = command(world, node, "status");
+            assert!(said[0]["nodes"].as_u64() >= Some(1990), "{said:?}");
+        }
+        assert!(world.running(registry));
     });
 }
