@@ -102,6 +102,12 @@ pub struct Limits {
     pub session_out_max: usize,
     /// Of downloads from many.
     pub swarm: SwarmLimits,
+    /// Searches of others under way here: of one session, …
+    pub searches_per_session: usize,
+    /// … of one source address (loopback is exempt), …
+    pub searches_per_ip: usize,
+    /// … and in all. One takes up to 30 KB.
+    pub searches: usize,
     /// Results taken from one node for a search, and asked of it.
     pub results_per_node: usize,
     /// Results of a search.
@@ -222,6 +228,9 @@ impl Limits {
             session_idle: s(300),
             session_out_max: 256 << 10,
             swarm: SwarmLimits::desktop(),
+            searches_per_session: 4,
+            searches_per_ip: 16,
+            searches: 64,
             results_per_node: 256,
             results_total: 10_000,
             file_max: 1 << 43,
@@ -276,6 +285,8 @@ impl Limits {
             session_idle: s(60),
             session_out_max: 32 << 10,
             swarm: SwarmLimits::small(),
+            searches_per_ip: 8,
+            searches: 16,
             results_total: 1000,
             file_max: 1 << 36,
             downloads: 8,

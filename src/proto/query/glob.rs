@@ -1,7 +1,8 @@
 //! Names with `*` and `?`. Each part is matched by going back to the last `*` only, which is enough, and never costs more
-//! than the product of the two lengths; what is longer than the name is refused at once.
+//! than the product of the two lengths; what is longer than the name, or as long in any case and of another length, is
+//! refused at once.
 
-use super::score::last_part;
+use super::{Look, Named, contains};
 use crate::proto::fold::fold;
 
 /// A pattern, folded.
@@ -24,14 +25,16 @@ pub(super) struct Part {
     middle: String,
     /// Bytes that a name needs at least.
     least: usize,
+    /// Characters of every name that is meant; without a `*` only.
+    chars: Option<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Token {
     /// This character.
     Is(char),
-    /// Any one character.
-    One,
+    /// So many characters, any.
+    Any(usize),
     /// Any number of characters.
     Some,
 }
@@ -62,28 +65,34 @@ impl Glob {
     }
 
     /// Whether the file with this folded path is meant.
-    pub(super) fn matches(&self, path: &str) -> bool {
+    pub(super) fn matches(&self, look: &mut Look<'_, '_>) -> bool {
         match self {
-            Glob::Name(part) => part.matches(last_part(path)),
-            Glob::Path(parts) => matches_path(parts, path),
+            Glob::Name(part) => {
+                let (last, steps) = look.last();
+                part.matches(last, steps)
+            }
+            Glob::Path(parts) => matches_path(parts, look.file.folded, look.steps),
         }
     }
 }
 
-fn matches_path(parts: &[Option<Part>], path: &str) -> bool {
+fn matches_path(parts: &[Option<Part>], path: &str, steps: &mut usize) -> bool {
     let (mut at, mut rest) = (0, path.split('/'));
     // After the last `**`: the next part of the pattern, and the folders it has not taken yet.
     let mut back = None;
     loop {
         let mut after = rest.clone();
-        match (parts.get(at), after.next()) {
+        let name = after.next();
+        // To split a folder off is to look for its end.
+        *steps += 4 + name.map_or(0, str::len) / 4;
+        match (parts.get(at), name) {
             (Some(None), _) => {
                 at += 1;
                 back = Some((at, rest.clone()));
                 continue;
             }
             (None, None) => return true,
-            (Some(Some(part)), Some(name)) if part.matches(name) => {
+            (Some(Some(part)), Some(name)) if part.matches(&mut Named::new(name), steps) => {
                 (at, rest) = (at + 1, after);
                 continue;
             }
@@ -111,7 +120,10 @@ impl Part {
                 c => literal.push(c),
             }
             match c {
-                '?' if !escaped => tokens.push(Token::One),
+                '?' if !escaped => match tokens.last_mut() {
+                    Some(Token::Any(n)) => *n += 1,
+                    _ => tokens.push(Token::Any(1)),
+                },
                 '*' if !escaped && tokens.last() != Some(&Token::Some) => tokens.push(Token::Some),
                 _ => {}
             }
@@ -129,28 +141,37 @@ impl Part {
         let middle = inner.max_by_key(|run| run.len()).unwrap_or_default().iter().filter_map(is).collect();
         let least = tokens.iter().map(|token| match token {
             Token::Is(c) => c.len_utf8(),
-            Token::One => 1,
+            Token::Any(n) => *n,
             Token::Some => 0,
         });
-        Part { start, end: end.into_iter().collect(), middle, least: least.sum(), tokens }
+        let chars = tokens.iter().try_fold(0, |sum, token| match token {
+            Token::Is(_) => Some(sum + 1),
+            Token::Any(n) => Some(sum + n),
+            Token::Some => None,
+        });
+        Part { start, end: end.into_iter().collect(), middle, least: least.sum(), chars, tokens }
     }
 
-    fn matches(&self, name: &str) -> bool {
+    fn matches(&self, named: &mut Named<'_>, steps: &mut usize) -> bool {
+        let name = named.name;
+        *steps += 1;
         name.len() >= self.least
             && name.starts_with(&*self.start)
             && name.ends_with(&*self.end)
-            && name.contains(&*self.middle)
-            && self.walk(name)
+            && self.chars.is_none_or(|chars| named.chars(steps) == chars)
+            && (self.middle.is_empty() || contains(name, &self.middle, steps))
+            && self.walk(name, steps)
     }
 
-    fn walk(&self, name: &str) -> bool {
+    fn walk(&self, name: &str, steps: &mut usize) -> bool {
         let (mut at, mut rest) = (0, name.chars());
         // After the last `*`: the next token, and what the star has not taken yet.
         let mut back = None;
         loop {
             let mut after = rest.clone();
-            match (self.tokens.get(at), after.next()) {
-                (Some(Token::Some), _) => {
+            *steps += 1;
+            let (holds, room) = match self.tokens.get(at) {
+                Some(Token::Some) => {
                     at += 1;
                     if at == self.tokens.len() {
                         return true;
@@ -158,12 +179,25 @@ impl Part {
                     back = Some((at, rest.clone()));
                     continue;
                 }
-                (None, None) => return true,
-                (Some(token), Some(c)) if *token == Token::One || *token == Token::Is(c) => {
-                    (at, rest) = (at + 1, after);
-                    continue;
+                Some(Token::Any(n)) => {
+                    *steps += n / 4;
+                    let room = after.nth(n - 1).is_some();
+                    (room, room)
                 }
-                _ => {}
+                Some(Token::Is(token)) => {
+                    let c = after.next();
+                    (c == Some(*token), c.is_some())
+                }
+                None if rest.as_str().is_empty() => return true,
+                None => (false, true),
+            };
+            if holds {
+                (at, rest) = (at + 1, after);
+                continue;
+            }
+            // Where a star that took too little leaves too little, one that took more leaves less.
+            if !room {
+                return false;
             }
             let Some((next, chars)) = &mut back else { return false };
             if chars.next().is_none() {

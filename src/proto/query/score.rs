@@ -1,6 +1,6 @@
 //! How well a file answers a query.
 
-use super::{Candidate, Kind, Query};
+use super::{Candidate, Kind, Query, contains};
 
 /// How the words of a query stand in a file's name, from loosely to exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,10 +31,10 @@ impl Score {
     }
 
     /// The score of a file that all terms of the query hold for.
-    pub(super) fn of(query: &Query, file: &Candidate<'_>) -> Score {
+    pub(super) fn of(query: &Query, file: &Candidate<'_>, steps: &mut usize) -> Score {
         let name = last_part(file.folded);
         let length = u16::try_from(name.len()).unwrap_or(u16::MAX);
-        Score { fit: fit(query, file.folded, name), shortness: u16::MAX - length }
+        Score { fit: fit(query, file.folded, name, steps), shortness: u16::MAX - length }
     }
 }
 
@@ -43,7 +43,7 @@ pub(super) fn last_part(path: &str) -> &str {
     path.rfind('/').map_or(path, |slash| &path[slash + 1..])
 }
 
-fn fit(query: &Query, path: &str, name: &str) -> Fit {
+fn fit(query: &Query, path: &str, name: &str, steps: &mut usize) -> Fit {
     let asked = || query.terms.iter().filter(|term| !term.negated);
     if asked().any(|term| matches!(term.kind, Kind::Exact { .. })) {
         return Fit::Exact;
@@ -57,11 +57,11 @@ fn fit(query: &Query, path: &str, name: &str) -> Fit {
     let Some(first) = words().next() else { return Fit::Name };
     if query.phrase == name || query.phrase == path {
         Fit::Exact
-    } else if !words().all(|word| name.contains(word)) {
+    } else if !words().all(|word| contains(name, word, steps)) {
         Fit::Path
     } else if name.starts_with(first) {
         Fit::Start
-    } else if words().all(|word| stands_alone(name, word)) {
+    } else if words().all(|word| stands_alone(name, word, steps)) {
         Fit::Words
     } else {
         Fit::Name
@@ -69,7 +69,9 @@ fn fit(query: &Query, path: &str, name: &str) -> Fit {
 }
 
 /// Whether `word` occurs in `name` without a letter or digit on either side.
-fn stands_alone(name: &str, word: &str) -> bool {
+fn stands_alone(name: &str, word: &str, steps: &mut usize) -> bool {
+    // It may occur at every character.
+    *steps += 4 * name.len();
     name.match_indices(word).any(|(at, _)| {
         let (before, after) = (name[..at].chars().next_back(), name[at + word.len()..].chars().next());
         !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphanumeric)

@@ -313,6 +313,33 @@ fn patterns_do_not_explode() {
     }
 }
 
+/// Steps of a query that does not find the file.
+fn steps(text: &str, name: &str) -> usize {
+    let mut steps = 0;
+    let file = Candidate { name, folded: &fold(name), size: 0, root: None };
+    query(text).matches_counted(&file, &mut steps);
+    steps
+}
+
+#[test]
+fn what_a_query_costs_is_counted() {
+    // hostile: 104
+    let name = format!("{}/{}", "a".repeat(200), "a".repeat(255));
+    assert_eq!(steps("size>1", &name), 1);
+    assert_eq!(steps("ext:a,b,c", &name), 7);
+    let (word, words) = (steps("-zebra", &name), steps(&"-zebra ".repeat(16), &name));
+    assert!((100..200).contains(&word) && words == 16 * word, "{word}, {words}");
+    // A name of another length is refused at once, and its characters are counted once for all patterns.
+    let runs = format!("-{} ", "?".repeat(30)).repeat(15);
+    assert!(steps(&runs, &name) < 120, "{}", steps(&runs, &name));
+    assert!(steps("-???b", &name) < 70);
+    // What goes back and forth costs what it walks.
+    let back = format!("*{}?b*", "a".repeat(127));
+    assert!(steps(&back, &name) > 100 * 100, "{}", steps(&back, &name));
+    let long = "a".repeat(255);
+    assert!(steps(&long, &long) > steps(&long, "a"), "how well it fits is work, too");
+}
+
 /// The language of patterns without any cleverness, on folded characters.
 fn naive(pattern: &[char], path: &[char]) -> bool {
     match (pattern, path) {
@@ -393,6 +420,11 @@ proptest! {
 
     #[test]
     fn patterns_agree_with_a_plain_reading(pattern in "[ab*?]{0,8}[*?][ab*?]{0,3}", path in "[ab]{0,4}/[ab]{0,9}|[ab]{0,9}") {
+        prop_assert_eq!(finds(&pattern, &path), naive_glob(&pattern, &path), "{:?} {:?}", pattern, path);
+    }
+
+    #[test]
+    fn runs_of_any_character_agree_too(pattern in "[aж*]{0,2}[?]{1,5}[aж*?]{0,4}[?]{0,3}", path in "[aж]{0,3}/[aж]{0,9}|[aж]{0,9}") {
         prop_assert_eq!(finds(&pattern, &path), naive_glob(&pattern, &path), "{:?} {:?}", pattern, path);
     }
 

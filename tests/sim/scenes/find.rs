@@ -371,6 +371,48 @@ fn a_list_has_every_file_once_and_in_order() {
 }
 
 #[test]
+fn searches_beyond_the_limits_are_refused_as_busy() {
+    // hostile: 99
+    scenario("searches_beyond_the_limits", 1, |world| {
+        for (of_session, of_source, all, answered) in [(4, 16, 64, 4), (8, 3, 64, 3), (8, 16, 2, 2)] {
+            let lan = world.lan();
+            let (host, there) = (world.host(&[lan]), world.host(&[lan]));
+            let node = super::common::peer(world, host, move |config| {
+                config.limits.searches_per_session = of_session;
+                config.limits.searches_per_ip = of_source;
+                config.limits.searches = all;
+            });
+            world.share(node, "needle", Content::generated(1, 5));
+            world.run_for(S * 3);
+            let ask = |mouth: &mut Mouth<'_, '_>, from: u32| {
+                for id in from..from + 10 {
+                    mouth.say(&Message::Search { id, query: "needle".to_owned(), limit: 256 });
+                }
+            };
+            let liar = Liar::dials(9, world.addr(host, PORT), move |mouth, heard| match heard {
+                Heard::Open => {
+                    ask(mouth, 0);
+                    mouth.later(S, 1);
+                }
+                // Whoever was answered may ask again.
+                Heard::Timer(_) => ask(mouth, 10),
+                Heard::Message(Message::Files { end: true, .. }) => mouth.cx.note("answer"),
+                Heard::Message(Message::Refused { code, text, .. }) => {
+                    mouth.cx.note(format!("{}: {text}", code.name()));
+                }
+                _ => {}
+            });
+            let liar = world.actor(there, liar);
+            world.run_for(S * 3);
+            let notes = &world.log(liar).notes;
+            let count = |text| notes.iter().filter(|note| note.as_str() == text).count();
+            assert_eq!(count("answer"), 2 * answered, "{notes:?}");
+            assert_eq!(count("busy: too many searches at once"), 20 - 2 * answered, "{notes:?}");
+        }
+    });
+}
+
+#[test]
 fn cruel_queries_do_not_stop_a_transfer() {
     // hostile: 99
     scenario("cruel_queries", 1, |world| {
