@@ -15,6 +15,7 @@ use crate::proto::v2::message::{
     Code, DATA_HEAD, DataKind, FileInfo, GET_MAX, Message, PLAIN_SMALL, files_that_fit,
 };
 use crate::time::{Duration, Instant};
+use std::cmp::Reverse;
 use std::net::IpAddr;
 
 /// Steps of one slice of a search. Measured by the ignored test `what_a_slice_takes` over names as long as they may be,
@@ -233,7 +234,7 @@ impl Peer {
             self.index.search_slice(&search.query, &mut search.cursor, SEARCH_STEPS, &mut search.found);
         // More than are wanted are kept, so that sorting stays rare.
         if done || search.found.len() > 4 * search.limit {
-            search.found.sort_unstable();
+            search.found.sort_unstable_by_key(|&(score, file)| (Reverse(score), file));
             search.found.truncate(search.limit);
         }
         if done {

@@ -371,6 +371,24 @@ fn a_list_has_every_file_once_and_in_order() {
 }
 
 #[test]
+fn of_many_answers_the_best_are_told() {
+    scenario("of_many_answers", 1, |world| {
+        let lan = world.lan();
+        let nodes = friends(world, lan, 2);
+        for i in 0..1500u64 {
+            world.share(nodes[1], &format!("needle {i:04} and more"), Content::generated(i, 100));
+        }
+        world.share(nodes[1], "needle", Content::generated(9, 9));
+        world.share(nodes[1], "unneedled", Content::generated(8, 9));
+        world.run_for(S * 8);
+        let said = command(world, nodes[0], "search needle");
+        let names = names(&said, "result");
+        assert_eq!((names.len(), names[0]), (256, "needle"), "{names:?}");
+        assert!(!names.contains(&"unneedled"));
+    });
+}
+
+#[test]
 fn searches_beyond_the_limits_are_refused_as_busy() {
     // hostile: 99
     scenario("searches_beyond_the_limits", 1, |world| {
