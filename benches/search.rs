@@ -1,6 +1,7 @@
 //! A search over 1, 10, 100 and 1,000 nodes that are known from a registry. The nodes are addresses of the loopback, all
 //! behind one socket and played by one thread. What is measured is the asking peer with its real reactor (and the answers'
-//! share of the other core): from the line typed to the end of the command.
+//! share of the other core): from the line typed to the end of the command. And how long others wait at a node that is
+//! asked with the costliest patterns.
 //!
 //! In v1 every tenth node has the file. In v2 the same; and then each node tells 256 files of one table of 10,000, which
 //! are merged by content and ranked. The nodes' own looking through their indexes is not in it: see `index` and `many`.
@@ -16,10 +17,12 @@ use distrishare::proto::v2::message::FileInfo;
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use support::Node;
-use support::session::{address, file_name, start_crowd};
+use support::session::{Session, address, file_name, fill, start_crowd};
 
 /// Files that the nodes share among them, and how many each of them tells.
 const TABLE: usize = 10_000;
@@ -170,5 +173,65 @@ fn crowd(_: &mut Criterion) {
     );
 }
 
-criterion_group!(benches, search, crowd);
+/// Files of the node that is attacked, searches under way at it, and signs of life that are asked for.
+const FILES: usize = 100_000;
+const ATTACKERS: usize = 32;
+const PINGS: usize = 2000;
+
+/// The time of each sign of life, a millisecond of rest after it.
+fn pings(node: &Node, title: &str) {
+    let mut session = Session::dial(node.port, 1, true);
+    let mut times: Vec<Duration> = (0..PINGS)
+        .map(|_| {
+            #[allow(clippy::disallowed_methods)] // what it takes in the world
+            let start = Instant::now();
+            session.ping();
+            let took = start.elapsed();
+            #[allow(clippy::disallowed_methods)] // the same
+            thread::sleep(Duration::from_millis(1));
+            took
+        })
+        .collect();
+    times.sort();
+    let at = |percent: usize| times[(PINGS - 1) * percent / 100];
+    println!("a ping {title}: p50 {:?}, p99 {:?}, worst {:?}", at(50), at(99), at(100));
+}
+
+/// No times to be repeated: how long others wait while searches with the costliest patterns are under way.
+fn attack(_: &mut Criterion) {
+    if !std::env::args().any(|arg| arg == "--bench") {
+        return;
+    }
+    let mut node = Node::start_as(&Limits::desktop(), None, |config| fill(&config.folders.shared, FILES));
+    node.hashed(FILES);
+    pings(&node, "with no search under way");
+    for (title, query) in [
+        ("15 terms of 30 `?`", format!("-{} ", "?".repeat(30)).repeat(15)),
+        ("15 terms of `?` and `*`", format!("-{}b ", "*?".repeat(14)).repeat(15)),
+        ("a word", "zebra".to_owned()),
+    ] {
+        let stop = Arc::new(AtomicBool::new(false));
+        let attackers: Vec<_> = (0..ATTACKERS)
+            .map(|n| {
+                let (mut session, query, stop) =
+                    (Session::dial(node.port, 10 + n, true), query.clone(), Arc::clone(&stop));
+                #[allow(clippy::disallowed_methods)] // the world of the peer under test
+                thread::spawn(move || {
+                    let mut answers = 0;
+                    while !stop.load(Ordering::Relaxed) {
+                        session.search(&query, 256);
+                        answers += 1;
+                    }
+                    answers
+                })
+            })
+            .collect();
+        pings(&node, &format!("beside {ATTACKERS} searches of {title} over {FILES} files"));
+        stop.store(true, Ordering::Relaxed);
+        let answers: usize = attackers.into_iter().map(|thread| thread.join().expect("ends")).sum();
+        println!("  {answers} searches were answered meanwhile");
+    }
+}
+
+criterion_group!(benches, search, crowd, attack);
 criterion_main!(benches);

@@ -1,6 +1,5 @@
-//! The contract between a node and the world. Read this file and you know everything a driver may do to a node and a
-//! node may ask of a driver. Two drivers implement it: the reactor (`reactor.rs`: real sockets, files and clock) and
-//! the simulator (`tests/sim`: thousands of nodes on virtual time).
+//! The contract between a node and the world: everything a driver may do to a node, and a node may ask of a driver. Two
+//! implement it: the reactor (real sockets, files and clock) and the simulator (thousands of nodes on virtual time).
 //!
 //! # The run loop
 //!
@@ -493,6 +492,8 @@ pub struct Census {
     pub files_growing: u64,
     /// Bytes that wait for the console.
     pub buffered: usize,
+    /// Bytes of messages that wait to be sent to other nodes.
+    pub unsent: usize,
 }
 
 /// Longest time a driver sleeps when a node has no deadline at all.

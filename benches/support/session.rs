@@ -122,6 +122,16 @@ impl Session {
         }
     }
 
+    /// Asks for a sign of life and waits for it.
+    pub(crate) fn ping(&mut self) {
+        let id = self.next();
+        self.send(&Message::Ping { id });
+        match self.receive() {
+            Message::Pong { id: heard } => assert_eq!(heard, id),
+            other => panic!("{other:?}"),
+        }
+    }
+
     /// Asks until the node has hashed the file.
     pub(crate) fn root_of(&mut self, name: &str) -> Root {
         loop {

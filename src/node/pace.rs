@@ -11,8 +11,9 @@ pub(crate) struct Pace {
     /// From when the average counts, and what had moved then.
     judged: (Instant, u64),
     moved: u64,
-    /// `moved` when it was last looked at.
+    /// `moved` when the last whole chunk had come, and when that was.
     mark: u64,
+    progress: Instant,
     interval: Duration,
 }
 
@@ -27,10 +28,10 @@ pub(crate) enum Slow {
 
 impl Pace {
     pub(crate) fn new(now: Instant, interval: Duration) -> Pace {
-        Pace { started: now, judged: (now, 0), moved: 0, mark: 0, interval }
+        Pace { started: now, judged: (now, 0), moved: 0, mark: 0, progress: now, interval }
     }
 
-    /// When to look first, or again after a chunk was moved.
+    /// When to look first, or again where a chunk had moved at `now`.
     pub(crate) fn next_look(&self, now: Instant) -> Instant {
         now + self.interval
     }
@@ -38,12 +39,15 @@ impl Pace {
     /// Somebody else moves the rest: he is judged by what he does himself.
     pub(crate) fn begin_again(&mut self, now: Instant) {
         self.judged = (now, self.moved);
-        self.mark = self.moved;
+        (self.mark, self.progress) = (self.moved, now);
     }
 
     /// `n` more bytes moved.
-    pub(crate) fn add(&mut self, n: u64) {
+    pub(crate) fn add(&mut self, now: Instant, n: u64) {
         self.moved += n;
+        if self.moved - self.mark >= CHUNK as u64 {
+            (self.mark, self.progress) = (self.moved, now);
+        }
     }
 
     /// Bytes moved so far.
@@ -56,9 +60,9 @@ impl Pace {
         now - self.started
     }
 
-    /// One look, an interval after the last. Returns when to look again.
+    /// Whether it is too slow by now. Returns when to look again.
     pub(crate) fn look(&mut self, now: Instant, limits: &Limits) -> Result<Instant, Slow> {
-        if self.moved - self.mark < CHUNK as u64 {
+        if now - self.progress >= self.interval {
             return Err(Slow::Stalled);
         }
         let (since, before) = self.judged;
@@ -67,8 +71,7 @@ impl Pace {
         if now - since > allowed {
             return Err(Slow::Average);
         }
-        self.mark = self.moved;
-        Ok(self.next_look(now))
+        Ok(self.next_look(self.progress))
     }
 }
 
@@ -76,46 +79,49 @@ impl Pace {
 mod tests {
     use super::*;
 
+    fn at(seconds: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(seconds)
+    }
+
     #[test]
-    fn a_trickle_stalls_and_a_slow_average_ends() {
+    fn who_stalls_is_found_an_interval_after_the_last_chunk() {
         // hostile: 67, 79
         let limits = Limits::desktop();
-        let mut pace = Pace::new(Instant::ZERO, limits.progress_interval);
-        let mut now = pace.next_look(Instant::ZERO);
-        assert_eq!(now, Instant::ZERO + Duration::from_secs(30));
-        pace.add(4095);
-        assert_eq!(pace.look(now, &limits), Err(Slow::Stalled));
-        pace.add(1);
-        now = pace.look(now, &limits).unwrap();
-        let ended = std::iter::from_fn(|| {
-            pace.add(4096);
-            match pace.look(now, &limits) {
-                Ok(next) => {
-                    now = next;
-                    Some(())
-                }
-                Err(slow) => {
-                    assert_eq!(slow, Slow::Average);
-                    None
-                }
-            }
+        let mut pace = Pace::new(at(0), limits.progress_interval);
+        assert_eq!(pace.next_look(at(0)), at(30));
+        pace.add(at(1), 4096);
+        assert_eq!(pace.look(at(30), &limits), Ok(at(31)));
+        pace.add(at(30), 4095);
+        assert_eq!(pace.look(at(31), &limits), Err(Slow::Stalled), "not a whole chunk");
+        pace.add(at(31), 1);
+        assert_eq!(pace.look(at(32), &limits), Ok(at(61)));
+    }
+
+    #[test]
+    fn a_slow_average_ends() {
+        // hostile: 67
+        let limits = Limits::desktop();
+        let mut pace = Pace::new(at(0), limits.progress_interval);
+        let looks = (1..100).map(|i| {
+            pace.add(at(29 * i), 4096);
+            pace.look(at(29 * i), &limits)
         });
-        // 4096 bytes in 30 s are 137 a second: allowed for the grace and a little longer, not for ever.
-        assert!(ended.count() < 5);
+        // 4096 bytes in 29 s are 141 a second: allowed for the grace and a little longer, not for ever.
+        let ended: Vec<_> = looks.skip_while(Result::is_ok).collect();
+        assert!(ended.len() > 94 && ended[0] == Err(Slow::Average));
     }
 
     #[test]
     fn who_goes_on_where_another_was_slow_has_a_grace_of_his_own() {
         let limits = Limits::desktop();
-        let mut pace = Pace::new(Instant::ZERO, limits.progress_interval);
-        pace.add(4096);
-        let late = Instant::ZERO + Duration::from_secs(1000);
-        assert_eq!(pace.look(late, &limits), Err(Slow::Average));
-        pace.begin_again(late);
-        let next = pace.next_look(late);
-        assert_eq!(pace.look(next, &limits), Err(Slow::Stalled), "what was there does not count");
-        pace.add(4096);
-        assert_eq!(pace.look(next, &limits), Ok(pace.next_look(next)));
-        assert_eq!((pace.moved(), pace.elapsed(next)), (8192, Duration::from_secs(1030)));
+        let mut pace = Pace::new(at(0), limits.progress_interval);
+        pace.add(at(990), 4096);
+        assert_eq!(pace.look(at(1000), &limits), Err(Slow::Average));
+        pace.begin_again(at(1000));
+        assert_eq!(pace.look(at(1029), &limits), Ok(at(1030)));
+        assert_eq!(pace.look(at(1030), &limits), Err(Slow::Stalled), "what was there does not count");
+        pace.add(at(1029), 4096);
+        assert_eq!(pace.look(at(1030), &limits), Ok(at(1059)));
+        assert_eq!((pace.moved(), pace.elapsed(at(1030))), (8192, Duration::from_secs(1030)));
     }
 }

@@ -47,7 +47,7 @@ use crate::proto::address::Here;
 use crate::proto::entropy::Entropy;
 use crate::proto::v2::identity::Identity;
 use crate::time::{Duration, Instant, WallTime};
-use answer::Searching;
+use answer::{Searching, Waiting};
 use ask::Ask;
 use console::Console;
 use dialer::Dialer;
@@ -124,8 +124,11 @@ pub struct Peer {
     unfinished: Buckets,
     index: Index,
     index_files: IndexFiles,
-    /// Searches of other nodes under way.
+    /// Searches of other nodes under way, and found answers of them that wait for room to be sent.
     searching: VecDeque<Searching>,
+    answers: VecDeque<Waiting>,
+    /// Bytes of messages that wait to be sent on all sessions.
+    unsent: usize,
     /// What the last search found, for `get N`.
     hits: Vec<Hit>,
 
@@ -248,6 +251,8 @@ impl Peer {
             index: Index::new(limits),
             index_files: IndexFiles::default(),
             searching: VecDeque::new(),
+            answers: VecDeque::new(),
+            unsent: 0,
             hits: Vec::new(),
             console: Console::new(
                 console,

@@ -36,6 +36,7 @@ pub struct Results<N> {
     /// How many entries each node has: the one with the most is the last.
     loads: BTreeSet<(usize, N)>,
     refused: u64,
+    bytes: usize,
 }
 
 /// What became of an answer.
@@ -93,6 +94,7 @@ impl<N: Copy + Ord> Results<N> {
             nodes: BTreeMap::new(),
             loads: BTreeSet::new(),
             refused: 0,
+            bytes: 0,
         }
     }
 
@@ -113,6 +115,11 @@ impl<N: Copy + Ord> Results<N> {
     /// Whether there is no result.
     pub fn is_empty(&self) -> bool {
         self.found.is_empty()
+    }
+
+    /// What all of them take in memory, about.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// How many answers were left out.
@@ -149,7 +156,7 @@ impl<N: Copy + Ord> Results<N> {
             Some(id) => id,
             None => self.open(node, key, size)?,
         };
-        match self.found.get_mut(&id).map(|found| found.join(node, name, score)) {
+        match self.change(id, |found| found.join(node, name, score)) {
             Some(Joined::Listed(name)) => self.charge(node, (score, Reverse(id), name)),
             Some(Joined::Full) => return Err(Refusal::Sources),
             Some(Joined::Known) | None => {}
@@ -181,8 +188,19 @@ impl<N: Copy + Ord> Results<N> {
         let id = self.next_id;
         self.next_id += 1;
         self.keys.insert(key.clone(), id);
-        self.found.insert(id, Found::new(id, key, size));
+        let found = Found::new(id, key, size);
+        self.bytes += found.bytes();
+        self.found.insert(id, found);
         Ok(id)
+    }
+
+    /// The one place where a result changes.
+    fn change<T>(&mut self, id: usize, edit: impl FnOnce(&mut Found<N>) -> T) -> Option<T> {
+        let found = self.found.get_mut(&id)?;
+        let before = found.bytes();
+        let said = edit(found);
+        self.bytes = self.bytes + found.bytes() - before;
+        Some(said)
     }
 
     fn drop_worst(&mut self, node: N) {
@@ -193,8 +211,9 @@ impl<N: Copy + Ord> Results<N> {
         if load > 1 {
             self.loads.insert((load - 1, node));
         }
-        let emptied = self.found.get_mut(&id).is_some_and(|found| !found.leave(node, name));
+        let emptied = self.change(id, |found| !found.leave(node, name)) == Some(true);
         if let Some(found) = emptied.then(|| self.found.remove(&id)).flatten() {
+            self.bytes -= found.bytes();
             self.keys.remove(&found.key);
         }
     }

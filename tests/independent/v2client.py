@@ -141,7 +141,10 @@ class Session:
         self.socket.sendall(struct.pack("<H", len(message)) + bytes(message))
 
     def read_frame(self):
-        (length,) = struct.unpack("<H", self.read(2))
+        head = self.read(2)
+        if head == b"ER":
+            raise Closed("in the words of version 1")
+        (length,) = struct.unpack("<H", head)
         check(1 <= length <= 256, "a frame of %d bytes" % length)
         return self.read(length)
 

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
-/// A server that answers a search with FOUND and a download with some bytes and then nothing.
+/// An old server that answers a search with FOUND and a download with some bytes and then nothing.
 fn stalling() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("bound").port();
@@ -16,7 +16,9 @@ fn stalling() -> u16 {
         for mut conn in listener.incoming().map_while(Result::ok) {
             let mut asked = [0; 4096];
             let n = conn.read(&mut asked).unwrap_or(0);
-            if String::from_utf8_lossy(&asked[..n]).contains("\"search\"") {
+            if asked[0] != b'{' {
+                let _ = conn.write_all("ERROR: Formato de mensaje inválido. Se requiere JSON.".as_bytes());
+            } else if String::from_utf8_lossy(&asked[..n]).contains("\"search\"") {
                 let _ = conn.write_all(b"FOUND");
             } else {
                 let _ = conn.write_all(&[b'x'; 100_000]);

@@ -1,8 +1,8 @@
 //! Runs a scenario for many seeds, each of them twice, and says how to see a failure again.
 //!
 //! `DS_SIM_SEED=n` runs one seed and prints its trace hash; `DS_SIM_LINES=n` has a failure show so many last lines.
-//! `DS_SIM_SEEDS=n` runs n seeds more of the scenarios that draw everything ([`long_scenario`]), and n/100 more, at least
-//! one, of each narrow one ([`scenario`]). `DS_SIM_REPORT=file` has every scenario append a line to that file: its name,
+//! `DS_SIM_SEEDS=n` runs n seeds more of each scenario, `DS_SIM_EXTRA=seed` that one besides: a change is to be tried with one that
+//! nobody has seen. `DS_SIM_REPORT=file` has every scenario append a line to that file: its name,
 //! seeds, nodes and simulated seconds over all of them (each seed counted once, although it runs twice), and last the sums
 //! of all lines that are there by then.
 //!
@@ -71,19 +71,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Runs `body` for `seeds` seeds. `name` is the test's own, so that the printed command finds it. For a scene that looks
-/// at one thing, and differs little from seed to seed.
+/// Runs `body` for `seeds` seeds. `name` is the test's own, so that the printed command finds it.
 pub(crate) fn scenario(name: &str, seeds: u64, body: impl Fn(&mut World)) {
-    let more = number("DS_SIM_SEEDS").map_or(0, |more| more.div_ceil(100));
-    run_all(name, seeds + more, body);
-}
-
-/// The same for a scene that draws all there is to draw: the long run is for these.
-pub(crate) fn long_scenario(name: &str, seeds: u64, body: impl Fn(&mut World)) {
-    run_all(name, seeds + number("DS_SIM_SEEDS").unwrap_or(0), body);
-}
-
-fn run_all(name: &str, seeds: u64, body: impl Fn(&mut World)) {
     if let Some(seed) = number("DS_SIM_SEED") {
         match run_twice(name, seed, true, &body) {
             Ok(Report { hash, steps, time, .. }) => {
@@ -96,7 +85,8 @@ fn run_all(name: &str, seeds: u64, body: impl Fn(&mut World)) {
         return;
     }
     let (mut nodes, mut time) = (0, Duration::ZERO);
-    for seed in 0..seeds {
+    let seeds = seeds + number("DS_SIM_SEEDS").unwrap_or(0);
+    for seed in (0..seeds).chain(number("DS_SIM_EXTRA")) {
         match run_twice(name, seed, false, &body) {
             Ok(report) => {
                 nodes += report.nodes as u64;

@@ -215,6 +215,11 @@ impl Node {
         }
     }
 
+    /// Bytes of messages that it holds for other nodes, by its own count.
+    pub(crate) fn held(&self) -> usize {
+        self.machine.as_ref().map_or(0, |machine| machine.census().unsent)
+    }
+
     /// Bytes that wait in its memory to be sent: the most of any connection.
     pub(crate) fn unsent(&mut self) -> usize {
         let Some(machine) = self.machine.as_mut() else { return 0 };
@@ -415,6 +420,9 @@ impl Node {
         match id {
             Some(id) => {
                 self.new_conn(id, Kind::Tcp(sock), true);
+                if let Some(rules) = &mut self.rules {
+                    rules.came(peer.ip());
+                }
                 self.make_ready(env, id);
             }
             None => env.net.close(env.now, &mut env.queue, sock, false),

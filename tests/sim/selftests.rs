@@ -7,7 +7,7 @@ mod smiths;
 use crate::actor::{Script, Step, Way};
 use crate::content::Content;
 use crate::faults::Faults;
-use crate::harness::{long_scenario, measure, run, run_twice, scenario};
+use crate::harness::{measure, run, run_twice, scenario};
 use crate::ids::NodeId;
 use crate::topology::at;
 use crate::toys::{Bug, PORT, Toy};
@@ -61,7 +61,7 @@ fn toys_meet_and_move_files() {
 
 #[test]
 fn faults_for_a_while_then_healed() {
-    long_scenario("faults_for_a_while_then_healed", 40, trouble);
+    scenario("faults_for_a_while_then_healed", 40, trouble);
 }
 
 #[test]

@@ -1,27 +1,24 @@
 //! What other nodes ask of us in a session: which files match, what is there, the values of a file's pieces, its bytes.
 //! Everything is bounded per session, and a search over a large index goes in slices between other work.
 
+mod searches;
+
+pub(super) use searches::{Searching, Waiting};
+
 use super::files::Owner;
 use super::seeding::Place;
 use super::session::{Farewell, Slice};
-use super::{Conn, Peer, Timer};
-use crate::config::{CHUNK, Limits};
+use super::{Conn, Peer};
+use crate::config::CHUNK;
 use crate::machine::{ConnId, Dir, Fault, FileId, Meta, Output};
 use crate::node::gate::source;
-use crate::node::index::{Cursor, FileNo, FileView};
+use crate::node::index::FileView;
 use crate::proto::content::{Root, Span, list_len};
-use crate::proto::query::{Query, Score};
 use crate::proto::v2::message::{
     Code, DATA_HEAD, DataKind, FileInfo, GET_MAX, Message, PLAIN_SMALL, files_that_fit,
 };
 use crate::time::{Duration, Instant};
-use std::cmp::Reverse;
-use std::net::IpAddr;
 
-/// Steps of one slice of a search. Measured by the ignored test `what_a_slice_takes` over names as long as they may be,
-/// cold in memory: with the costliest queries that came to mind the median slice takes up to 0.24 ms, with one word 0.07,
-/// built with opt-level 1 on a machine that was busy otherwise.
-const SEARCH_STEPS: usize = 32_768;
 /// Not now, but as soon as everything else had its turn.
 pub(super) const MOMENT: Duration = Duration::from_micros(1);
 /// Requests of one session for values and bytes that wait to be answered.
@@ -48,20 +45,6 @@ struct Upload {
     open: bool,
     /// Requests that came before it was open: number, offset and length.
     waiting: Vec<(u32, u64, u64)>,
-}
-
-/// A search under way for another node.
-#[derive(Debug)]
-pub(super) struct Searching {
-    conn: ConnId,
-    number: u32,
-    /// Who it counts for.
-    source: IpAddr,
-    query: Query,
-    limit: usize,
-    cursor: Cursor,
-    /// Never more than four times `limit` and what one slice may find, some 800.
-    found: Vec<(Score, FileNo)>,
 }
 
 impl Answering {
@@ -113,6 +96,7 @@ impl Peer {
             Message::Cancel { id } => {
                 self.drop_slices(conn, |slice| slice.number == id);
                 self.searching.retain(|search| search.conn != conn || search.number != id);
+                self.answers.retain(|answer| answer.conn != conn || answer.number != id);
                 self.count_searches(conn);
                 self.forget_waiting(conn, id);
                 self.unfollow(conn, id);
@@ -190,93 +174,6 @@ impl Peer {
         let files = found.into_iter().collect();
         self.tell_node(now, conn, &Message::Files { id, files, end: true, skipped: 0 });
         true
-    }
-
-    fn search_for(&mut self, now: Instant, conn: ConnId, id: u32, query: &str, limit: u32) {
-        let query = match Query::parse(query) {
-            Ok(query) => query,
-            Err(error) => return self.refuse(now, conn, id, Code::Bad, &error.to_string()),
-        };
-        let Some(Conn::Session(session)) = self.conns.get(conn.0) else { return };
-        let ip = session.peer.ip();
-        if !self.may_search(conn, ip) {
-            return self.refuse(now, conn, id, Code::Busy, "too many searches at once");
-        }
-        self.searching.push_back(Searching {
-            conn,
-            number: id,
-            source: source(ip),
-            query,
-            limit: usize::try_from(limit).unwrap_or(usize::MAX),
-            cursor: Cursor::default(),
-            found: Vec::new(),
-        });
-        self.count_searches(conn);
-        // Never at once: many searches in one read would hold everybody else up.
-        self.arm_search(now);
-    }
-
-    /// Whether there is room for one more search, of the session, of its source, and in all.
-    fn may_search(&self, conn: ConnId, ip: IpAddr) -> bool {
-        let others = self.searching.iter().map(|search| (search.conn, search.source));
-        room_beside(others, (conn, ip), &self.config.limits)
-    }
-
-    /// One slice of the search that waits longest. There is one a turn of the loop for all searches together: the timer
-    /// fires once a turn, and what is ready has its turn in between.
-    pub(super) fn search_slice(&mut self, now: Instant) {
-        // Nobody is told that there is nothing before anybody has looked.
-        if !self.index.progress().listed {
-            return;
-        }
-        let Some(mut search) = self.searching.pop_front() else { return };
-        let done =
-            self.index.search_slice(&search.query, &mut search.cursor, SEARCH_STEPS, &mut search.found);
-        // More than are wanted are kept, so that sorting stays rare.
-        if done || search.found.len() > 4 * search.limit {
-            search.found.sort_unstable_by_key(|&(score, file)| (Reverse(score), file));
-            search.found.truncate(search.limit);
-        }
-        if done {
-            self.answer_search(now, &search);
-            self.count_searches(search.conn);
-        } else {
-            self.searching.push_back(search);
-        }
-        self.arm_search(now);
-    }
-
-    /// The next slice has its turn after what else is due now.
-    pub(super) fn arm_search(&mut self, now: Instant) {
-        if !self.searching.is_empty() {
-            self.timers.set(Timer::Search, now + MOMENT, "a slice of a search");
-        }
-    }
-
-    fn answer_search(&mut self, now: Instant, search: &Searching) {
-        let max = self.record_max(search.conn);
-        let mut left: Vec<FileInfo> = search
-            .found
-            .iter()
-            .filter_map(|(_, file)| self.index.view(*file))
-            .map(|view| info_of(&view))
-            .collect();
-        loop {
-            let files: Vec<FileInfo> = left.drain(..files_that_fit(&left, max)).collect();
-            let end = left.is_empty();
-            let id = search.number;
-            self.tell_node(now, search.conn, &Message::Files { id, files, end, skipped: 0 });
-            if end {
-                return;
-            }
-        }
-    }
-
-    fn count_searches(&mut self, conn: ConnId) {
-        let n = self.searching.iter().filter(|search| search.conn == conn).count();
-        if let Some(session) = self.session_mut(conn) {
-            session.answering.searches = n;
-        }
     }
 
     fn values_for(
@@ -478,26 +375,10 @@ impl Peer {
         let Some(session) = self.session_mut(conn) else { return };
         let Answering { uploads, stats, .. } = std::mem::take(&mut session.answering);
         self.searching.retain(|search| search.conn != conn);
+        self.answers.retain(|answer| answer.conn != conn);
         stats.into_iter().for_each(|(_, file, _)| self.close_file(file));
         uploads.into_iter().for_each(|upload| self.close_file(upload.file));
     }
-}
-
-/// Whether beside these searches, each of a session and a source, one more of this session and address may be.
-fn room_beside(
-    others: impl Iterator<Item = (ConnId, IpAddr)>,
-    (conn, ip): (ConnId, IpAddr),
-    limits: &Limits,
-) -> bool {
-    let (mut all, mut of_session, mut of_source) = (0, 0, 0);
-    for (other, from) in others {
-        all += 1;
-        of_session += usize::from(other == conn);
-        of_source += usize::from(from == source(ip));
-    }
-    all < limits.searches
-        && of_session < limits.searches_per_session
-        && (ip.is_loopback() || of_source < limits.searches_per_ip)
 }
 
 /// Whole seconds since 1970.
@@ -511,39 +392,5 @@ fn info_of(view: &FileView<'_>) -> FileInfo {
         size: view.meta.size,
         mtime: Some(seconds(view.meta)),
         root: view.root,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::machine::Id;
-
-    /// So many searches find room, asked for by these sessions in turn, over and over.
-    fn admitted(limits: &Limits, sessions: usize, ip: impl Fn(usize) -> IpAddr) -> usize {
-        let mut under_way = Vec::new();
-        for i in 0..10 * limits.searches {
-            let session = Id { index: (i % sessions) as u32, generation: 0 };
-            let asks = (ConnId(session), ip(i % sessions));
-            if room_beside(under_way.iter().copied(), asks, limits) {
-                under_way.push((asks.0, source(asks.1)));
-            }
-        }
-        under_way.len()
-    }
-
-    #[test]
-    fn searches_are_bounded_by_session_by_source_and_in_all() {
-        for limits in [Limits::desktop(), Limits::small()] {
-            let far = |i: usize| IpAddr::from([10, 0, 0, i as u8]);
-            let near = |_| IpAddr::from([127, 0, 0, 1]);
-            let host = |i: usize| IpAddr::from([0x2001, 0xdb9, 0, i as u16, 0, 0, 0, 1]);
-            assert_eq!(admitted(&limits, 1, far), limits.searches_per_session);
-            assert_eq!(admitted(&limits, 100, |_| far(1)), limits.searches_per_ip);
-            assert_eq!(admitted(&limits, 100, host), limits.searches_per_ip, "one /56");
-            assert_eq!(admitted(&limits, 100, far), limits.searches);
-            assert_eq!(admitted(&limits, 100, near), limits.searches);
-            assert_eq!(admitted(&limits, 1, near), limits.searches_per_session);
-        }
     }
 }

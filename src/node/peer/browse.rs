@@ -217,13 +217,18 @@ impl Peer {
             }
             Unreached::TimedOut => return super::ask::Answer::TimedOut.failure(&addr.to_string()),
             Unreached::Silent => (Code::Timeout, format!("{addr} took the connection and said nothing")),
+            Unreached::Old if self.config.group.is_some() => {
+                (Code::Refused, format!("{addr} is not a member of this group"))
+            }
             Unreached::Old => (Code::Refused, format!("{addr} speaks the old protocol only")),
             Unreached::NotOurs if self.config.group.is_some() => {
                 (Code::Refused, format!("{addr} hung up: it is not a member of this group, or too busy"))
             }
             Unreached::NotOurs => (
                 Code::Refused,
-                format!("{addr} hung up: it is a member of a group, no node of DistriShare, or too busy"),
+                format!(
+                    "{addr} hung up: it is a member of a group, no node (a registry, perhaps), or too busy"
+                ),
             ),
             Unreached::Myself => {
                 let copied = "or one with a copy of its state folder, where `identity` must go";

@@ -139,6 +139,7 @@ impl Machine for Peer {
             timers: self.timers.len(),
             nodes: self.known.len(),
             buffered: self.console.buffered(),
+            unsent: self.unsent,
             ..self.files.census()
         }
     }

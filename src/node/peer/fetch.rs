@@ -143,7 +143,7 @@ impl Peer {
     /// So many bytes are in the file.
     pub(super) fn fetch_written(&mut self, now: Instant, id: TransferId, n: usize) {
         let Some(transfer) = self.transfers.get_mut(id.0) else { return };
-        transfer.pace.add(n as u64);
+        transfer.pace.add(now, n as u64);
         self.totals.downloaded += n as u64;
         match &mut transfer.phase {
             Phase::Receiving { due } => *due = due.saturating_sub(n as u64),

@@ -67,6 +67,13 @@ pub(super) enum Work {
     WaitAll,
 }
 
+impl Job {
+    /// Bytes of results that it holds.
+    pub(super) fn held(&self) -> usize {
+        if let Work::Search(search) = &self.work { search.bytes() } else { 0 }
+    }
+}
+
 impl Peer {
     /// A new command under way.
     pub(super) fn begin(

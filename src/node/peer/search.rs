@@ -36,6 +36,8 @@ pub(super) struct Search {
     old: Vec<SocketAddr>,
     /// Nodes that have not answered yet.
     waiting: usize,
+    /// Answers that there was no memory for.
+    left_out: usize,
     tally: Tally,
     then: Then,
 }
@@ -87,6 +89,11 @@ pub(super) struct Hit {
 }
 
 impl Search {
+    /// Bytes of what it found so far.
+    pub(super) fn bytes(&self) -> usize {
+        self.results.bytes()
+    }
+
     /// For the line that says that it goes on.
     pub(super) fn so_far(&self) -> (usize, usize) {
         (self.tally.found, self.waiting)
@@ -127,6 +134,7 @@ impl Peer {
             old: Vec::new(),
             found_at: BTreeSet::new(),
             waiting: 0,
+            left_out: 0,
             tally: Tally::default(),
             then,
         };
@@ -229,9 +237,16 @@ impl Peer {
 
     fn found(&mut self, now: Instant, conn: ConnId, job: JobId, files: Vec<FileInfo>, end: bool) {
         let addr = self.addr_of(conn);
+        let held: usize = self.jobs.iter().map(|(_, job)| job.held()).sum();
+        let max = self.config.limits.results_bytes;
         let Some(search) = self.search_mut(job) else { return };
+        let others = held.saturating_sub(search.results.bytes());
         let mut fresh = Vec::new();
         for file in files {
+            if others + search.results.bytes() >= max {
+                search.left_out += 1;
+                continue;
+            }
             match search.results.add(addr, &file.name, Some(file.size), file.root) {
                 Added::New(index) | Added::Merged(index) => fresh.push((index, file)),
                 Added::Refused(why) => debug!("{addr}: a result is left out: {why:?}"),
@@ -350,7 +365,7 @@ impl Peer {
         if search.waiting > 0 {
             return;
         }
-        let (text, tally, then) = (search.text.clone(), search.tally, search.then);
+        let (text, tally, then, cut) = (search.text.clone(), search.tally, search.then, search.left_out);
         let hits = search.hits();
         if hits.is_empty() {
             let failure = none_found(&text, &tally);
@@ -365,6 +380,9 @@ impl Peer {
                 let results = plural(hits.len(), "result", "results");
                 let nodes = plural(tally.asked(), "node", "nodes");
                 let get = if hits.len() == 1 { "get 1" } else { "get N" };
+                if cut > 0 {
+                    self.tell(&Event::Truncated { files: hits.len() });
+                }
                 let left_out = match tally.not_tried {
                     0 => String::new(),
                     n => format!(

@@ -79,6 +79,20 @@ impl Leave {
 }
 
 impl Serve {
+    fn new(peer: SocketAddr, accepted: Instant, request_max: usize) -> Serve {
+        Serve {
+            peer,
+            accepted,
+            valid: false,
+            busy: false,
+            eof: false,
+            discarded: 0,
+            file: None,
+            slot: false,
+            state: State::Reading(ObjectScanner::new(request_max)),
+        }
+    }
+
     /// Where from, and when.
     pub(super) fn came(&self) -> (SocketAddr, Instant) {
         (self.peer, self.accepted)
@@ -113,18 +127,7 @@ impl Peer {
                 None => return None,
             },
         };
-        let scanner = ObjectScanner::new(self.config.limits.request_max);
-        let serve = Serve {
-            peer,
-            accepted: now,
-            valid: false,
-            busy,
-            eof: false,
-            discarded: 0,
-            file: None,
-            slot: false,
-            state: State::Reading(scanner),
-        };
+        let serve = Serve { busy, ..Serve::new(peer, now, limits.request_max) };
         let conn = ConnId(self.conns.insert(Conn::Serve(serve)));
         self.sockets += 1;
         self.gate.enter(now, peer.ip(), conn);
@@ -182,6 +185,18 @@ impl Peer {
             }
         }
         all
+    }
+
+    /// A handshake that came in is none of ours: it gets the answer of v1 to what is no request.
+    pub(super) fn refuse_in_v1(&mut self, now: Instant, conn: ConnId) {
+        let max = self.config.limits.request_max;
+        let Some((peer, accepted)) = self.session_mut(conn).and_then(|session| session.came()) else {
+            return;
+        };
+        if let Some(place) = self.conns.get_mut(conn.0) {
+            *place = Conn::Serve(Serve::new(peer, accepted, max));
+            self.answer(now, conn, Refusal::NotJson.text());
+        }
     }
 
     fn refuse_scan(&mut self, now: Instant, conn: ConnId, error: JsonError) {
@@ -279,7 +294,7 @@ impl Peer {
             return;
         };
         out.sent(n);
-        pace.add(n as u64);
+        pace.add(now, n as u64);
         if upload.is_some() {
             self.totals.uploaded += n as u64;
             self.used_share(conn, n as u64);

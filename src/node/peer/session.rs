@@ -52,6 +52,8 @@ pub(super) struct Session {
     pub(super) listens: Option<SocketAddr>,
     state: State,
     out: Outgoing,
+    /// Of `out`, so many bytes were counted in what all sessions have to send.
+    counted: usize,
     /// Ranges of files to be sealed and sent once `out` is empty.
     slices: VecDeque<Slice>,
     /// Bytes of sealed records that the driver still has.
@@ -140,6 +142,7 @@ impl Session {
             listens: None,
             state: State::Waiting,
             out: Outgoing::default(),
+            counted: 0,
             slices: VecDeque::new(),
             carried: 0,
             pace: None,
@@ -239,6 +242,11 @@ impl Session {
         self.node().is_some() && !asks && !self.has_to_send() && !self.answering.is_busy()
     }
 
+    /// Where from it came in, and when.
+    pub(super) fn came(&self) -> Option<(SocketAddr, Instant)> {
+        self.accepted.map(|accepted| (self.peer, accepted))
+    }
+
     /// It is a handshake that came in and took no work so far.
     fn cost_nothing(&self) -> bool {
         matches!(&self.state, State::Greeting(handshake) if self.dialled.is_none() && !handshake.has_answered())
@@ -315,10 +323,29 @@ impl Peer {
 
     /// Too much waits to be sent to take more requests; the rest waits with the driver.
     fn session_is_full(&mut self, conn: ConnId) -> bool {
-        let max = self.config.limits.session_out_max;
+        let limits = &self.config.limits;
+        let (max, crowded) = (limits.session_out_max, self.unsent > limits.sessions_out_max);
         let Some(session) = self.session_mut(conn) else { return false };
-        session.paused = session.out.buffered() > max;
+        let unsent = session.out.buffered();
+        // Who has nothing to send goes on: otherwise those who read nothing would stop everybody.
+        session.paused = unsent > max || (crowded && unsent > 0);
         session.paused
+    }
+
+    /// Whether one more answer to a search may be made for the session now.
+    pub(super) fn may_answer(&self, conn: ConnId) -> bool {
+        let limits = &self.config.limits;
+        let Some(Conn::Session(session)) = self.conns.get(conn.0) else { return false };
+        let unsent = session.out.buffered();
+        unsent == 0 || (unsent <= limits.session_out_max / 2 && self.unsent <= limits.sessions_out_max)
+    }
+
+    /// What the session has to send changed.
+    fn recount(&mut self, conn: ConnId) {
+        let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) else { return };
+        let unsent = session.out.buffered();
+        self.unsent = self.unsent + unsent - session.counted;
+        session.counted = unsent;
     }
 
     /// One message. Data gives the part of it that goes into a file.
@@ -369,6 +396,7 @@ impl Peer {
     pub(super) fn tell_node(&mut self, now: Instant, conn: ConnId, message: &Message) {
         if let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) {
             session.push(now, message, &self.config.limits);
+            self.recount(conn);
             self.outputs.push_back(Output::Wake { conn });
             self.session_arm(conn);
         }

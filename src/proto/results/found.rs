@@ -11,6 +11,9 @@ pub const NAMES_BYTES_MAX: usize = 2048;
 /// Most sources of one result. A node that has it under two names counts twice.
 pub const SOURCES_MAX: usize = 256;
 
+/// Bytes of a source among those of its node.
+const MENTION: usize = 96;
+
 /// One result of a search.
 #[derive(Clone, Debug)]
 pub struct Found<N> {
@@ -85,6 +88,14 @@ impl<N: Copy + Ord> Found<N> {
             let name = self.names.iter().find(|name| Some(name.id) == id);
             (node, name.map(|name| name.text.as_str()))
         })
+    }
+
+    /// What it takes in memory, about: never less.
+    pub(super) fn bytes(&self) -> usize {
+        let names: usize = self.names.iter().map(|name| name.text.capacity() + size_of::<Name>()).sum();
+        // A source stands here and with its node; what is not known by its content has its name in its key.
+        let sources = self.sources.capacity() * 3 * size_of::<(N, NameId)>() + self.sources.len() * MENTION;
+        size_of::<Found<N>>() + 2 * names + sources
     }
 
     /// How many nodes have it.

@@ -27,6 +27,7 @@ fn ranked(results: &Results<u32>) -> Vec<String> {
 /// What holds after every answer.
 fn check(results: &Results<u32>) {
     assert!(results.len() <= results.total_max);
+    assert_eq!(results.bytes(), results.found.values().map(Found::bytes).sum::<usize>());
     assert_eq!(results.keys.len(), results.found.len());
     let mut entries = 0;
     for (key, id) in &results.keys {

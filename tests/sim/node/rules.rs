@@ -9,7 +9,7 @@ mod secrets;
 
 use crate::env::Env;
 use crate::ids::HostId;
-use distrishare::config::{Limits, PeerConfig, V1_DEFAULT_SECRET};
+use distrishare::config::{CHUNK, Limits, PeerConfig, V1_DEFAULT_SECRET};
 use distrishare::machine::{Census, ConnId, Fault, Input};
 use secrets::Secrets;
 use std::collections::{BTreeMap, BTreeSet};
@@ -204,6 +204,11 @@ impl Rules {
         self.heard.insert(conn, rest[from..].to_vec());
     }
 
+    /// A connection came in from there: a port of that host may be claimed on it.
+    pub(crate) fn came(&mut self, from: IpAddr) {
+        self.sources.insert(from);
+    }
+
     /// Invariant 6: every dialled address passes the address rule with the knowledge at that time.
     pub(crate) fn dials(&mut self, env: &Env, host: HostId, conn: ConnId, addr: SocketAddr) {
         let IpAddr::V4(ip) = addr.ip() else { panic!("no IPv6 in this world: {addr}") };
@@ -294,7 +299,7 @@ impl Rules {
     /// Invariant 8: what is counted stays within its limit.
     pub(crate) fn census(&self, node: usize, census: Census) {
         let limits = &self.limits;
-        let Census { conns, files, timers, nodes, buffered, .. } = census;
+        let Census { conns, files, timers, nodes, buffered, unsent, .. } = census;
         let most = limits.conns + BUSY_RESERVE + 2;
         assert!(conns <= most, "node {node}: {conns} connections, at most {most}");
         assert!(files <= limits.open_files, "node {node}: {files} files, at most {}", limits.open_files);
@@ -302,6 +307,10 @@ impl Rules {
         // And the last words of commands.
         let most = 2 * limits.console_out_max + limits.line_max + (64 << 10);
         assert!(buffered <= most, "node {node}: {buffered} bytes for the console, at most {most}");
+        // Beyond what all may have each session has the one message that it was asked for when it had nothing to send.
+        let most =
+            limits.sessions_out_max + limits.session_out_max + conns * (limits.record_chunks + 1) * CHUNK;
+        assert!(unsent <= most, "node {node}: {unsent} bytes for other nodes, at most {most}");
         // A session has a second one while a search waits for it.
         assert!(timers <= 2 * conns + 64, "node {node}: {timers} timers for {conns} connections");
     }

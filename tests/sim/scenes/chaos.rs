@@ -8,7 +8,7 @@ use super::common::{
 use crate::actor::Step;
 use crate::content::Content;
 use crate::faults::Faults;
-use crate::harness::{long_scenario, scenario};
+use crate::harness::scenario;
 use crate::ids::{LanId, NodeId, Owner};
 use crate::rng::Rng;
 use crate::world::World;
@@ -104,7 +104,7 @@ fn calm(world: &mut World, nodes: &[NodeId], wanted: &Wanted) {
 
 #[test]
 fn faults_of_every_kind_then_none() {
-    long_scenario("faults_of_every_kind", 20, |world| {
+    scenario("faults_of_every_kind", 20, |world| {
         let (registry, nodes, wanted) = drawn(world);
         world.run_for(S * 2);
         world.set_faults(Faults::draw(world.env.seed));
@@ -124,7 +124,7 @@ fn faults_of_every_kind_then_none() {
 #[test]
 fn adversaries_for_a_while_then_none() {
     // 6.3: 11, 12, 13 with everything at once
-    long_scenario("adversaries_for_a_while", 6, |world| {
+    scenario("adversaries_for_a_while", 6, |world| {
         let (_, nodes, wanted) = drawn(world);
         world.run_for(S * 2);
         let lan = LanId(0);

@@ -134,8 +134,7 @@ fn a_source_that_only_puts_off_is_given_up_with_its_own_words() {
     for puts in kinds {
         scenario("a_source_that_only_puts_off", 2, |world| {
             let (lan, to) = fetcher(world);
-            let loot = Loot::new(&Content::generated(7, 5 * MIB));
-            let mine = loot.clone();
+            let mine = Loot::new(&Content::generated(7, 5 * MIB));
             let (actor, at) = liar(world, lan, 1, move |mouth, heard| {
                 let id = if let Heard::Message(message) = &heard { puts(message) } else { None };
                 match id {

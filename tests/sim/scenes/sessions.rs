@@ -339,6 +339,41 @@ fn one_that_asks_and_never_reads_is_bounded() {
 }
 
 #[test]
+fn many_that_ask_and_never_read_share_one_budget() {
+    // hostile: 99. What they may hold in all is checked at every step.
+    for (limits, crowd) in [(Limits::small(), 40), (Limits::desktop(), 90)] {
+        scenario("many_that_ask_and_never_read", 1, move |world| {
+            let lan = world.lan();
+            let given = limits.clone();
+            let node = peers_on(world, lan, 1, move |config| config.limits = given.clone())[0];
+            let long = "x".repeat(200);
+            for i in 0..600 {
+                world.share(node, &format!("{long}/{long}/{long}/{long} {i}"), "content");
+            }
+            world.run_for(S * 3);
+            let to = addr_of(world, node);
+            for number in 0..crowd {
+                let host = world.host(&[lan]);
+                let search = |id| say(&Message::Search { id, query: "x".to_owned(), limit: 256 });
+                let page = |id| say(&Message::Browse { id, after: None, limit: 256 });
+                let says: Vec<Saying> = (1..4).map(search).chain((4..60).map(page)).collect();
+                world.actor(host, Member::new(dial(to), number + 10).saying(says).deaf());
+            }
+            let mut most = 0;
+            for _ in 0..20 {
+                world.run_for(MS * 100);
+                most = most.max(world.nodes[node.0].held());
+            }
+            assert!(most > limits.session_out_max, "the budget was tried: {most}");
+            // Who reads is answered all the same.
+            let host = world.host(&[lan]);
+            let reader = caller(world, host, to, [say(&Message::Browse { id: 7, after: None, limit: 256 })]);
+            assert!(world.run_until(S * 2, |world| notes(world, reader).len() > 1));
+        });
+    }
+}
+
+#[test]
 fn answers_that_nobody_asked_for_are_counted() {
     // hostile: 100
     scenario("answers_that_nobody_asked_for", 2, |world| {

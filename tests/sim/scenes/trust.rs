@@ -123,12 +123,15 @@ fn a_class_behind_one_address_is_seen_whole() {
         world.run_for(S * 10);
         assert_eq!(alive(world, node, "multicast").len(), 25);
         // Those who come and say where they listen are seen as well.
-        let other = node_on(world, there);
+        let beside = world.host(&[lan]);
+        let other = node_on(world, beside);
+        world.run_for(S);
         let to = addr_of(world, other);
         for node in &class {
             command(world, *node, &format!("browse {} {}", to.ip(), to.port()));
         }
-        assert_eq!(list(world, other, "all").0.len(), 25);
+        let (up, down) = list(world, other, "all");
+        assert_eq!(up.len(), 25, "{up:?} {down:?}");
     });
 }
 

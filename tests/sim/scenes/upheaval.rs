@@ -5,7 +5,7 @@ use super::common::{MS, PORT, S, get, has_copy, peer};
 use super::holders::tail;
 use crate::content::Content;
 use crate::faults::Faults;
-use crate::harness::long_scenario;
+use crate::harness::scenario;
 use crate::ids::{LanId, NodeId};
 use crate::liar::{Heard, Liar, Mouth, hashed};
 use crate::rng::Rng;
@@ -211,7 +211,7 @@ fn calm(world: &mut World, nodes: &[NodeId], files: &[File]) {
 
 #[test]
 fn swarms_in_upheaval_come_right() {
-    long_scenario("swarms_in_upheaval", 20, |world| {
+    scenario("swarms_in_upheaval", 20, |world| {
         let mut rng = Rng::new(world.env.seed, "upheaval", 0);
         let lan = world.lan();
         let nodes = nodes(world, &mut rng, lan);

@@ -213,7 +213,7 @@ impl Peer {
         let Storing { transfer: id, piece, len } = storing;
         self.totals.downloaded += n as u64;
         if let Some(transfer) = self.transfers.get_mut(id.0) {
-            transfer.pace.add(n as u64);
+            transfer.pace.add(now, n as u64);
         }
         let Some(download) = self.download_mut(id) else { return };
         download.storing = len.saturating_sub(n);

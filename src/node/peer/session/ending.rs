@@ -144,6 +144,7 @@ impl Peer {
     pub(in crate::node::peer) fn session_gone(&mut self, now: Instant, conn: ConnId) -> Vec<Wish> {
         let wishes = self.session_retire(now, conn);
         if let Some(Conn::Session(session)) = self.conns.remove(conn.0) {
+            self.unsent -= session.counted;
             if let Some(accepted) = session.accepted {
                 self.gate.leave(session.peer.ip(), accepted, conn);
                 if session.cost_nothing() {

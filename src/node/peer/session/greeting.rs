@@ -118,7 +118,7 @@ impl Peer {
         if dialled {
             let why = match error {
                 HandshakeError::Myself => Unreached::Myself,
-                error if error.is_v1_refusal() => Unreached::Old,
+                error if error.is_v1_answer() => Unreached::Old,
                 error if error.is_strangers() => Unreached::NotOurs,
                 _ => Unreached::Failed(Fault::Reset),
             };
@@ -126,6 +126,11 @@ impl Peer {
         }
         if session.cost_nothing() {
             self.unfinished.give_back(source(peer.ip()));
+        }
+        let preamble = matches!(error, HandshakeError::NotOurs | HandshakeError::Version(_));
+        if preamble && self.config.v1 {
+            // Who is none of our group may speak v1 to us, and has to be told so.
+            return self.refuse_in_v1(now, conn);
         }
         self.mute(now, conn, peer);
     }

@@ -30,6 +30,7 @@ impl Peer {
             record.extend_from_slice(&data_head(kind, number, at));
             record.extend_from_slice(bytes);
         });
+        self.recount(conn);
         self.outputs.push_back(Output::Wake { conn });
         self.session_arm(conn);
     }
@@ -118,8 +119,11 @@ impl Peer {
         let sealed = session.carried.min(n);
         session.carried -= sealed;
         session.out.sent(n - sealed);
+        self.recount(conn);
+        self.answer_more(now, conn);
+        let Some(session) = self.session_mut(conn) else { return };
         if let Some((pace, _)) = &mut session.pace {
-            pace.add(n as u64);
+            pace.add(now, n as u64);
         }
         if !session.has_to_send() {
             session.pace = None;

@@ -42,9 +42,11 @@ impl HandshakeError {
         }
     }
 
-    /// Whether a frame's length is really the first two letters of `ERROR`: so a node that speaks v1 only answers our dial.
-    pub const fn is_v1_refusal(self) -> bool {
-        matches!(self, HandshakeError::Frame(length) if length == u16::from_le_bytes(*b"ER"))
+    /// Whether a frame's length is really the first two letters of an answer of v1: `ERROR…`, which is what a node says to our
+    /// dial that speaks v1 only, or `FOUND` or `NOT_FOUND`.
+    pub fn is_v1_answer(self) -> bool {
+        let letters = [*b"ER", *b"FO", *b"NO"];
+        matches!(self, HandshakeError::Frame(length) if letters.map(u16::from_le_bytes).contains(&length))
     }
 }
 

@@ -147,12 +147,12 @@ fn frame_lengths_are_judged_before_room_is_made() {
 fn an_answer_in_v1_is_known_by_its_letters() {
     let mut initiator = World { crypto: REAL, group: None }.handshake(Role::Initiator);
     let why = initiator.push(b"ERROR: Formato de solicitud").map(|_| ()).expect_err("a text");
-    assert!(why.is_v1_refusal());
+    assert!(why.is_v1_answer());
     // What else begins with letters is no node of ours.
     for other in [*b"HT", *b"SS", *b"er", *b"RE"] {
-        assert!(!HandshakeError::Frame(u16::from_le_bytes(other)).is_v1_refusal());
+        assert!(!HandshakeError::Frame(u16::from_le_bytes(other)).is_v1_answer());
     }
-    assert!(!HandshakeError::Decrypt.is_v1_refusal());
+    assert!(!HandshakeError::Decrypt.is_v1_answer());
 }
 
 #[test]
