@@ -185,13 +185,12 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
     let join = args.contains("--join");
     let group = group_key(&mut args)?;
     let v1 = switch(&mut args, "--v1")?.unwrap_or(group.is_none());
-    let (v1_secret, mut warnings) = match path(&mut args, "--v1-secret-file")? {
+    let (v1_secret, warnings) = match path(&mut args, "--v1-secret-file")? {
         Some(file) => {
             keyfile::read_secret(&file).map(|(secret, warning)| (secret, Vec::from_iter(warning)))?
         }
         None => (Secret::new(V1_DEFAULT_SECRET), Vec::new()),
     };
-    warnings.extend(host::warning_of_root(group.is_some()));
     let rate = Rates { up: rate(&mut args, "--limit-up")?, down: rate(&mut args, "--limit-down")? };
     let resume = !args.contains("--no-resume");
     let daemon = args.contains("--daemon");
@@ -217,6 +216,7 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
     let config = PeerConfig {
         listen: SocketAddr::new(listen, port),
         folders: files.clone(),
+        root: host::is_root(),
         announce,
         bootstraps,
         join,

@@ -55,6 +55,8 @@ pub struct PeerConfig {
     pub listen: SocketAddr,
     /// The folders, as a person reads them in messages.
     pub folders: FileFolders,
+    /// The process has root's rights: whoever runs an open node so is told what that means.
+    pub root: bool,
     /// Announce this address instead of the interfaces' own (a router's public one).
     pub announce: Option<IpAddr>,
     /// Registries, as typed; the first is the one `bootstrap` without an argument uses.

@@ -72,6 +72,7 @@ impl Node {
         let mut config = PeerConfig {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             folders: files,
+            root: false,
             announce: None,
             bootstraps: bootstrap
                 .map(|addr| HostPort { host: addr.ip().to_string(), port: addr.port() })

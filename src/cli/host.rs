@@ -63,13 +63,9 @@ pub(super) fn existing(option: &str, path: PathBuf) -> Result<PathBuf> {
     }
 }
 
-/// What an open node that root started is to be told.
-pub(super) fn warning_of_root(in_group: bool) -> Option<String> {
-    (rustix::process::geteuid().is_root() && !in_group).then(|| {
-        "this node runs as root and is in no group: whoever reaches its port reads the shared folder with root's \
-         rights; better let it run as a user of its own"
-            .to_owned()
-    })
+/// Whether this process has root's rights.
+pub(super) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }
 
 /// 32 bytes from the system, for keys.

@@ -118,7 +118,7 @@ fn an_open_node_of_root_is_warned() {
     let warned = |more: &[&str]| {
         let (status, said) = ended(place.command("bob", more));
         assert_eq!(status, Some(0), "{said}");
-        said.matches("this node runs as root").count()
+        said.matches("run by root").count()
     };
     assert_eq!(warned(&[]), usize::from(rustix::process::geteuid().is_root()));
     let made = Command::new(PEER).args(["group", "new", "key"]).current_dir(place.path("bob")).output();

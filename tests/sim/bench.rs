@@ -45,6 +45,7 @@ fn peer(world: &mut World, host: HostId, registry: Ipv4Addr, join: bool) -> Node
                 downloads: "downloads".into(),
                 allow_system: false,
             },
+            root: false,
             announce: None,
             bootstraps: vec![HostPort { host: registry.to_string(), port: 8000 }],
             join,

@@ -49,6 +49,10 @@ impl Peer {
                 return "the old protocol only: whoever knows its secret can read what this node shares (a group has more)\n"
                     .to_owned();
             }
+            if self.config.root {
+                return "open node, run by root: whoever reaches it reads what it shares with root's rights; better a user of its own, or a group\n"
+                    .to_owned();
+            }
             return "open node: whoever reaches it can read what it shares (a group keeps strangers out)\n"
                 .to_owned();
         };

@@ -44,6 +44,7 @@ pub(crate) fn config(seed: u64) -> PeerConfig {
             downloads: "downloads".into(),
             allow_system: false,
         },
+        root: false,
         announce: None,
         bootstraps: Vec::new(),
         join: false,

@@ -424,8 +424,9 @@ fn searches_beyond_the_limits_are_refused_as_busy() {
             world.run_for(S * 3);
             let notes = &world.log(liar).notes;
             let count = |text| notes.iter().filter(|note| note.as_str() == text).count();
-            assert_eq!(count("answer"), 2 * answered, "{notes:?}");
-            assert_eq!(count("busy: too many searches at once"), 20 - 2 * answered, "{notes:?}");
+            // Those that arrive when an earlier one was answered find room: how many depends on the pieces that they come in.
+            let (answers, busy) = (count("answer"), count("busy: too many searches at once"));
+            assert!(answers >= 2 * answered && answers + busy == 20, "{notes:?}");
         }
     });
 }
