@@ -1,8 +1,7 @@
 //! Runs a scenario for many seeds, each of them twice, and says how to see a failure again.
 //!
 //! `DS_SIM_SEED=n` runs one seed and prints its trace hash; `DS_SIM_LINES=n` has a failure show so many last lines.
-//! `DS_SIM_SEEDS=n` runs n seeds more of each scenario, `DS_SIM_EXTRA=seed` that one besides: a change is to be tried with one that
-//! nobody has seen. `DS_SIM_REPORT=file` has every scenario append a line to that file: its name,
+//! `DS_SIM_SEEDS=n` runs n seeds more of each scenario. `DS_SIM_REPORT=file` has every scenario append a line to that file: its name,
 //! seeds, nodes and simulated seconds over all of them (each seed counted once, although it runs twice), and last the sums
 //! of all lines that are there by then.
 //!
@@ -86,7 +85,7 @@ pub(crate) fn scenario(name: &str, seeds: u64, body: impl Fn(&mut World)) {
     }
     let (mut nodes, mut time) = (0, Duration::ZERO);
     let seeds = seeds + number("DS_SIM_SEEDS").unwrap_or(0);
-    for seed in (0..seeds).chain(number("DS_SIM_EXTRA")) {
+    for seed in 0..seeds {
         match run_twice(name, seed, false, &body) {
             Ok(report) => {
                 nodes += report.nodes as u64;
