@@ -95,7 +95,7 @@ fn rot_at_rest_is_found_before_the_file_has_its_name() {
     // hostile: 167 (a bit, its time kept)
     scenario("rot_at_rest", 3, |world| {
         let (seed, to, content, kept) = interrupted(world);
-        let at = (world.env.seed * 517 * 1023 + 3) % (3 * MIB);
+        let at = (world.env.seed % 1000 * 517 * 1023 + 3) % (3 * MIB);
         world.edit_part(to, &part_of(&content).0, true, |part| flip_kept(part, at % MIB));
         let resumed = goes_on(world, seed, to);
         assert_eq!(resumed, kept - MIB);
@@ -119,7 +119,7 @@ fn a_journal_in_any_state_never_leads_to_a_wrong_file() {
         |journal, _| journal.flip(8, 1),
     ];
     scenario("a_journal_in_any_state", 12, |world| {
-        let n = world.env.seed;
+        let n = world.env.seed % 1000;
         let change = changes[n as usize % changes.len()];
         let (seed, to, content, _) = interrupted(world);
         world.edit_part(to, &part_of(&content).1, n % 2 == 0, |journal| change(journal, n * n + 3));
@@ -186,7 +186,7 @@ fn a_part_that_somebody_removes_while_it_grows_is_noticed() {
         holds(world, seed, "file", &content);
         sends(world, seed, 4 * MIB);
         get(world, to, seed, "file");
-        reaches(world, to, (2 + 3 * world.env.seed) * MIB);
+        reaches(world, to, (2 + 3 * (world.env.seed % 4)) * MIB);
         let (part, journal) = part_of(&content);
         world.remove_part(to, &part);
         if world.env.seed % 2 == 0 {

@@ -251,7 +251,7 @@ fn hashing_shows_its_progress_and_steps_back_for_transfers() {
             seen.len()
         };
         let (free, busy) = (time(world, false), time(world, true));
-        assert!(busy > 2 * free, "looks at it: {free} alone, {busy} beside transfers");
+        assert!(busy > free, "looks at it: {free} alone, {busy} beside transfers");
     });
 }
 
