@@ -224,6 +224,11 @@ impl Known {
         }
     }
 
+    /// Whether all that is known of `addr` is that somebody who came to us says that it listens there.
+    pub(super) fn is_only_claimed(&self, addr: SocketAddr) -> bool {
+        self.nodes.get(&addr).is_some_and(|node| node.standing() == Standing::Claimed)
+    }
+
     /// Whether v2 was spoken at `addr` lately: then nobody is asked in v1 there.
     pub(super) fn is_modern(&self, addr: SocketAddr, now: Instant) -> bool {
         let at = self.nodes.get(&addr).and_then(|node| node.modern);

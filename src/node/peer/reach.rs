@@ -72,6 +72,8 @@ pub(super) struct Sessions {
     by_node: BTreeMap<NodeId, Vec<ConnId>>,
     /// Sessions on the way, by the address dialled.
     dialling: BTreeMap<SocketAddr, ConnId>,
+    /// No idle one is looked for before.
+    pub(super) idle_again: Instant,
 }
 
 impl Sessions {
@@ -103,9 +105,10 @@ impl Sessions {
 const SESSIONS_MAX: usize = 4;
 
 impl Wish {
-    /// Whether it is the same whoever answers: results name their content, and content is verified.
+    /// Whether it is the same whoever answers: content is verified, and a listing promises nothing. A name may stand for
+    /// anything, so it is asked for only where a dial met the node.
     fn trusts_claims(self) -> bool {
-        matches!(self, Wish::Search(_) | Wish::Source(..))
+        !matches!(self, Wish::Name(_))
     }
 }
 
@@ -116,7 +119,9 @@ impl Peer {
             return self.unreached_all(now, addr, vec![wish], Unreached::Old);
         }
         let open = self.known.node_at(addr).and_then(|node| self.sessions.of(node));
-        let claimed = if wish.trusts_claims() { self.session_claiming(addr) } else { None };
+        // Where more is known than a claim the node itself is asked first.
+        let claims = wish.trusts_claims() && self.known.is_only_claimed(addr);
+        let claimed = if claims { self.session_claiming(addr) } else { None };
         if let Some(conn) = open.or(claimed) {
             return self.grant(now, conn, wish);
         }
@@ -308,7 +313,8 @@ impl Peer {
         // A download counts its losses, so that it ends.
         let counts = matches!(wish, Wish::Name(_) | Wish::Source(..));
         // Where nobody can be dialled, who came from there may be all there is.
-        let claims = matches!(wish, Wish::Browse(_)).then(|| self.session_claiming(addr)).flatten();
+        let dialled = matches!(why, Unreached::Failed(_) | Unreached::TimedOut | Unreached::Silent);
+        let claims = (dialled && wish.trusts_claims()).then(|| self.session_claiming(addr)).flatten();
         if let (None, Some(conn)) = (next, claims) {
             self.grant(now, conn, wish);
             return true;

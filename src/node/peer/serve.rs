@@ -115,18 +115,20 @@ impl Peer {
         }
         let limits = &self.config.limits;
         // The last eighth is for our own dials: callers cannot cut us off.
-        let places = (limits.conns - limits.conns / 8).saturating_sub(self.gate.len()).min(self.room());
-        let idle = || if places == 0 { self.idlest_session() } else { None };
+        let callers = (limits.conns - limits.conns / 8).saturating_sub(self.gate.len());
+        let places = callers.min(self.room());
         let (oldest, busy) = match self.gate.judge(peer.ip(), places, limits) {
             Verdict::Enters => (None, false),
             Verdict::Replaces(oldest) => (Some(oldest), false),
             Verdict::Refused if places > 0 => return None,
-            Verdict::Refused => match idle() {
+            // Where callers have all their places one of them has to go.
+            Verdict::Refused => match self.idlest_session(now, callers == 0) {
                 Some(idle) => (Some(idle), false),
-                None if self.sockets < limits.conns + BUSY_RESERVE => (None, true),
+                None if self.sockets < self.config.limits.conns + BUSY_RESERVE => (None, true),
                 None => return None,
             },
         };
+        let limits = &self.config.limits;
         let serve = Serve { busy, ..Serve::new(peer, now, limits.request_max) };
         let conn = ConnId(self.conns.insert(Conn::Serve(serve)));
         self.sockets += 1;

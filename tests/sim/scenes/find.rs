@@ -1,6 +1,6 @@
 //! Searches and lists over sessions: what is found and how it is told, and members who answer with lies.
 
-use super::common::{MS, PORT, S, command, done, errors, healthy, host_of, peers_on, plain};
+use super::common::{MS, PORT, S, command, count, done, errors, healthy, host_of, peers_on, plain};
 use crate::actor::Actor;
 use crate::content::Content;
 use crate::harness::scenario;
@@ -473,5 +473,32 @@ fn cruel_queries_do_not_stop_a_transfer() {
         world.run_for(S * 5);
         assert_eq!(world.log(liar).notes.len(), 3000, "each is answered");
         pair.check(world);
+    });
+}
+
+#[test]
+fn what_searches_of_our_own_find_is_bounded_in_bytes_and_they_say_so() {
+    scenario("what_searches_of_our_own_find", 2, |world| {
+        let lan = world.lan();
+        let (host, there) = (world.host(&[lan]), world.host(&[lan]));
+        let node = super::common::peer(world, host, |config| config.limits.results_bytes = 40_000);
+        let other = super::common::plain(world, there);
+        for i in 0..200u64 {
+            world.share(other, &format!("{}/needle {i}", "x".repeat(200)), Content::generated(i, 50 + i));
+        }
+        [node, other].iter().for_each(|node| world.type_line(*node, "multicast on"));
+        world.run_for(S * 5);
+        let alone = command(world, node, "search needle");
+        let results = count(&alone, "result");
+        // A result takes some hundreds of bytes beside its name, and none as much as a kilobyte and a half.
+        assert!((26..160).contains(&results), "{results}");
+        let told = alone.iter().find(|event| event["event"] == "truncated");
+        assert_eq!(told.map(|event| event["files"].as_u64()), Some(Some(results as u64)), "{alone:?}");
+        // Several together have no more than one has alone.
+        world.nodes[node.0].console.stdout.clear();
+        (0..4).for_each(|_| world.type_line(node, "search needle &"));
+        let over = |world: &World| world.events_named(node, "done").len() == 4;
+        assert!(world.run_until(S * 10, over), "{}", world.stdout(node));
+        assert!(!world.events_named(node, "truncated").is_empty());
     });
 }

@@ -70,6 +70,11 @@ fn connections_in_all() {
         let late = crowd(world, host, to, 5, MS * 10, vec![send(request("search", "there"))]);
         world.run_for(MS * 300);
         assert_eq!((heard(world, late), ended(world, taken).len()), (BUSY.repeat(5), 0));
+        // Who speaks v2 is told nothing: the text would make the node one that speaks v1 only.
+        let flight = super::strangers::first_flight(distrishare::config::Crypto::Null, None);
+        let modern = dialler(world, host, to, vec![send(flight)]);
+        world.run_for(MS * 300);
+        assert_eq!((heard(world, modern).as_str(), ended(world, modern).len()), ("", 1));
         let other = plain(world, host);
         world.share(other, "theirs", Content::generated(7, 5000));
         let get = format!("get {} 9000 theirs", world.ip(host));

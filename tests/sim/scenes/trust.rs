@@ -4,7 +4,7 @@ use super::common::{
     MS, PORT, S, addr_of, alive, command, crowd, dialler, get_at, heard, host_of, list, listener, peer,
     peers, peers_on, plain as node_on, request, send,
 };
-use super::members::{dial, events, fails, get_line, group, has_heard, joins, member};
+use super::members::{dial, events, fails, get_line, group, has_heard, member};
 use crate::actor::Step;
 use crate::harness::scenario;
 use crate::ids::{HostId, LanId, NodeId};
@@ -84,6 +84,25 @@ fn a_claim_is_no_proof() {
         assert!(world.run_until(S * 5, |world| world.has_download(node, "file")), "{}", world.stdout(node));
         let asked = world.log(liar).notes.iter().filter(|note| note.contains("file")).count();
         assert_eq!(asked, 0, "{:?}", world.log(liar).notes);
+    });
+    // Nor does a search go to who claims the place of a node that was only heard of.
+    scenario("a_claim_is_no_proof", 3, |world| {
+        let lan = world.lan();
+        let (here, there) = (world.host(&[lan]), world.host(&[lan]));
+        let (node, honest) = (node_on(world, here), on_port(world, there, PORT));
+        world.share(honest, "file", "the honest content");
+        world.type_line(node, "multicast on");
+        world.run_for(S);
+        let at = world.addr(there, PORT);
+        world.inject(lan, at, format!("HELLO:{}:{PORT}", at.ip()).as_bytes());
+        world.run_for(MS * 10);
+        let to = addr_of(world, node);
+        let liar = world.actor(there, Member::new(dial(to), 7).with(|ours| ours.port = PORT));
+        world.run_for(S);
+        assert!(has_heard(world, liar, "open"));
+        let found = command(world, node, "search file");
+        assert_eq!(events(&found, "result").len(), 1, "{found:?}");
+        assert_eq!(world.log(liar).notes.len(), 1, "{:?}", world.log(liar).notes);
     });
 }
 
@@ -257,43 +276,6 @@ fn idle_sessions_give_way_to_dials_and_callers() {
         assert_eq!(heard(world, caller), "NOT_FOUND");
     });
 }
-
-#[test]
-fn a_full_node_says_nothing_to_who_speaks_v2_and_nothing_at_all_in_a_group() {
-    scenario("a_full_node_says_nothing", 2, |world| {
-        let lan = world.lan();
-        for in_group in [false, true] {
-            let joins = joins(Crypto::Null, 1);
-            let node = peers_on(world, lan, 1, move |config| {
-                config.limits = Limits { conns: 8, ..Limits::desktop() };
-                if in_group {
-                    joins(config);
-                }
-            })[0];
-            world.run_for(MS * 10);
-            world.share(node, "big", crate::content::Content::generated(7, 1 << 30));
-            let to = addr_of(world, node);
-            let key = in_group.then(|| group(1));
-            // Members that wait for bytes fill it.
-            for n in 0..8 {
-                let host = world.host(&[lan]);
-                let busy = Member::new(dial(to), 30 + n).of(Crypto::Null, key.clone());
-                let busy = busy.saying([crate::member::Saying::Plain(super::members::plain(7, SEARCH))]);
-                world.actor(host, busy.mute());
-            }
-            world.run_for(MS * 50);
-            let host = world.host(&[lan]);
-            let modern =
-                dialler(world, host, to, vec![send(super::strangers::first_flight(Crypto::Null, None))]);
-            let old = dialler(world, host, to, vec![send(request("search", "x"))]);
-            world.run_for(S * 3);
-            assert!(!heard(world, modern).contains("ERROR"), "{}", heard(world, modern));
-            assert!(!in_group || heard(world, old).is_empty(), "{}", heard(world, old));
-        }
-    });
-}
-
-const SEARCH: &str = r#"{"id":1,"query":"x","limit":10}"#;
 
 #[test]
 fn a_search_does_not_wait_for_thousands_of_the_dead() {

@@ -76,8 +76,7 @@ impl Peer {
         let searching = self.searching.iter().map(|search| (search.conn, search.source));
         let waiting = self.answers.iter().map(|answer| (answer.conn, answer.source));
         let limits = &self.config.limits;
-        let in_all = self.searching.len() < limits.searches && self.answers.len() < ANSWERS_MAX;
-        in_all && room_beside(searching.chain(waiting), (conn, ip), limits)
+        room_beside(searching, waiting, (conn, ip), limits)
     }
 
     /// One slice of the search that waits longest. There is one a turn of the loop for all searches together: the timer
@@ -163,14 +162,19 @@ impl Peer {
     }
 }
 
-/// Whether beside these searches, each of a session and a source, one more of this session and address may be.
+/// Whether beside these searches and these answers that wait, each of a session and a source, one more search of this session
+/// and address may be. Who reads no answers keeps nobody else from searching: those have a bound in all of their own.
 fn room_beside(
-    others: impl Iterator<Item = (ConnId, IpAddr)>,
+    searching: impl ExactSizeIterator<Item = (ConnId, IpAddr)>,
+    waiting: impl ExactSizeIterator<Item = (ConnId, IpAddr)>,
     (conn, ip): (ConnId, IpAddr),
     limits: &Limits,
 ) -> bool {
+    if searching.len() >= limits.searches || waiting.len() >= ANSWERS_MAX {
+        return false;
+    }
     let (mut of_session, mut of_source) = (0, 0);
-    for (other, from) in others {
+    for (other, from) in searching.chain(waiting) {
         of_session += usize::from(other == conn);
         of_source += usize::from(from == source(ip));
     }
@@ -188,7 +192,7 @@ mod tests {
         for i in 0..10 * limits.searches {
             let session = Id { index: (i % sessions) as u32, generation: 0 };
             let asks = (ConnId(session), ip(i % sessions));
-            if room_beside(under_way.iter().copied(), asks, limits) {
+            if room_beside(under_way.iter().copied(), [].into_iter(), asks, limits) {
                 under_way.push((asks.0, source(asks.1)));
             }
         }
@@ -196,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn searches_are_bounded_by_session_and_by_source() {
+    fn searches_are_bounded_by_session_by_source_and_in_all() {
         for limits in [Limits::desktop(), Limits::small()] {
             let far = |i: usize| IpAddr::from([10, 0, 0, i as u8]);
             let near = |_| IpAddr::from([127, 0, 0, 1]);
@@ -204,7 +208,16 @@ mod tests {
             assert_eq!(admitted(&limits, 1, far), limits.searches_per_session);
             assert_eq!(admitted(&limits, 100, |_| far(1)), limits.searches_per_ip);
             assert_eq!(admitted(&limits, 100, host), limits.searches_per_ip, "one /56");
-            assert!(admitted(&limits, 100, near) > limits.searches_per_ip, "this host");
+            assert_eq!(admitted(&limits, 100, far), limits.searches);
+            assert_eq!(admitted(&limits, 100, near), limits.searches, "this host");
+            // Answers that nobody takes count for who does not, up to a bound of all.
+            let asks = |n| (ConnId(Id { index: n, generation: 0 }), far(n as usize));
+            let beside = |waiting: &[(ConnId, IpAddr)], n| {
+                room_beside([].into_iter(), waiting.iter().copied(), asks(n), &limits)
+            };
+            let stuck = vec![asks(1); limits.searches_per_session];
+            assert!(!beside(&stuck, 1) && beside(&stuck, 2));
+            assert!(beside(&vec![asks(1); ANSWERS_MAX - 1], 2) && !beside(&vec![asks(1); ANSWERS_MAX], 2));
             assert_eq!(admitted(&limits, 1, near), limits.searches_per_session);
         }
     }

@@ -8,9 +8,12 @@ use crate::node::peer::reach::{Unreached, Wish};
 use crate::node::peer::{Conn, Peer, Timer};
 use crate::proto::v2::handshake::Mismatch;
 use crate::proto::v2::message::Message;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use log::debug;
 use std::net::SocketAddr;
+
+/// While every connection is at work none is looked for that could give way.
+const IDLE_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why a session ends, on our side.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -258,10 +261,25 @@ impl Peer {
         self.unreached_all(now, addr, wishes, why);
     }
 
-    /// The session on which nothing was under way for longest: it gives way to somebody who waits.
-    pub(in crate::node::peer) fn idlest_session(&self) -> Option<ConnId> {
+    /// The session on which nothing was under way for longest: it gives way to somebody who waits. Where there is none it is
+    /// not looked for again at once, since that takes a look at every connection.
+    /// `came`: only among those that came in.
+    pub(in crate::node::peer) fn idlest_session(&mut self, now: Instant, came: bool) -> Option<ConnId> {
+        if now < self.sessions.idle_again {
+            return None;
+        }
+        let idlest = self.find_idlest(came);
+        if idlest.is_none() {
+            self.sessions.idle_again = now + IDLE_PAUSE;
+        }
+        idlest
+    }
+
+    fn find_idlest(&self, came: bool) -> Option<ConnId> {
         let idle = self.conns.iter().filter_map(|(id, conn)| match conn {
-            Conn::Session(session) if session.is_idle() => Some((session.used, ConnId(id))),
+            Conn::Session(session) if session.is_idle() && (!came || session.came().is_some()) => {
+                Some((session.used, ConnId(id)))
+            }
             _ => None,
         });
         idle.filter(|(_, conn)| !self.seeding.is_followed_by(*conn)).min().map(|(_, conn)| conn)
@@ -272,7 +290,7 @@ impl Peer {
         if self.room() > 0 || !self.dialer.has_ready() {
             return;
         }
-        if let Some(idle) = self.idlest_session() {
+        if let Some(idle) = self.idlest_session(now, false) {
             self.session_end(now, idle, Fault::Refused, false);
         }
     }
