@@ -319,8 +319,8 @@ pub enum Output {
     /// relied on, even if it can be read.
     SyncFile { file: FileId },
     /// Make the temporary file durable, then give it its final name in [`Dir::Downloads`] without overwriting anything:
-    /// `name (2).ext` if it is taken. Answer: `FileCommitted`, or `FileFailed` that is not fatal: it stays what it was, under
-    /// its temporary name.
+    /// `name (2).ext` if it is taken. Answer: `FileCommitted`, until which it can be read and sent as before, or `FileFailed`
+    /// that is not fatal: it stays what it was, under its temporary name.
     CommitFile { file: FileId, name: String },
     /// Remove the temporary file or the journal, or break off the import, and leave nothing. No answer. After `CommitFile`
     /// it may come too late: then the file stays under its final name.

@@ -316,7 +316,10 @@ impl Reactor {
     fn answers_turn(&mut self, machine: &mut dyn Machine) {
         for _ in 0..self.answers.len() {
             match self.answers.pop_front() {
-                Some(Answer::Input(input)) => self.tell(machine, input),
+                Some(Answer::Input(input)) => {
+                    self.before_answer(&input);
+                    self.tell(machine, input);
+                }
                 Some(Answer::Interfaces(list)) => self.tell(machine, Input::Interfaces(&list)),
                 None => return,
             }

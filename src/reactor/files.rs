@@ -167,13 +167,22 @@ impl Reactor {
         let Some(folders) = &self.folders else { return };
         let answer = match growing.commit(folders, name) {
             Ok((Placed { name, confirmed }, meta)) => {
-                self.reads.forget(file);
-                self.files.remove(file.0);
+                // The node may have it sent until it hears of the name; nothing else is done with it any more.
+                if let Some(OpenFile::Growing(growing)) = self.files.remove(file.0) {
+                    self.files.insert(file.0, OpenFile::Reading(growing.into_file()));
+                }
                 Input::FileCommitted { file, name, meta, confirmed }
             }
             Err(fault) => Input::FileFailed { file, fault, fatal: false },
         };
         self.answer(answer);
+    }
+
+    /// The node is about to hear this, and what it ends is over.
+    pub(super) fn before_answer(&mut self, input: &Input<'_>) {
+        if let Input::FileCommitted { file, .. } = input {
+            self.end_file(*file, false);
+        }
     }
 
     /// Closes whatever `file` is. With `discard` what is not finished leaves nothing; else a temporary file and a journal

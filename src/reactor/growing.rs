@@ -85,6 +85,10 @@ impl Growing {
         self.file.as_fd()
     }
 
+    pub(super) fn into_file(self) -> OwnedFd {
+        self.file
+    }
+
     /// Of no use to a later life.
     pub(super) fn is_v1(&self) -> bool {
         self.name.starts_with(PART_PREFIX)

@@ -165,13 +165,12 @@ fn a_part_is_stored_synced_read_closed_opened_again_and_committed() {
     assert_eq!(names_in(&parts(&home)), [""; 0]);
 }
 
-#[test]
-fn a_part_that_still_grows_is_sent_in_the_open_and_sealed() {
+/// A part with this content, and what two connections were given of it, one in the open and one sealed, when both had ended.
+fn sent_of_a_part(content: &[u8], mut on_input: impl FnMut(&mut Script, Input<'_>)) -> [Vec<u8>; 2] {
     let home = Home::new();
-    let content = noise(1 << 20);
     fs::create_dir_all(parts(&home)).expect("folders");
     let reactor = home.reactor(&Limits::desktop());
-    fs::write(parts(&home).join(part()), &content).expect("a file");
+    fs::write(parts(&home).join(part()), content).expect("a file");
     let listener = TcpListener::bind("127.0.0.1:0").expect("listens");
     let addr = listener.local_addr().expect("bound");
     let reader = std::thread::spawn(move || {
@@ -190,10 +189,6 @@ fn a_part_that_still_grows_is_sent_in_the_open_and_sealed() {
     let mut ended = 0;
     run(reactor, vec![open(1, &part())], |script, input| match input {
         Some(Input::FileOpened { .. }) => [1, 2].into_iter().for_each(|n| begin(script, n)),
-        Some(Input::Connected { conn, .. }) => {
-            script.push(Output::Wake { conn });
-            script.push(Output::Shutdown { conn });
-        }
         Some(Input::Eof { .. }) => {
             ended += 1;
             if ended == 2 {
@@ -201,10 +196,57 @@ fn a_part_that_still_grows_is_sent_in_the_open_and_sealed() {
             }
         }
         Some(Input::FileFailed { fault, .. }) => panic!("{fault}"),
+        Some(input) => on_input(script, input),
+        None => {}
+    });
+    reader.join().expect("ends")
+}
+
+#[test]
+fn a_part_that_still_grows_is_sent_in_the_open_and_sealed() {
+    let content = noise(1 << 20);
+    let sent = sent_of_a_part(&content, |script, input| {
+        if let Input::Connected { conn, .. } = input {
+            script.push(Output::Wake { conn });
+            script.push(Output::Shutdown { conn });
+        }
+    });
+    for bytes in sent {
+        assert!(bytes == content[4096..504_096], "{} bytes", bytes.len());
+    }
+}
+
+#[test]
+fn a_part_is_read_and_sent_until_the_node_knows_its_final_name() {
+    let content = noise(1 << 20);
+    let mut connected = Vec::new();
+    let (mut read, mut placed) = (Vec::new(), None);
+    let sent = sent_of_a_part(&content, |script, input| match input {
+        Input::Connected { conn, .. } => {
+            connected.push(conn);
+            if connected.len() == 2 {
+                // Both send in the turn that gives the name, before its answer.
+                script.push(Output::ReadFile { file: file(1), offset: 10, len: 1000 });
+                script.push(commit(1, "whole"));
+                connected.iter().for_each(|&conn| script.push(Output::Wake { conn }));
+            }
+        }
+        Input::FileRead { bytes, .. } => read = bytes.to_vec(),
+        Input::FileCommitted { file: id, name, .. } => {
+            placed = Some(name);
+            // From here on it is nobody's: what is left of it is asked of another file, and so is what comes too late.
+            script.push(Output::ReadFile { file: id, offset: 0, len: 1000 });
+            for conn in std::mem::take(&mut connected) {
+                script.ranges.remove(&conn);
+                script.push(Output::Shutdown { conn });
+            }
+        }
         _ => {}
     });
-    for bytes in reader.join().expect("ends") {
-        assert!(bytes == content[4096..504_096], "{} bytes", bytes.len());
+    assert_eq!(placed.as_deref(), Some("whole"));
+    assert!(read.is_empty() || read == content[10..1010], "{} bytes", read.len());
+    for bytes in sent {
+        assert!(bytes == content[4096..4096 + bytes.len()], "{} bytes", bytes.len());
     }
 }
 
