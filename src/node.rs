@@ -4,6 +4,7 @@
 mod backoff;
 pub mod bootstrap;
 mod buckets;
+mod flights;
 mod gate;
 pub mod index;
 mod limiter;

@@ -90,6 +90,8 @@ pub struct Limits {
     pub unfinished_per_source: u32,
     /// Of those, at once after a silence; more than [`Limits::unauth_per_ip`].
     pub unfinished_burst: u32,
+    /// First flights of a group that are remembered once they were answered; 40 bytes each.
+    pub flights: usize,
     /// From a connection that we made to the other side's part of the handshake.
     pub reply_deadline: Duration,
     /// A session that is silent so long is asked for a sign of life …
@@ -214,6 +216,7 @@ const DESKTOP: Limits = Limits {
     handshake_deadline: s(5),
     unfinished_per_source: 4,
     unfinished_burst: 32,
+    flights: 16_384,
     reply_deadline: s(3),
     ping_after: s(30),
     silence_max: s(90),
@@ -291,6 +294,7 @@ impl Limits {
             handshake_deadline: s(10),
             unfinished_per_source: 1,
             unfinished_burst: 8,
+            flights: 2048,
             session_idle: s(60),
             session_out_max: 32 << 10,
             sessions_out_max: 1 << 20,

@@ -35,6 +35,7 @@ mod transfers;
 use crate::config::{ConsoleMode, PeerConfig};
 use crate::machine::{ConnId, Fault, Interface, ListenerId, Output, RequestId};
 use crate::node::buckets::Buckets;
+use crate::node::flights::Flights;
 use crate::node::gate::Gate;
 use crate::node::index::Index;
 use crate::node::limiter::{Bucket, Shares};
@@ -122,6 +123,7 @@ pub struct Peer {
     sessions: Sessions,
     /// Handshakes that came in and were not finished, by source.
     unfinished: Buckets,
+    flights: Flights,
     index: Index,
     index_files: IndexFiles,
     /// Searches of other nodes under way, and found answers of them that wait for room to be sent.
@@ -215,6 +217,8 @@ impl Peer {
         let instance = u64::from_le_bytes(entropy.bytes());
         let said_dropped =
             if config.json { |lines| Event::Dropped { lines }.json() } else { console::lines_dropped };
+        let (mode, columns) = (config.console, config.progress_columns);
+        let front = Console::new(console, notes, mode, columns, said_dropped, limits);
         let mut peer = Peer {
             rng: fastrand::Rng::with_seed(config.seed),
             started: Instant::ZERO,
@@ -248,20 +252,14 @@ impl Peer {
             entropy,
             sessions: Sessions::default(),
             unfinished: Buckets::new(limits.unfinished_per_source, limits.unfinished_burst),
+            flights: Flights::new(limits.flights),
             index: Index::new(limits),
             index_files: IndexFiles::default(),
             searching: VecDeque::new(),
             answers: VecDeque::new(),
             unsent: 0,
             hits: Vec::new(),
-            console: Console::new(
-                console,
-                notes,
-                config.console,
-                config.progress_columns,
-                said_dropped,
-                limits,
-            ),
+            console: front,
             jobs: Table::new(),
             resolving: BTreeMap::new(),
             last_request: RequestId(0),

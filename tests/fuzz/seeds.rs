@@ -12,7 +12,7 @@ use distrishare::proto::v2::announcement::{Announcement, AnnouncementKey};
 use distrishare::proto::v2::handshake::Handshake;
 use distrishare::proto::v2::identity::{Identity, NodeId};
 use distrishare::proto::v2::message::{DataKind, data_head};
-use distrishare::proto::v2::preamble;
+use distrishare::proto::v2::preamble::{self, Call};
 use distrishare::time::WallTime;
 use std::net::SocketAddrV4;
 
@@ -203,7 +203,9 @@ fn preambles() -> Vec<Vec<u8>> {
         (Crypto::Real { aes: true }, Some(key(3))),
         (Crypto::Real { aes: true }, Some(key(4))),
     ];
-    let made = kinds.iter().map(|(crypto, group)| preamble::encode([7; 11], *crypto, group.as_ref()));
+    let made = kinds
+        .iter()
+        .map(|(crypto, group)| preamble::encode([7; 7], &Call::default(), *crypto, group.as_ref()));
     let mut all: Vec<Vec<u8>> = made.map(|bytes| bytes.to_vec()).collect();
     for (at, value) in [(0, 0x7B), (4, 0), (4, 2), (4, 255), (31, 0)] {
         let mut bytes = all[1].clone();

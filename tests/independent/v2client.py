@@ -50,8 +50,11 @@ def derive_key(context, key):
 
 
 def preamble(group):
-    head = MAGIC + b"\x01" + os.urandom(11)
+    head = MAGIC + b"\x01" + os.urandom(7)
     key = derive_key("DistriShare v2 preamble", group or bytes(32))
+    mask = int.from_bytes(b3.blake3(head, key=key).digest()[:4], "little")
+    minutes = int(time.time()) // 60 if group else 0
+    head += (minutes ^ mask).to_bytes(4, "little")
     return head + b3.blake3(head, key=key).digest()[:16]
 
 

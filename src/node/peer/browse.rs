@@ -222,7 +222,8 @@ impl Peer {
             }
             Unreached::Old => (Code::Refused, format!("{addr} speaks the old protocol only")),
             Unreached::NotOurs if self.config.group.is_some() => {
-                (Code::Refused, format!("{addr} hung up: it is not a member of this group, or too busy"))
+                let clock = "or one of the two clocks is wrong by more than a day";
+                (Code::Refused, format!("{addr} hung up: it is no member of this group, too busy, {clock}"))
             }
             Unreached::NotOurs => (
                 Code::Refused,

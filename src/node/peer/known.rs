@@ -48,6 +48,8 @@ pub(super) struct Node {
     id: Option<NodeId>,
     /// The node that says it is there. Anybody can say so: it counts only beside an address where that node was met.
     claim: Option<NodeId>,
+    /// A dial that was for the node known to be there was hung up on: it is not said any more whom a dial is for.
+    strange: bool,
     /// Since when it is taken for one that speaks v1 only.
     old: Option<Instant>,
     /// The last dial came to nothing, and nothing was heard from there since.
@@ -163,6 +165,7 @@ impl Known {
             seen: now,
             id: None,
             claim: None,
+            strange: false,
             old: None,
             failing: false,
             modern: None,
@@ -192,7 +195,7 @@ impl Known {
     pub(super) fn met(&mut self, addr: SocketAddr, id: NodeId, now: Instant) {
         if let Some(mut node) = self.take(addr) {
             (node.id, node.old, node.proven, node.seen) = (Some(id), None, true, now);
-            (node.failing, node.modern, node.closes) = (false, Some(now), None);
+            (node.failing, node.strange, node.modern, node.closes) = (false, false, Some(now), None);
             self.put(addr, node);
         }
     }
@@ -252,6 +255,20 @@ impl Known {
         self.put(addr, node);
         let (least, apart) = CLOSES;
         times >= least && now - since >= apart
+    }
+
+    /// The node that a dial of `addr` is for: met there, or announced from there.
+    pub(super) fn expected(&self, addr: SocketAddr) -> Option<NodeId> {
+        let node = self.nodes.get(&addr).filter(|node| !node.strange)?;
+        node.id.or(node.claim.filter(|_| node.multicast()))
+    }
+
+    /// It may be another one.
+    pub(super) fn expects_nobody(&mut self, addr: SocketAddr) {
+        if let Some(mut node) = self.take(addr) {
+            node.strange = true;
+            self.put(addr, node);
+        }
     }
 
     /// Nobody could be reached at `addr`.

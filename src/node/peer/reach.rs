@@ -137,6 +137,12 @@ impl Peer {
         self.dialer.enqueue(now, conn, addr, class);
     }
 
+    /// The node that was expected at `addr` did not answer: whichever is there is asked.
+    pub(super) fn reach_anybody(&mut self, now: Instant, addr: SocketAddr, class: Class, wishes: Vec<Wish>) {
+        self.known.expects_nobody(addr);
+        wishes.into_iter().for_each(|wish| self.reach(now, addr, class, wish));
+    }
+
     /// The open session with a node that came to us and says that it listens at `addr`.
     pub(super) fn session_claiming(&self, addr: SocketAddr) -> Option<ConnId> {
         let conn = self.sessions.of(self.known.get(addr)?.whose()?)?;

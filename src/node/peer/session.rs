@@ -50,6 +50,8 @@ pub(super) struct Session {
     pub(super) dialled: Option<Class>,
     /// It came in, and says that it listens here.
     pub(super) listens: Option<SocketAddr>,
+    /// Our dial said which node it is for.
+    bound: bool,
     state: State,
     out: Outgoing,
     /// Of `out`, so many bytes were counted in what all sessions have to send.
@@ -140,6 +142,7 @@ impl Session {
             peer,
             dialled,
             listens: None,
+            bound: false,
             state: State::Waiting,
             out: Outgoing::default(),
             counted: 0,

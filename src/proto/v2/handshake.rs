@@ -23,7 +23,7 @@ pub use error::HandshakeError;
 pub(super) use noise::public_key;
 
 use super::identity::{Identity, NodeId};
-use super::preamble;
+use super::preamble::{self, Call, Heard};
 use super::record::{Opener, RecordError, Sealer, Suite};
 use crate::config::{Crypto, Key};
 use crate::proto::entropy::Entropy;
@@ -52,6 +52,9 @@ pub enum Role {
 pub struct Pushed {
     /// Bytes taken; what stands behind them belongs to the records.
     pub consumed: usize,
+    /// Of a responder that [stops behind the preamble](Handshake::stop_behind_preamble): what that said. Nothing of what follows
+    /// was looked at.
+    pub heard: Option<Heard>,
     /// The session, once it stands. [`Handshake::outgoing`] may still hold our last message: it is sent first.
     pub done: Option<Established>,
 }
@@ -85,6 +88,7 @@ pub struct Handshake {
     partial: Vec<u8>,
     out: Vec<u8>,
     answered: bool,
+    stops: bool,
 }
 
 /// What is waited for. One way only: down.
@@ -101,11 +105,30 @@ enum Step {
     Over(HandshakeError),
 }
 
+/// What a whole preamble or frame led to.
+enum Next {
+    More,
+    Heard(Heard),
+    Done(Box<Established>),
+}
+
 impl Handshake {
-    /// Starts one. `group`: `None` for an open node. Of `ours`, `aes` falls with a `crypto` that does not offer it.
-    /// Draws all the chance it needs from `entropy` here.
+    /// Starts one with whichever node answers or calls, by no clock: [`Handshake::begin`].
     pub fn new(
         role: Role,
+        crypto: Crypto,
+        identity: &Identity,
+        group: Option<&Key>,
+        ours: Abilities,
+        entropy: &mut Entropy,
+    ) -> Handshake {
+        Handshake::begin((role, Call::default()), crypto, identity, group, ours, entropy)
+    }
+
+    /// Starts one. An initiator says `call`. `group`: `None` for an open node. Of `ours`, `aes` falls with a `crypto` that
+    /// does not offer it. Draws all the chance it needs from `entropy` here.
+    pub fn begin(
+        (role, call): (Role, Call),
         crypto: Crypto,
         identity: &Identity,
         group: Option<&Key>,
@@ -123,15 +146,21 @@ impl Handshake {
             partial: Vec::new(),
             out: Vec::new(),
             answered: false,
+            stops: false,
         };
         handshake.step = match role {
             Role::Responder => Step::Preamble { ephemeral: entropy.key() },
             Role::Initiator => {
                 let random = entropy.bytes();
-                handshake.dial(random, entropy.key()).unwrap_or_else(Step::Over)
+                handshake.dial(random, &call, entropy.key()).unwrap_or_else(Step::Over)
             }
         };
         handshake
+    }
+
+    /// Whoever drives a responder is told what the preamble said before it is answered, and goes on or does not.
+    pub fn stop_behind_preamble(&mut self) {
+        self.stops = true;
     }
 
     /// Responder: whether what came was worth the work of an answer.
@@ -154,15 +183,15 @@ impl Handshake {
             let missing = self.missing().map_err(|why| self.fail(why))?;
             if missing == 0 {
                 let unit = std::mem::take(&mut self.partial);
-                let done = self.advance(&unit).map_err(|why| self.fail(why))?;
-                if done.is_some() {
-                    return Ok(Pushed { consumed, done });
+                match self.advance(&unit).map_err(|why| self.fail(why))? {
+                    Next::More => continue,
+                    Next::Heard(heard) => return Ok(Pushed { consumed, heard: Some(heard), done: None }),
+                    Next::Done(done) => return Ok(Pushed { consumed, heard: None, done: Some(*done) }),
                 }
-                continue;
             }
             let rest = &bytes[consumed..];
             if rest.is_empty() {
-                return Ok(Pushed { consumed, done: None });
+                return Ok(Pushed { consumed, heard: None, done: None });
             }
             let taken = &rest[..missing.min(rest.len())];
             self.partial.reserve_exact(missing);
@@ -197,8 +226,13 @@ impl Handshake {
     }
 
     /// The first flight.
-    fn dial(&mut self, random: [u8; preamble::RANDOM], ephemeral: Key) -> Result<Step, HandshakeError> {
-        let preamble = preamble::encode(random, self.crypto, self.group.as_ref());
+    fn dial(
+        &mut self,
+        random: [u8; preamble::RANDOM],
+        call: &Call,
+        ephemeral: Key,
+    ) -> Result<Step, HandshakeError> {
+        let preamble = preamble::encode(random, call, self.crypto, self.group.as_ref());
         let mut noise = self.noise(&preamble, ephemeral)?;
         let message = noise.write(b"")?;
         let mut public = [0; 32];
@@ -209,14 +243,17 @@ impl Handshake {
     }
 
     /// The whole preamble or frame has come.
-    fn advance(&mut self, unit: &[u8]) -> Result<Option<Established>, HandshakeError> {
+    fn advance(&mut self, unit: &[u8]) -> Result<Next, HandshakeError> {
         let message = unit.get(LENGTH..).unwrap_or_default();
         match std::mem::replace(&mut self.step, Step::Over(HandshakeError::Over)) {
             Step::Over(why) => return Err(why),
             Step::Preamble { ephemeral } => {
                 let preamble: &[u8; preamble::LEN] = unit.try_into().map_err(|_| HandshakeError::Internal)?;
-                preamble::check(preamble, self.crypto, self.group.as_ref())?;
+                let heard = preamble::check(preamble, self.crypto, self.group.as_ref(), &self.identity.id())?;
                 self.step = Step::First(self.noise(preamble, ephemeral)?);
+                if self.stops {
+                    return Ok(Next::Heard(heard));
+                }
             }
             Step::First(mut noise) => {
                 self.answered = true;
@@ -235,15 +272,15 @@ impl Handshake {
                 let (node, theirs) = self.judge(&noise, &payload)?;
                 let answer = noise.write(self.ours.encode().as_bytes())?;
                 self.send(&answer);
-                return self.establish(noise, node, theirs).map(Some);
+                return self.establish(noise, node, theirs);
             }
             Step::Third(mut noise) => {
                 let payload = noise.read(message)?;
                 let (node, theirs) = self.judge(&noise, &payload)?;
-                return self.establish(noise, node, theirs).map(Some);
+                return self.establish(noise, node, theirs);
             }
         }
-        Ok(None)
+        Ok(Next::More)
     }
 
     fn noise(&self, preamble: &[u8; preamble::LEN], ephemeral: Key) -> Result<Noise, HandshakeError> {
@@ -267,12 +304,7 @@ impl Handshake {
         Ok((node, Abilities::decode(payload).map_err(HandshakeError::Payload)?))
     }
 
-    fn establish(
-        &self,
-        noise: Noise,
-        node: NodeId,
-        theirs: Abilities,
-    ) -> Result<Established, HandshakeError> {
+    fn establish(&self, noise: Noise, node: NodeId, theirs: Abilities) -> Result<Next, HandshakeError> {
         let suite = match self.crypto {
             Crypto::Null => Suite::Null,
             Crypto::Real { .. } if self.ours.aes && theirs.aes => Suite::Aes256Gcm,
@@ -284,14 +316,14 @@ impl Handshake {
             Role::Responder => (responders, initiators),
         };
         let internal = |_: RecordError| HandshakeError::Internal;
-        Ok(Established {
+        Ok(Next::Done(Box::new(Established {
             node,
             theirs,
             version: self.ours.common_version(&theirs),
             suite,
             seal: Sealer::new(suite, &out, theirs.run).map_err(internal)?,
             open: Opener::new(suite, &into, self.ours.run).map_err(internal)?,
-        })
+        })))
     }
 }
 

@@ -7,7 +7,7 @@ use distrishare::proto::v2::handshake::{
     Abilities, Established, FIRST_FLIGHT_MAX, Handshake, HandshakeError, MESSAGE_MAX, Mismatch, Role,
 };
 use distrishare::proto::v2::identity::{Identity, NodeId};
-use distrishare::proto::v2::preamble::{LEN, MAGIC, RANDOM, VERSION, check, encode};
+use distrishare::proto::v2::preamble::{Call, LEN, MAGIC, RANDOM, VERSION, check, encode};
 use distrishare::proto::v2::record::{HEAD, Opener, RecordError, Sealer, Suite, TAG};
 use std::sync::LazyLock;
 
@@ -33,6 +33,8 @@ pub(crate) fn preamble(data: &[u8]) {
     let mut feed = Feed::new(data);
     let bytes: [u8; LEN] = feed.array();
     let (random, bit): ([u8; RANDOM], usize) = (feed.array(), feed.word() % (8 * LEN));
+    let me = NodeId::from_bytes([3; 32]);
+    let call = Call { minutes: bit as u32, to: (random[0] % 2 == 0).then_some(me) };
     let group = key(3);
     let all = [
         (Crypto::Null, None),
@@ -42,17 +44,21 @@ pub(crate) fn preamble(data: &[u8]) {
     ];
     let mut accepted = 0;
     for (crypto, group) in all {
-        if check(&bytes, crypto, group).is_ok() {
+        if let Ok(heard) = check(&bytes, crypto, group, &me) {
             accepted += 1;
             assert!(bytes.starts_with(&MAGIC) && bytes[4] == VERSION);
             let mut random = [0; RANDOM];
             random.copy_from_slice(&bytes[5..5 + RANDOM]);
-            assert_eq!(encode(random, crypto, group), bytes, "one preamble has one form");
+            let call = Call { minutes: heard.minutes, to: heard.bound.then_some(me) };
+            assert_eq!(encode(random, &call, crypto, group), bytes, "one preamble has one form");
         }
-        let mut ours = encode(random, crypto, group);
-        assert_eq!(check(&ours, crypto, group), Ok(()));
+        let mut ours = encode(random, &call, crypto, group);
+        let heard = check(&ours, crypto, group, &me).expect("it is for us");
+        assert_eq!((heard.minutes, heard.bound), (call.minutes, call.to.is_some()));
+        let other = check(&ours, crypto, group, &NodeId::from_bytes([4; 32]));
+        assert_eq!(other.is_ok(), call.to.is_none());
         ours[bit / 8] ^= 1 << (bit % 8);
-        assert!(check(&ours, crypto, group).is_err(), "bit {bit} of {ours:02x?}");
+        assert!(check(&ours, crypto, group, &me).is_err(), "bit {bit} of {ours:02x?}");
     }
     assert!(accepted <= 1, "two kinds of node take one preamble");
 }

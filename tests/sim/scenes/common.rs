@@ -292,7 +292,8 @@ pub(crate) fn healthy(world: &mut World, from: NodeId, lan: LanId) -> Healthy {
         // Each of another content: what is here already is not transferred again.
         let name = format!("healthy{round}.bin");
         world.share(from, &name, Content::generated(4242 + u64::from(round), 40_000));
-        world.later(ROUND * round, move |world| {
+        // Both may have been started at this moment.
+        world.later(MS * 20 + ROUND * round, move |world| {
             // None waits long for its turn, whatever the others do (HOSTILE.md 6.3, 13).
             assert!(done(world, to, "get") + 4 > round as usize, "starved: {}", world.stdout(to));
             get(world, to, from, &name);

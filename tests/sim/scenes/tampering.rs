@@ -227,6 +227,7 @@ fn a_stranger_gets_nothing_from_a_member_and_gives_it_nothing() {
                     let start = world.now();
                     let (code, text) = fails(world, from, &line);
                     let words = [
+                        "no member",
                         "not a member",
                         "a member of a group",
                         "no other node is known",

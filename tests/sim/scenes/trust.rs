@@ -12,6 +12,7 @@ use crate::member::Member;
 use crate::original::OriginalPeer;
 use crate::world::World;
 use distrishare::config::{Crypto, Limits};
+use distrishare::proto::v2::preamble::{self, Call};
 use std::net::SocketAddr;
 
 /// A node on a port of its own.
@@ -181,8 +182,7 @@ fn strangers_behind_a_members_address_keep_nobody_out() {
         let node = member(world, here, Crypto::Null, 1);
         let to = addr_of(world, node);
         world.run_for(MS * 10);
-        let wrong =
-            [&distrishare::proto::v2::preamble::encode([1; 11], Crypto::Null, None)[..], &[9; 66]].concat();
+        let wrong = [&preamble::encode([1; 7], &Call::default(), Crypto::Null, None)[..], &[9; 66]].concat();
         crowd(world, there, to, 400, MS * 10, vec![send(wrong)]);
         let mut let_in = 0;
         for n in 0..32 {

@@ -204,6 +204,7 @@ impl Peer {
     pub(super) fn session_over(&mut self, now: Instant, conn: ConnId, fault: Fault, ours: bool) {
         let Some(session) = self.session_mut(conn) else { return };
         let (addr, class) = (session.peer, session.dialled);
+        let bound = session.bound && matches!(session.state, State::Greeting(_));
         let why = match session.state {
             State::Dialing => Some(Unreached::Failed(fault)),
             State::Greeting(_) if class.is_some() => Some(self.hung_up(now, addr, fault)),
@@ -222,6 +223,8 @@ impl Peer {
             self.outputs.push_back(Output::Close { conn, reset: false });
         }
         match why {
+            // Another node may be there now, which does not even know that it was asked.
+            Some(_) if bound => self.reach_anybody(now, addr, class.unwrap_or(Class::Near), wishes),
             Some(why) => self.unreached_all(now, addr, wishes, why),
             None => self.session_lost(now, &lost, wishes, fault),
         }

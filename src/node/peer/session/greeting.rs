@@ -3,12 +3,14 @@
 use super::{Link, MUTE_MAX, Session, State, taken};
 use crate::config::{CHUNK, Crypto};
 use crate::machine::{ConnId, Fault, Output, Received};
+use crate::node::flights;
 use crate::node::gate::source;
 use crate::node::peer::dialer::Class;
 use crate::node::peer::reach::{Unreached, Wish};
 use crate::node::peer::{Conn, Peer, Timer};
 use crate::proto::v2::VERSIONS;
-use crate::proto::v2::handshake::{Abilities, Handshake, HandshakeError, Role};
+use crate::proto::v2::handshake::{Abilities, Handshake, HandshakeError, Pushed, Role};
+use crate::proto::v2::preamble::{Call, Heard};
 use crate::time::{Duration, Instant};
 use log::debug;
 use std::net::SocketAddr;
@@ -29,7 +31,11 @@ impl Peer {
             return taken(bytes.len());
         }
         let mut session = Session::new(peer, None, accepted);
-        session.state = State::Greeting(Box::new(self.handshake(Role::Responder)));
+        let mut handshake = Box::new(self.handshake(Role::Responder, Call::default()));
+        if self.config.group.is_some() {
+            handshake.stop_behind_preamble();
+        }
+        session.state = State::Greeting(handshake);
         if let Some(place) = self.conns.get_mut(conn.0) {
             *place = Conn::Session(Box::new(session));
         }
@@ -39,7 +45,7 @@ impl Peer {
         self.session_recv(now, conn, bytes)
     }
 
-    pub(super) fn handshake(&mut self, role: Role) -> Handshake {
+    fn handshake(&mut self, role: Role, call: Call) -> Handshake {
         let ours = Abilities {
             versions: VERSIONS,
             aes: matches!(self.config.crypto, Crypto::Real { aes: true }),
@@ -47,7 +53,27 @@ impl Peer {
             port: self.listen.port(),
         };
         let (crypto, group) = (self.config.crypto, self.config.group.as_ref());
-        Handshake::new(role, crypto, &self.identity, group, ours, &mut self.entropy)
+        Handshake::begin((role, call), crypto, &self.identity, group, ours, &mut self.entropy)
+    }
+
+    /// What the wall clock shows, in minutes since 1970, if it can be believed.
+    fn minutes(&self, now: Instant) -> Option<u32> {
+        let (wall, told) = self.wall?;
+        flights::minutes(wall.0.saturating_add(now.since(told).as_secs()))
+    }
+
+    /// What is said to who listens at `addr`. Open nodes are no secret, and everybody could read it.
+    fn call_to(&self, now: Instant, addr: SocketAddr) -> Call {
+        if self.config.group.is_none() {
+            return Call::default();
+        }
+        Call { minutes: self.minutes(now).unwrap_or(0), to: self.known.expected(addr) }
+    }
+
+    /// Whether a member's preamble is no recording.
+    fn is_fresh(&mut self, now: Instant, heard: &Heard) -> bool {
+        let clock = self.minutes(now);
+        self.flights.answers(heard, clock)
     }
 
     /// The dial's turn has come.
@@ -64,8 +90,10 @@ impl Peer {
     }
 
     pub(in crate::node::peer) fn session_connected(&mut self, now: Instant, conn: ConnId) {
-        let mut handshake = Box::new(self.handshake(Role::Initiator));
+        let call = self.call_to(now, self.addr_of(conn));
+        let mut handshake = Box::new(self.handshake(Role::Initiator, call));
         let Some(session) = self.session_mut(conn) else { return };
+        session.bound = call.to.is_some();
         let (addr, class) = (session.peer, session.dialled);
         session.out.push(&handshake.outgoing());
         session.state = State::Greeting(handshake);
@@ -90,6 +118,10 @@ impl Peer {
             self.outputs.push_back(Output::Wake { conn });
         }
         match pushed {
+            Ok(Pushed { heard: Some(heard), .. }) if !self.is_fresh(now, &heard) => {
+                self.greeting_failed(now, conn, &HandshakeError::NotOurs);
+                0
+            }
             Ok(pushed) => {
                 if let Some(done) = pushed.done {
                     let limits = &self.config.limits;

@@ -104,7 +104,7 @@ fn dialling_ourselves_is_noticed_by_both_roles() {
         assert_eq!(meet(dial, accepted).map(|_| ()), Err(HandshakeError::Myself));
 
         // A listener whose own key comes in the third message, from a dialler that does not look.
-        let preamble = preamble::encode([1; 11], world.crypto, world.group.as_ref());
+        let preamble = preamble::encode([1; 7], &Call::default(), world.crypto, world.group.as_ref());
         let mut dialler = raw(&world, Role::Initiator, &me, &preamble, world.group.as_ref());
         let mut listener = world.with(Role::Responder, &me, OURS);
         let first = frame(&dialler.write(b"").expect("message 1"));
@@ -208,7 +208,7 @@ fn messages_out_of_their_order_close() {
 fn a_first_message_carries_nothing() {
     let world = World { crypto: REAL, group: None };
     let me = World::identity(Role::Initiator);
-    let preamble = preamble::encode([1; 11], REAL, None);
+    let preamble = preamble::encode([1; 7], &Call::default(), REAL, None);
     let message = raw(&world, Role::Initiator, &me, &preamble, None).write(b"hello").expect("message 1");
     let mut responder = world.handshake(Role::Responder);
     let said = responder.push(&[&preamble[..], &frame(&message)].concat());

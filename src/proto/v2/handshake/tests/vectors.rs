@@ -44,20 +44,22 @@ fn split(
 
 /// What the two draw from their seeds, in the order in which a handshake draws it.
 struct Drawn {
-    random: [u8; 11],
+    random: [u8; preamble::RANDOM],
     ephemerals: [Key; 2],
 }
 
-fn vector(name: &str, group: Option<Key>, aes: [bool; 2]) -> Value {
+fn vector(name: &str, group: Option<Key>, minutes: u32, aes: [bool; 2]) -> Value {
     let world = World { crypto: REAL, group };
     let seeds = [0xA0, 0xB0].map(|byte| Key::new([byte; 32]));
     let mut draws = seeds.clone().map(|seed| Entropy::new(&seed));
     let drawn = Drawn { random: draws[0].bytes(), ephemerals: draws.each_mut().map(Entropy::key) };
     let identities = [0x0A, 0x0B].map(|byte| Identity::from_secret(Key::new([byte; 32])));
     let ours = [abilities(aes[0], 9000), abilities(aes[1], 9100)];
+    // Who does not know the time knows the node.
+    let to = (world.group.is_some() && minutes == 0).then(|| identities[1].id());
     let side = |n: usize, role| {
         let (group, mut entropy) = (world.group.as_ref(), Entropy::new(&seeds[n]));
-        Handshake::new(role, REAL, &identities[n], group, ours[n], &mut entropy)
+        Handshake::begin((role, Call { minutes, to }), REAL, &identities[n], group, ours[n], &mut entropy)
     };
     let met = meet(side(0, Role::Initiator), side(1, Role::Responder)).expect("two honest nodes");
     let said = ours.map(|ours| ours.encode());
@@ -74,6 +76,8 @@ fn vector(name: &str, group: Option<Key>, aes: [bool; 2]) -> Value {
         "ephemeral_secret": both([drawn.ephemerals[0].reveal(), drawn.ephemerals[1].reveal()]),
         "abilities": {"initiator": said[0], "responder": said[1]},
         "preamble_random": hex(&drawn.random),
+        "preamble_minutes": minutes,
+        "preamble_is_for_the_responder": to.is_some(),
         "preamble": hex(&flights[0][..32]),
         "first_frame": hex(&flights[0][32..]),
         "second_frame": hex(&flights[1]),
@@ -115,10 +119,10 @@ fn fixed_keys_give_the_bytes_of_the_file() {
         "about": "DistriShare v2: docs/PROTOCOL.md, sections 2 to 4. Bytes are hexadecimal. rekeyed_after stands in for 2^20.",
         "rekeyed_after_in_earnest": record::REKEY_AFTER,
         "sessions": [
-            vector("open, AES on both sides", None, [true, true]),
-            vector("open, AES on one side only", None, [true, false]),
-            vector("group, AES on both sides", group.clone(), [true, true]),
-            vector("group, no AES", group, [false, false]),
+            vector("open, AES on both sides", None, 0, [true, true]),
+            vector("open, AES on one side only", None, 0, [true, false]),
+            vector("group, AES on both sides, for any node", group.clone(), 29_766_240, [true, true]),
+            vector("group, no AES, for the responder", group, 0, [false, false]),
         ],
     });
     let text = format!("{made:#}\n");

@@ -147,7 +147,7 @@ fn a_weak_key_of_the_dialler_is_refused() {
     // hostile: 87
     for world in real_worlds() {
         for weak in weak_keys() {
-            let preamble = preamble::encode([2; 11], REAL, world.group.as_ref());
+            let preamble = preamble::encode([2; 7], &Call::default(), REAL, world.group.as_ref());
             for which in [Which::Ephemeral, Which::Static] {
                 let mut dialler = evil(&world, Role::Initiator, &preamble, which, weak);
                 let mut responder = world.handshake(Role::Responder);
@@ -189,7 +189,7 @@ fn a_weak_key_of_the_listener_is_refused() {
 #[test]
 fn without_a_curve_a_key_of_zeros_is_refused() {
     // hostile: 87
-    let preamble = preamble::encode([2; 11], Crypto::Null, None);
+    let preamble = preamble::encode([2; 7], &Call::default(), Crypto::Null, None);
     let world = World { crypto: Crypto::Null, group: None };
     let mut responder = world.handshake(Role::Responder);
     let said = responder.push(&[&preamble[..], &frame(&[0; 32])].concat());
