@@ -58,14 +58,14 @@ def preamble(group):
     return head + b3.blake3(head, key=key).digest()[:16]
 
 
-def noise(group, prologue):
+def noise(group, prologue, static=None):
     pattern = b"Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s" if group else b"Noise_XX_25519_ChaChaPoly_BLAKE2s"
     state = NoiseConnection.from_name(pattern)
     state.set_as_initiator()
     if group:
         state.set_psks(group)
     state.set_prologue(prologue)
-    static = X25519PrivateKey.generate().private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+    static = static or X25519PrivateKey.generate().private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
     state.set_keypair_from_private_bytes(Keypair.STATIC, static)
     state.start_handshake()
     return state
@@ -108,13 +108,13 @@ class Way:
 
 
 class Session:
-    def __init__(self, host, port, group=None, aes=True, run=16):
+    def __init__(self, host, port, group=None, aes=True, run=16, static=None):
         self.socket = socket.create_connection((host, port), PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.got, self.id = b"", 0
         ours = {"v": [1, 1], "aes": aes, "run": run, "port": 0}
         start = preamble(group)
-        state = noise(group, start)
+        state = noise(group, start, static)
         self.socket.sendall(start)
         self.send_frame(state.write_message())
         self.theirs = json.loads(bytes(state.read_message(self.read_frame())))
