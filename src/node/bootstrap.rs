@@ -17,6 +17,7 @@
 //!   ends without an answer.
 
 mod client;
+mod early;
 mod keep;
 mod probe;
 #[cfg(test)]
@@ -36,6 +37,7 @@ use crate::node::table::Table;
 use crate::node::timers::{LATE, LATE_GRACE, Timers};
 use crate::time::{Duration, Instant, WallTime};
 use client::{Client, Stage};
+use early::Early;
 use fastrand::Rng;
 use keep::Keeper;
 use std::collections::{BTreeSet, VecDeque};
@@ -63,6 +65,7 @@ pub struct Bootstrap {
     outputs: VecDeque<Output>,
     registry: Registry,
     slots: Slots,
+    early: Early,
     keeper: Keeper,
     notices: Notices,
     /// The wall clock, and when it was told.
@@ -177,6 +180,7 @@ impl Bootstrap {
             outputs,
             registry,
             slots: Slots::new(limits.dials_unproven, limits.dials_per_net),
+            early: Early::default(),
             keeper: Keeper::default(),
             notices: Notices::default(),
             wall: None,

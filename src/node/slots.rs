@@ -49,7 +49,7 @@ impl Slots {
 }
 
 /// The network of an address: its /24, or its /48.
-fn net(ip: IpAddr) -> IpAddr {
+pub(crate) fn net(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) => Ipv4Addr::from(u32::from(ip) & (u32::MAX << 8)).into(),
         IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & (u128::MAX << 80)).into(),

@@ -1,8 +1,7 @@
 //! Our own dials: a TCP connect, closed at once, shows whether a node still lives.
 //!
 //! A node is probed when its lease is nearly over (nodes that renew never come to that), when it was read from the
-//! file, and once when it registers if a slot is free at that moment: a verified node keeps its place in a flood of
-//! registrations.
+//! file, and once soon after it registers: a verified node keeps its place in a flood of registrations.
 
 use super::{Bootstrap, Conn, End, Timer};
 use crate::machine::{ConnId, Fault, Output};
@@ -19,8 +18,11 @@ impl Bootstrap {
     /// Dials nodes that wait for it, as far as the bounds allow.
     pub(super) fn probe_waiting(&mut self, now: Instant) {
         for _ in 0..SCAN_MAX {
-            if self.registry.waiting() == 0 || self.slots.is_full() || !self.serving() {
+            if self.slots.is_full() || !self.serving() {
                 return;
+            }
+            if self.registry.waiting() == 0 {
+                return self.probe_newcomers(now);
             }
             if self.conns.len() >= self.config.limits.conns {
                 self.timers.set(Timer::Probes, now + ROOM_RETRY, "room for probes");
@@ -36,12 +38,28 @@ impl Bootstrap {
         }
     }
 
-    /// Probes a node that just registered, if that costs nobody a turn. Its answer counts, its silence does not.
+    /// A node just registered.
     pub(super) fn probe_early(&mut self, now: Instant, addr: SocketAddr) {
-        let room = self.registry.waiting() == 0 && self.conns.len() < self.config.limits.conns;
-        if room && self.registry.is_untried(addr) && self.slots.enter(addr.ip()) {
-            self.registry.dialled_early(addr);
-            self.dial(now, addr);
+        if self.registry.is_untried(addr) {
+            self.early.push(addr);
+            self.probe_newcomers(now);
+        }
+    }
+
+    /// Probes those who registered, as long as that costs nobody else a turn. An answer counts, silence does not.
+    fn probe_newcomers(&mut self, now: Instant) {
+        while self.registry.waiting() == 0 && self.serving() && !self.early.is_empty() {
+            if self.conns.len() >= self.config.limits.conns {
+                return self.timers.set(Timer::Probes, now + ROOM_RETRY, "room for probes");
+            }
+            let slots = &mut self.slots;
+            let Some(addr) = self.early.next(SCAN_MAX, |ip| slots.enter(ip)) else { return };
+            if self.registry.is_untried(addr) {
+                self.registry.dialled_early(addr);
+                self.dial(now, addr);
+            } else {
+                self.slots.leave(addr.ip());
+            }
         }
     }
 

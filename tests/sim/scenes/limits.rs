@@ -12,6 +12,7 @@ use crate::actor::Step;
 use crate::content::Content;
 use crate::harness::scenario;
 use crate::ids::{ActorId, HostId, LanId, NodeId, Owner};
+use crate::member::Member;
 use crate::world::World;
 use distrishare::config::{Limits, Rates};
 use distrishare::machine::{Dir, Fault};
@@ -80,6 +81,36 @@ fn connections_in_all() {
         let get = format!("get {} 9000 theirs", world.ip(host));
         command(world, node, &get);
         assert!(world.has_download(node, "theirs"), "callers have not cut us off");
+    });
+}
+
+#[test]
+fn a_full_member_without_v1_says_nothing() {
+    // Not even the busy text of a protocol that it does not speak.
+    scenario("a_full_member", 3, |world| {
+        let lan = world.lan();
+        let here = world.host(&[lan]);
+        let joins = super::members::joins(distrishare::config::Crypto::Null, 1);
+        let node = peer(world, here, move |config| {
+            joins(config);
+            config.limits = Limits { conns: 20, ..open_gate() };
+        });
+        world.run_for(S);
+        let (to, host) = (addr_of(world, node), world.host(&[lan]));
+        // Sessions that are asked for things cannot be ended for a newcomer.
+        let members: Vec<_> = (20..60)
+            .map(|n| {
+                let member = Member::new(super::members::dial(to), n);
+                let member = member.of(distrishare::config::Crypto::Null, Some(super::members::group(1)));
+                let actor = world.actor(host, member);
+                world.run_for(MS * 20);
+                actor
+            })
+            .collect();
+        assert!(members.len() > 20 && sockets(world, node) >= 18, "{}", sockets(world, node));
+        let asked = crowd(world, host, to, 20, MS * 10, vec![send(request("search", "there"))]);
+        world.run_for(S * 2);
+        assert_eq!((heard(world, asked).as_str(), ended(world, asked).len()), ("", 20));
     });
 }
 

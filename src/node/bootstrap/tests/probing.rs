@@ -33,6 +33,28 @@ fn a_node_that_renews_is_dialled_once() {
 }
 
 #[test]
+fn all_that_come_at_one_instant_are_dialled_soon_beside_a_flood_of_another_network() {
+    let mut world = World::new();
+    let honest: Vec<SocketAddr> = (1..=60).map(|host| SocketAddr::from(([10, 1, 0, host], 9000))).collect();
+    // Of the flood nobody answers, and each of its dials holds one of the four places of its network for a second.
+    for n in 0..300_u16 {
+        world.register(&format!("10.6.0.{}", n % 60 + 1), 2000 + n);
+    }
+    honest.iter().for_each(|node| drop(world.register(&node.ip().to_string(), node.port())));
+    for _ in 0..40 {
+        for (_, conn, node) in std::mem::take(&mut world.dials) {
+            if honest.contains(&node) && world.open.contains_key(&conn) {
+                world.dial_ends(conn, true);
+            }
+        }
+        world.advance(Duration::from_millis(50));
+        assert!(world.node.slots.in_flight() <= 8);
+    }
+    let untried = honest.iter().filter(|node| world.node.registry.is_untried(**node)).count();
+    assert_eq!(untried, 0, "of 60, after two seconds");
+}
+
+#[test]
 fn a_node_that_died_is_dropped_after_three_dials_and_saved_without_it() {
     // hostile: 30
     let mut world = World::new();
