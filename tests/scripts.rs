@@ -241,8 +241,8 @@ fn shown(mut printed: Vec<String>, expected: &[String]) -> Vec<String> {
     printed.retain(|line| !line.contains(" [INFO] ") && (wanted || !starts(line)));
     for line in &mut printed {
         // The time of a line of the log.
-        if line.get(10..12) == Some(" [") && matches("! {time} [{any}", line) {
-            line.replace_range(2..10, "{time}");
+        if line.get(22..24) == Some(" [") && matches("! {time} [{any}", line) {
+            line.replace_range(2..22, "{time}");
         }
     }
     printed
@@ -283,7 +283,7 @@ fn matches(pattern: &str, text: &str) -> bool {
     type Hole = (&'static str, fn(char) -> bool);
     const HOLES: [Hole; 4] = [
         ("{number}", |c| c.is_ascii_digit()),
-        ("{time}", |c| c.is_ascii_digit() || c == ':'),
+        ("{time}", |c| c.is_ascii_digit() || ":-TZ".contains(c)),
         ("{hex}", |c| c.is_ascii_hexdigit()),
         ("{any}", |_| true),
     ];

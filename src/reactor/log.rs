@@ -1,10 +1,11 @@
 //! Where the log goes: standard error, line by line, never waited for.
 
 use super::outlet::Outlet;
+use log::{LevelFilter, Log, Metadata, Record};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
-use simplelog::{ConfigBuilder, LevelFilter, WriteLogger};
 use std::io::{self, Write};
+use std::sync::{Mutex, PoisonError};
 
 /// Bytes of a line; of a longer one the last are `…`.
 const LINE_MAX: usize = 512;
@@ -14,17 +15,48 @@ const CLEAR: &[u8] = b"\r\x1b[K";
 
 /// Sends the log of this process to standard error from now on. Does nothing the second time.
 pub fn start(level: LevelFilter) {
-    let config = ConfigBuilder::new()
-        .set_time_level(LevelFilter::Error)
-        .set_thread_level(LevelFilter::Off)
-        .set_target_level(LevelFilter::Off)
-        .set_location_level(LevelFilter::Off)
-        .build();
-    let _ = WriteLogger::init(level, config, StderrLog::new());
+    if log::set_boxed_logger(Box::new(Lines(Mutex::new(StderrLog::new())))).is_ok() {
+        log::set_max_level(level);
+    }
 }
 
-/// A writer for `simplelog::WriteLogger`. A line that the other end does not take at once is dropped and counted; the
-/// next one that gets through says how many were.
+/// Puts time and level before each line. There is one thread; the lock is what [`Log`] asks for.
+#[derive(Debug)]
+struct Lines(Mutex<StderrLog>);
+
+impl Log for Lines {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= log::max_level()
+    }
+
+    #[allow(clippy::disallowed_methods)] // the wall clock of whoever reads it
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let _ = writeln!(lines, "{} [{}] {}", stamp(now.as_secs()), record.level(), record.args());
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// Seconds since 1970 as date and time in UTC, as RFC 3339 writes them.
+fn stamp(seconds: u64) -> String {
+    // Years begin in March here, so that a leap day is the last of its year; eras of 400 years are all of one length.
+    let (days, second) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (year, month) = (era * 400 + year + month / 10, (month + 2) % 12 + 1);
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Where the lines go. One that the other end does not take at once is dropped and counted; the next one that gets through
+/// says how many were.
 #[derive(Debug)]
 pub struct StderrLog {
     outlet: Option<Outlet>,
@@ -124,5 +156,32 @@ impl Write for StderrLog {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_the_calendar() {
+        // As `date -u -d @SECONDS +%FT%TZ` prints them.
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (951_868_800, "2000-03-01T00:00:00Z"),
+            (1_709_164_800, "2024-02-29T00:00:00Z"),
+            (1_735_689_599, "2024-12-31T23:59:59Z"),
+            (1_735_689_600, "2025-01-01T00:00:00Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+            (253_402_300_799, "9999-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(stamp(seconds), text);
+        }
+        // Day by day over eight centuries: the next day is another, and later.
+        let days: Vec<String> = (0..292_194).map(|day| stamp(day * 86_400)).collect();
+        assert!(days.windows(2).all(|pair| pair[0] < pair[1]));
+        assert_eq!(days.last().map(String::as_str), Some("2769-12-31T00:00:00Z"));
     }
 }
