@@ -4,6 +4,7 @@
 pub mod group;
 mod host;
 mod keyfile;
+mod memory;
 mod picture;
 mod prompt;
 
@@ -72,6 +73,8 @@ Talking to you:
       --daemon            read no commands; end at SIGTERM or SIGINT
       --json              results as one JSON object a line
       --keep-going        a script goes on after a command that failed
+      --limits SIZE       how much it may hold at once: small (for a box with 32
+                          to 128 MB of memory) or desktop   [default: by memory]
       --log-level LEVEL   off, error, warn, info, debug or trace
                                           [default: warn; info with --daemon]
   -h, --help              show this
@@ -100,6 +103,8 @@ Usage: ds-bootstrap [OPTIONS] [IP] [PORT]
                           [default: $XDG_STATE_HOME/distrishare/bootstrap-PORT]
       --lease SECONDS     how long a node counts without coming back or
                           answering                             [default: 600]
+      --limits SIZE       how much it may hold at once: small (for a box with 32
+                          to 128 MB of memory) or desktop   [default: by memory]
       --log-level LEVEL   off, error, warn, info, debug or trace
                                                                [default: info]
   -h, --help              show this
@@ -197,6 +202,7 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
     let json = args.contains("--json");
     let keep_going = args.contains("--keep-going");
     let level = log_level(&mut args)?;
+    let limits = memory::limits(&mut args)?;
     let words = rest(args, PEER_HELP)?;
     let (ip, port) = match words.as_slice() {
         [port] => (None, port),
@@ -212,7 +218,6 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
         Some(ip) => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), Some(ip)),
     };
     let console = if daemon { ConsoleMode::Daemon } else { host::console_mode() };
-    let limits = host::limits();
     let config = PeerConfig {
         listen: SocketAddr::new(listen, port),
         folders: files.clone(),
@@ -282,6 +287,7 @@ pub fn bootstrap(args: Vec<OsString>) -> Result<Parsed<BootstrapConfig>> {
         },
     };
     let level = log_level(&mut args)?.unwrap_or(LevelFilter::Info);
+    let limits = memory::limits(&mut args)?;
     let words = rest(args, BOOTSTRAP_HELP)?;
     let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
     let (ip, port) = match words.as_slice() {
@@ -291,7 +297,6 @@ pub fn bootstrap(args: Vec<OsString>) -> Result<Parsed<BootstrapConfig>> {
         [ip, port] => (ip_of(ip)?, port_of(port)?),
         [_, _, extra, ..] => return wrong(format!("`{extra}` is one argument too many")),
     };
-    let limits = host::limits();
     let config = BootstrapConfig {
         listen: SocketAddr::new(ip, port),
         lease: Duration::from_secs(lease),

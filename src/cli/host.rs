@@ -1,7 +1,7 @@
-//! What this machine is and has: its terminal, its memory, its environment, its randomness.
+//! What this machine is and has: its terminal, its environment, its randomness.
 
 use super::{Result, wrong};
-use crate::config::{ConsoleMode, Key, Limits};
+use crate::config::{ConsoleMode, Key};
 use std::io::{ErrorKind, IsTerminal, stdin};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -26,17 +26,6 @@ pub(super) fn columns(terminal: impl AsFd + IsTerminal) -> Option<u16> {
     let size = rustix::termios::tcgetwinsize(terminal).ok();
     // 0: a terminal that nobody told its size.
     Some(size.map(|size| size.ws_col).filter(|columns| *columns > 0).unwrap_or(80).max(20))
-}
-
-/// The limits for this machine's memory and descriptors.
-pub(super) fn limits() -> Limits {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = total.and_then(|rest| rest.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    let small = kib.is_some_and(|kib| kib <= 96 * 1024);
-    let limits = if small { Limits::small() } else { Limits::desktop() };
-    let most = rustix::process::getrlimit(rustix::process::Resource::Nofile).maximum;
-    limits.within_descriptors(most.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX)))
 }
 
 #[allow(clippy::disallowed_methods)] // the one place where settings are read from the environment

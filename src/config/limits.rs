@@ -130,8 +130,10 @@ pub struct Limits {
     pub listing_max: usize,
     /// Folders watched for changes; the kernel may allow fewer.
     pub watches: usize,
-    /// Files in the share index.
+    /// Files in the share index, where memory allows: [`Limits::within_memory`].
     pub index_files: usize,
+    /// Between two listings of the shared folder where changes in it may go unseen: each wakes a disk that sleeps.
+    pub rescan_unseen: Duration,
     /// Bytes of a datagram that is looked at.
     pub datagram_max: usize,
     /// Datagrams of one source, per second.
@@ -175,6 +177,9 @@ pub struct Limits {
     /// half of them, so it needs that much per [`Limits::drain_interval`].
     pub unsent_max: usize,
 }
+
+/// Bytes of a file in the share index, with its name.
+const INDEX_FILE: u64 = 256;
 
 const fn s(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -237,6 +242,7 @@ const DESKTOP: Limits = Limits {
     listing_max: 100_000,
     watches: 8192,
     index_files: 1_000_000,
+    rescan_unseen: s(60),
     datagram_max: 512,
     datagrams_per_source: 30,
     datagram_burst: 60,
@@ -308,7 +314,8 @@ impl Limits {
             jobs: 16,
             listing_max: 10_000,
             watches: 512,
-            index_files: 10_000,
+            index_files: 100_000,
+            rescan_unseen: s(600),
             console_out_max: 64 << 10,
             open_files: 64,
             turn_bytes: 64 << 10,
@@ -319,6 +326,14 @@ impl Limits {
             unsent_max: 64 << 10,
             ..Limits::desktop()
         }
+    }
+
+    /// Fits the share index into an eighth of the memory there is, in bytes.
+    #[must_use]
+    pub fn within_memory(mut self, bytes: u64) -> Limits {
+        let files = usize::try_from(bytes / 8 / INDEX_FILE).unwrap_or(usize::MAX);
+        self.index_files = self.index_files.min(files).max(1000);
+        self
     }
 
     /// Fits the limits to the number of descriptors the process may open (32 are kept for other uses).
@@ -341,5 +356,13 @@ mod tests {
         assert!(limits.conns + limits.open_files <= 1024 - 32);
         assert_eq!(Limits::desktop().within_descriptors(20_000).conns, 10_000);
         assert_eq!(Limits::desktop().within_descriptors(0).conns, 1);
+    }
+
+    #[test]
+    fn the_index_takes_an_eighth_of_the_memory_there_is() {
+        let files = |limits: Limits, mib: u64| limits.within_memory(mib << 20).index_files;
+        assert_eq!([32, 64, 4096].map(|mib| files(Limits::small(), mib)), [16_384, 32_768, 100_000]);
+        assert_eq!([256, 1024, 4096].map(|mib| files(Limits::desktop(), mib)), [131_072, 524_288, 1_000_000]);
+        assert_eq!(files(Limits::small(), 0), 1000);
     }
 }

@@ -33,7 +33,7 @@ use crate::config::{CHUNK, Limits};
 use crate::machine::{Entry, Fault, ListEnd, Meta};
 use crate::proto::content::{FileHasher, PIECE, SIZE_MAX};
 use crate::proto::name::check_name;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use file::State;
 use hashing::{Hashing, Lost};
 use journal::Journal;
@@ -83,6 +83,7 @@ pub struct Index {
     /// None until the log was read.
     scan: Option<Scan>,
     hashing: Hashing,
+    rescan_unseen: Duration,
     /// Files that may be in it.
     room: usize,
     /// Bytes of a read.
@@ -111,6 +112,7 @@ impl Index {
             scan: None,
             hashing: Hashing::default(),
             room: limits.index_files,
+            rescan_unseen: limits.rescan_unseen,
             slice,
             limited: false,
             refused: 0,
@@ -408,7 +410,8 @@ impl Index {
         if self.scan.is_none() {
             self.asks.push_back(Ask::Watch);
         }
-        let scan = self.scan.get_or_insert_with(|| Scan::new(now));
+        let unseen = self.rescan_unseen;
+        let scan = self.scan.get_or_insert_with(|| Scan::new(now, unseen));
         if self.journal.is_compacting() {
             return;
         }

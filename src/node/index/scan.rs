@@ -13,8 +13,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const FOLDERS_MAX: usize = 256;
 /// Between two listings of everything.
 const RESCAN: Duration = Duration::from_secs(600);
-/// The same where changes may go unseen.
-const RESCAN_LOST: Duration = Duration::from_secs(60);
 /// After a listing none follows for so many times as long as it took: a large folder that changes all the time, or ever
 /// new folders, take a fifth of the time at most …
 const REST: u32 = 4;
@@ -76,18 +74,33 @@ pub(super) struct Scan {
     /// When everything is listed next.
     whole: Instant,
     rescan: Duration,
+    /// The same where changes may go unseen.
+    rescan_unseen: Duration,
     /// No listing begins before.
     rest: Instant,
     seen: u32,
     /// Listings of everything that ended well.
     wholes: u64,
+    /// Changes may go unseen.
+    unseen: bool,
     pub(super) job: Option<Job>,
 }
 
 impl Scan {
-    pub(super) fn new(now: Instant) -> Scan {
-        let changed = BTreeMap::new();
-        Scan { changed, whole: now, rescan: RESCAN, rest: now, seen: 0, wholes: 0, job: None }
+    /// `rescan_unseen`: [`crate::config::Limits::rescan_unseen`].
+    pub(super) fn new(now: Instant, rescan_unseen: Duration) -> Scan {
+        let (changed, rescan) = (BTreeMap::new(), RESCAN);
+        Scan {
+            changed,
+            whole: now,
+            rescan,
+            rescan_unseen,
+            rest: now,
+            seen: 0,
+            wholes: 0,
+            unseen: false,
+            job: None,
+        }
     }
 
     /// A hint: something changed directly in the folder, or (`deep`) the folder itself did.
@@ -128,9 +141,9 @@ impl Scan {
     /// Changes may go unseen from now on.
     pub(super) fn watch_lost(&mut self, now: Instant) {
         // This may be said again and again: the time between two listings of everything holds all the same.
-        if self.rescan == RESCAN {
-            self.rescan = RESCAN_LOST;
-            let early = if self.wholes == 0 { now + QUIET } else { now + RESCAN_LOST };
+        if !std::mem::replace(&mut self.unseen, true) {
+            self.rescan = self.rescan_unseen;
+            let early = if self.wholes == 0 { now + QUIET } else { now + self.rescan };
             self.whole = self.whole.min(early);
         }
     }
@@ -224,7 +237,7 @@ mod tests {
 
     /// A scan whose first listing of everything is over.
     fn settled() -> Scan {
-        let mut scan = Scan::new(at(0));
+        let mut scan = Scan::new(at(0), Duration::from_secs(60));
         assert!(scan.begin(at(0)).is_some_and(Job::is_whole));
         assert!(scan.end(at(0), true).is_some());
         scan
@@ -288,6 +301,20 @@ mod tests {
         scan.watch_lost(at(1_900_000));
         (0..50).for_each(|i| scan.watch_lost(at(1_910_000 + i)));
         assert_eq!(run(&mut scan, at(2_030_000)), [1960, 2020].map(whole));
+    }
+
+    #[test]
+    fn a_box_that_lets_its_disk_sleep_lists_no_more_often_where_changes_go_unseen() {
+        let mut scan = Scan::new(at(0), RESCAN);
+        assert_eq!(run(&mut scan, at(1000)).len(), 1);
+        (1..1200).for_each(|second| scan.watch_lost(at(second * 1000)));
+        assert_eq!(
+            run(&mut scan, at(1_800_000))
+                .iter()
+                .map(|(at, ..)| at.as_micros() / 60_000_000)
+                .collect::<Vec<_>>(),
+            [10, 20, 30]
+        );
     }
 
     #[test]
