@@ -34,6 +34,7 @@ mod turns;
 mod watch;
 
 pub use folders::StartError;
+pub use resolve::lookup;
 
 use crate::config::{Folders, Limits};
 use crate::machine::{ConnId, Dir, Fault, FileId, Input, Interface, ListenerId, Machine, Output, SLEEP_MAX};
@@ -42,6 +43,7 @@ use mio::{Events, Poll};
 use rustix::fd::OwnedFd;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::collections::{BTreeMap, VecDeque};
+use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use token::Source;
@@ -75,6 +77,7 @@ pub struct Reactor {
     signals: Option<signal_hook_mio::v1_0::Signals>,
     signalled: bool,
     lookups: BTreeMap<u8, resolve::Lookup>,
+    resolvers: resolve::Resolvers,
     buffer: buffer::PageBuffer,
     /// The last poll brought no event.
     quiet: bool,
@@ -170,6 +173,7 @@ impl Reactor {
             signals: None,
             signalled: false,
             lookups: BTreeMap::new(),
+            resolvers: resolve::Resolvers::this_program(),
             buffer: buffer::PageBuffer::new(limits.run_chunks),
             quiet: false,
             answers: VecDeque::new(),
@@ -189,6 +193,14 @@ impl Reactor {
     #[must_use]
     pub fn without_stdin(mut self) -> Reactor {
         self.stdio.unread = true;
+        self
+    }
+
+    /// Another command for looking up names than this program itself, for programs that do not call [`lookup`]: host and
+    /// port are added to it, and it prints addresses with the port, one a line.
+    #[must_use]
+    pub fn with_resolver(mut self, command: Vec<OsString>) -> Reactor {
+        self.resolvers = resolve::Resolvers::only(command);
         self
     }
 

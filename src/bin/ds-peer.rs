@@ -8,6 +8,9 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let mut args: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some(status) = reactor::lookup(&args) {
+        return status;
+    }
     if args.first().is_some_and(|word| word == "group") {
         return cli::group::run(args.split_off(1));
     }

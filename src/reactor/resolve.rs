@@ -1,5 +1,5 @@
 //! Names the operator typed, looked up beside the loop: the system's resolver may take half a minute, so it runs in
-//! a process of its own (`getent`, which every Linux with a C library has) and its answer comes through a pipe.
+//! a process of its own, which is this program once more, and its answer comes through a pipe.
 
 use super::{Reactor, token};
 use crate::machine::{Fault, Input, RequestId};
@@ -8,9 +8,11 @@ use mio::Interest;
 use mio::unix::SourceFd;
 use rustix::fd::AsRawFd;
 use rustix::io::{Errno, ioctl_fionbio, read};
-use std::io;
+use rustix::process::{Signal, set_parent_process_death_signal};
+use std::ffi::OsString;
+use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::process::{Child, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 
 /// Look-ups at once; an operator types one at a time.
 const SLOTS: u8 = 32;
@@ -18,12 +20,45 @@ const SLOTS: u8 = 32;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of an answer that are looked at.
 const ANSWER_MAX: usize = 16 << 10;
+/// The first word of a command line that asks for a look-up: an agreement of this program with itself.
+const LOOKUP: &str = "__lookup";
+
+/// Looks a name up where the command line asks for that, and prints its addresses, one a line. Nothing is done where it
+/// asks for something else. For `main`, before it does anything else: the loop starts such a process for each name.
+pub fn lookup(args: &[OsString]) -> Option<ExitCode> {
+    let [word, host, port] = args else { return None };
+    if word != LOOKUP {
+        return None;
+    }
+    let (host, port) = (host.to_str()?, port.to_str()?.parse::<u16>().ok()?);
+    // Whoever asked can be killed without a word. Where the kernel does not help, the resolver's own patience ends it.
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    let found = (host, port).to_socket_addrs();
+    let lines: String = found.into_iter().flatten().map(|addr| format!("{addr}\n")).collect();
+    let printed = io::stdout().write_all(lines.as_bytes());
+    Some(if printed.is_ok() && !lines.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The commands that look up a name, in the order in which they are tried: host and port follow.
+#[derive(Debug)]
+pub(super) struct Resolvers(Vec<Vec<OsString>>);
+
+impl Resolvers {
+    /// This program: as the kernel knows it, even if its file was replaced meanwhile, or, without /proc, as it was called.
+    pub(super) fn this_program() -> Resolvers {
+        let programs = std::iter::once("/proc/self/exe".into()).chain(std::env::args_os().next());
+        Resolvers(programs.map(|program| vec![program, LOOKUP.into()]).collect())
+    }
+
+    pub(super) fn only(command: Vec<OsString>) -> Resolvers {
+        Resolvers(vec![command])
+    }
+}
 
 /// A look-up that is under way.
 #[derive(Debug)]
 pub(super) struct Lookup {
     request: RequestId,
-    port: u16,
     until: Instant,
     child: Child,
     answer: ChildStdout,
@@ -32,16 +67,32 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
-    fn start(request: RequestId, host: &str, port: u16, until: Instant) -> io::Result<Lookup> {
-        let mut command = Command::new("getent");
-        command.args(["ahosts", host]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        Lookup::of(request, port, until, &mut command)
+    fn start(
+        request: RequestId,
+        host: &str,
+        port: u16,
+        until: Instant,
+        by: &Resolvers,
+    ) -> io::Result<Lookup> {
+        let mut failed = io::ErrorKind::NotFound.into();
+        for words in &by.0 {
+            let Some((program, first)) = words.split_first() else { continue };
+            let mut command = Command::new(program);
+            command.args(first).arg(host).arg(port.to_string());
+            match Lookup::of(request, until, &mut command) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => failed = error,
+                other => return other,
+            }
+        }
+        Err(failed)
     }
 
-    fn of(request: RequestId, port: u16, until: Instant, command: &mut Command) -> io::Result<Lookup> {
+    /// All our descriptors are closed in the child by themselves; the library undoes what we do to signals.
+    fn of(request: RequestId, until: Instant, command: &mut Command) -> io::Result<Lookup> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn()?;
         let Some(answer) = child.stdout.take() else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        let lookup = Lookup { request, port, until, child, answer, text: Vec::new(), readable: false };
+        let lookup = Lookup { request, until, child, answer, text: Vec::new(), readable: false };
         match ioctl_fionbio(&lookup.answer, true) {
             Ok(()) => Ok(lookup),
             Err(errno) => {
@@ -87,9 +138,12 @@ impl Reactor {
         } else {
             match self.begin_lookup(request, host, port) {
                 Ok(()) => return,
-                // No such program on this box.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => look_up_here(host, port),
-                // Short of something: to wait for the resolver in the loop would make it worse.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    log::warn!(
+                        "no name can be looked up, since this program cannot be started again: {error}"
+                    );
+                    Err(Fault::UnknownHost)
+                }
                 Err(error) => Err(Fault::of(&error)),
             }
         };
@@ -99,7 +153,7 @@ impl Reactor {
     fn begin_lookup(&mut self, request: RequestId, host: &str, port: u16) -> io::Result<()> {
         let free = (0..SLOTS).find(|slot| !self.lookups.contains_key(slot));
         let Some(slot) = free else { return Err(Errno::MFILE.into()) };
-        let lookup = Lookup::start(request, host, port, self.clock.now() + PATIENCE)?;
+        let lookup = Lookup::start(request, host, port, self.clock.now() + PATIENCE, &self.resolvers)?;
         let fd = lookup.answer.as_raw_fd();
         let registry = self.poll.registry();
         if let Err(error) = registry.register(&mut SourceFd(&fd), token::of_lookup(slot), Interest::READABLE)
@@ -129,8 +183,8 @@ impl Reactor {
             }
             let Some(lookup) = self.lookups.remove(&slot) else { continue };
             let _ = self.poll.registry().deregister(&mut SourceFd(&lookup.answer.as_raw_fd()));
-            let (request, port) = (lookup.request, lookup.port);
-            let result = if whole { first_address(&lookup.text, port) } else { Err(Fault::TimedOut) };
+            let request = lookup.request;
+            let result = if whole { first_address(&lookup.text) } else { Err(Fault::TimedOut) };
             lookup.end();
             self.answer(Input::Resolved { request, result });
         }
@@ -146,21 +200,10 @@ impl Reactor {
     }
 }
 
-/// Waits for the resolver, as long as that takes.
-fn look_up_here(host: &str, port: u16) -> Result<SocketAddr, Fault> {
-    let found: Vec<SocketAddr> = (host, port).to_socket_addrs().map_err(|_| Fault::UnknownHost)?.collect();
-    choose(&found)
-}
-
-/// Lines that begin with an address.
-fn first_address(text: &[u8], port: u16) -> Result<SocketAddr, Fault> {
+/// Lines that are an address; IPv4 where there is one, which is what the network of v1 speaks.
+fn first_address(text: &[u8]) -> Result<SocketAddr, Fault> {
     let text = String::from_utf8_lossy(text);
-    let address = |line: &str| Some(SocketAddr::new(line.split_whitespace().next()?.parse().ok()?, port));
-    choose(&text.lines().filter_map(address).collect::<Vec<_>>())
-}
-
-/// IPv4 where there is one: that is what the network of v1 speaks.
-fn choose(found: &[SocketAddr]) -> Result<SocketAddr, Fault> {
+    let found: Vec<SocketAddr> = text.lines().filter_map(|line| line.parse().ok()).collect();
     found.iter().find(|addr| addr.is_ipv4()).or(found.first()).copied().ok_or(Fault::UnknownHost)
 }
 
@@ -169,11 +212,11 @@ mod tests {
     use super::super::Answer;
     use super::*;
     use crate::config::{Folders, Limits};
+    use crate::machine::{ListenerId, Output};
 
     fn hanging(until: Instant) -> Lookup {
         let mut command = Command::new("sleep");
-        let command = command.arg("60").stdout(Stdio::piped());
-        Lookup::of(RequestId(7), 80, until, command).expect("starts")
+        Lookup::of(RequestId(7), until, command.arg("60")).expect("starts")
     }
 
     fn reactor() -> (tempfile::TempDir, Reactor) {
@@ -187,6 +230,68 @@ mod tests {
         match reactor.answers.pop_front() {
             Some(Answer::Input(Input::Resolved { request: RequestId(7), result })) => result.err(),
             _ => None,
+        }
+    }
+
+    fn command(words: &[&str]) -> Vec<OsString> {
+        words.iter().map(OsString::from).collect()
+    }
+
+    /// What one command prints is the answer, here as its own lines.
+    fn said(reactor: &mut Reactor, script: &str) -> Result<SocketAddr, Fault> {
+        reactor.resolvers = Resolvers::only(command(&["sh", "-c", script]));
+        reactor.resolve(RequestId(7), "box.lan", 80);
+        loop {
+            if let Some(Answer::Input(Input::Resolved { result, .. })) = reactor.answers.pop_front() {
+                return result;
+            }
+            reactor.poll.poll(&mut reactor.events, Some(Duration::from_secs(60))).expect("polls");
+            reactor.lookups.values_mut().for_each(|lookup| lookup.readable = true);
+            reactor.lookups_turn();
+        }
+    }
+
+    /// The wait for a resolver is never the loop's, even if nothing can be started.
+    #[test]
+    fn where_no_process_can_be_started_no_name_is_looked_up_in_the_loop() {
+        let (_temp, mut reactor) = reactor();
+        reactor.resolvers = Resolvers::only(command(&["/nonexistent/program"]));
+        reactor.resolve(RequestId(7), "localhost", 80);
+        assert_eq!(answer(&mut reactor), Some(Fault::UnknownHost));
+        // The next one is tried where the first is not there.
+        reactor.resolvers.0.push(command(&["sleep"]));
+        reactor.resolve(RequestId(7), "60", 60);
+        assert_eq!((answer(&mut reactor), reactor.lookups.len()), (None, 1));
+        reactor.end_lookups();
+    }
+
+    #[test]
+    fn a_resolver_starts_with_nothing_of_ours() {
+        let (_temp, mut reactor) = reactor();
+        let listener = ListenerId(0);
+        reactor.execute(Output::Listen { listener, addr: "127.0.0.1:0".parse().expect("an address") });
+        reactor.answers.clear();
+        let sound = |ok: &str| format!("{ok} && echo 192.0.2.1:80");
+        for ok in [
+            "test -z \"$(cat)\"",
+            "! ls -l /proc/self/fd | grep -q -e socket: -e eventpoll",
+            "grep -q '^SigBlk:[[:space:]]*0*$' /proc/self/status",
+        ] {
+            assert_eq!(
+                said(&mut reactor, &sound(ok)),
+                Ok("192.0.2.1:80".parse().expect("an address")),
+                "{ok}"
+            );
+        }
+        assert_eq!(said(&mut reactor, "exit 1"), Err(Fault::UnknownHost));
+    }
+
+    #[test]
+    fn only_a_command_line_for_it_is_a_look_up() {
+        for words in
+            [&[][..], &["9000"], &["__lookup"], &["__lookup", "a"], &["__lookup", "a", "x"], &["a", "b", "1"]]
+        {
+            assert!(lookup(&command(words)).is_none(), "{words:?}");
         }
     }
 
@@ -216,10 +321,9 @@ mod tests {
 
     #[test]
     fn an_ipv4_address_is_preferred_and_rubbish_passed_over() {
-        let text = b"fe80::1%eth0 STREAM\n2001:db8::1     STREAM box\n# x\n\xff\n192.0.2.7      RAW\n";
-        assert_eq!(first_address(text, 80), Ok("192.0.2.7:80".parse().expect("an address")));
-        assert_eq!(first_address(b"::1 STREAM\n", 80), Ok("[::1]:80".parse().expect("an address")));
-        assert_eq!(first_address(b"", 80), Err(Fault::UnknownHost));
-        assert_eq!(look_up_here("127.0.0.1", 1), Ok("127.0.0.1:1".parse().expect("an address")));
+        let text = b"[fe80::1%2]:80\n[2001:db8::1]:80\n# x\n\xff\n192.0.2.7:80\n";
+        assert_eq!(first_address(text), Ok("192.0.2.7:80".parse().expect("an address")));
+        assert_eq!(first_address(b"[fe80::1%2]:80\n"), Ok("[fe80::1%2]:80".parse().expect("an address")));
+        assert_eq!(first_address(b""), Err(Fault::UnknownHost));
     }
 }

@@ -9,6 +9,7 @@ mod group;
 mod identity;
 mod idle;
 mod members;
+mod names;
 mod place;
 mod sessions;
 mod signals;

@@ -4,6 +4,7 @@ use crate::toys::{Home, LISTENER, Running, any_port, conn, connect, run};
 use distrishare::config::Limits;
 use distrishare::machine::{Fault, Input, Output};
 use distrishare::time::{Duration, Instant};
+use std::ffi::OsString;
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
@@ -209,7 +210,9 @@ fn names_are_resolved_for_the_operator() {
     let ask = |n, host: &str| Output::Resolve { request: RequestId(n), host: host.into(), port: 8000 };
     let mut seen = Vec::new();
     let outputs = vec![ask(1, "localhost"), ask(2, "127.0.0.1"), ask(3, "no such name"), ask(4, "--help")];
-    run(home.reactor(&Limits::desktop()), outputs, |script, input| {
+    let peer = [env!("CARGO_BIN_EXE_ds-peer"), "__lookup"].map(OsString::from);
+    let reactor = home.reactor(&Limits::desktop()).with_resolver(peer.into());
+    run(reactor, outputs, |script, input| {
         if let Some(Input::Resolved { request, result }) = input {
             seen.push((request.0, result.map(|addr| addr.to_string())));
             if seen.len() == 4 {
@@ -220,6 +223,33 @@ fn names_are_resolved_for_the_operator() {
     seen.sort();
     let here = || Ok("127.0.0.1:8000".to_owned());
     assert_eq!(seen, [(1, here()), (2, here()), (3, Err(Fault::UnknownHost)), (4, Err(Fault::UnknownHost))]);
+}
+
+#[test]
+fn a_resolver_that_hangs_makes_nobody_wait() {
+    use distrishare::machine::RequestId;
+    let home = Home::new();
+    let hangs = ["sh", "-c", "exec sleep 600"].map(OsString::from);
+    let ask = Output::Resolve { request: RequestId(1), host: "box.lan".into(), port: 8000 };
+    let start = std::time::Instant::now();
+    let mut client = None;
+    let mut received = Vec::new();
+    let reactor = home.reactor(&Limits::desktop()).with_resolver(hangs.into());
+    run(reactor, vec![ask, listen()], |script, input| match input {
+        Some(Input::Listening { addr, .. }) => {
+            let mut stream = connect(addr);
+            stream.write_all(b"are you there").expect("sent");
+            client = Some(stream);
+        }
+        Some(Input::Resolved { result, .. }) => panic!("nobody can know it: {result:?}"),
+        _ if script.received.len() == 13 => {
+            received = script.received.clone();
+            script.exit();
+        }
+        _ => {}
+    });
+    assert_eq!(received, b"are you there");
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
 }
 
 #[test]
