@@ -10,7 +10,7 @@ mod prompt;
 
 use crate::config::{
     BOOTSTRAP_PORT, BootstrapConfig, ConsoleMode, Crypto, FileFolders, Folders, HostPort, Key, Limits,
-    PeerConfig, Rates, Secret, V1_DEFAULT_SECRET, parse_port, parse_rate,
+    PeerConfig, Rates, Secret, V1_DEFAULT_SECRET, parse_port, parse_rate, parse_size,
 };
 use crate::time::Duration;
 use log::LevelFilter;
@@ -41,6 +41,8 @@ Folders:
       --downloads DIR     where finished downloads go       [default: downloads]
       --state DIR         what is kept over restarts
                                     [default: $XDG_STATE_HOME/distrishare/PORT]
+      --keep-free SIZE    leave so much of a disk free, such as 500M or 0
+                                [default: 2 % of it, from 16 MiB to 1 GiB]
       --allow-system      share or fill a folder of the system, such as /etc,
                           which is refused otherwise
 
@@ -254,7 +256,11 @@ fn file_folders(args: &mut Arguments) -> Result<FileFolders> {
     };
     let shared = folder("--shared", "shared_files")?;
     let downloads = folder("--downloads", "downloads")?;
-    Ok(FileFolders { shared, downloads, allow_system: args.contains("--allow-system") })
+    let keep_free = match args.opt_value_from_str::<_, String>("--keep-free")? {
+        Some(text) => Some(parse_size(&text).map_err(|why| UsageError(format!("--keep-free: {why}")))?),
+        None => None,
+    };
+    Ok(FileFolders { shared, downloads, allow_system: args.contains("--allow-system"), keep_free })
 }
 
 /// The registries, one at least.
@@ -523,13 +529,15 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let cases: [(&[&str], &str); 25] = [
+        let cases: [(&[&str], &str); 27] = [
             (&[], "port is missing"),
             (&["x"], "`x` is no port"),
             (&["70000"], "`70000` is no port"),
             (&["1.2.3", "9000"], "`1.2.3` is no address"),
             (&["224.1.1.1", "9000"], "`224.1.1.1` is no address"),
             (&["127.0.0.1", "9000", "more"], "`more` is one argument too many"),
+            (&["9000", "--keep-free", "much"], "--keep-free: `much` is no size"),
+            (&["9000", "--keep-free", "99999999999999999999"], "is no size"),
             (&["9000", "--frobnicate"], "unknown option `--frobnicate`"),
             (&["9000", "--v1", "maybe"], "`on` or `off`"),
             (&["9000", "--bootstrap", "a:b:c"], "not HOST:PORT"),

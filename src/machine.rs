@@ -234,7 +234,7 @@ pub enum Input<'a> {
     /// [`Output::OpenFile`], [`Output::OpenPart`] or [`Output::OpenLog`]: open, and what it is now.
     FileOpened { file: FileId, meta: Meta },
     /// [`Output::CreateFile`]: open for writing. `room`: bytes it may grow to before the disk's reserve
-    /// (16 MiB or 2 % of it, whichever is more) is touched, counted before anything was set aside for it.
+    /// (2 % of it, from 16 MiB to 1 GiB, or what the operator says) is touched, counted before anything was set aside for it.
     FileCreated { file: FileId, room: u64 },
     /// [`Output::SyncFile`]: everything stored in it before that output is durable. What it is now.
     FileSynced { file: FileId, meta: Meta },

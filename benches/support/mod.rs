@@ -67,6 +67,7 @@ impl Node {
             shared: folder.path().join("shared"),
             downloads: folder.path().join("downloads"),
             allow_system: false,
+            keep_free: None,
         };
         let folders = Folders { files: Some(files.clone()), state: folder.path().join("state") };
         let mut config = PeerConfig {

@@ -119,7 +119,10 @@ impl Reactor {
 
     pub(super) fn create_file(&mut self, file: FileId, name: &str, reserve: u64) {
         let made = match &self.folders {
-            Some(folders) => Growing::create(folders.get(Dir::Parts), name, reserve, &self.clock),
+            Some(folders) => {
+                let (parts, free) = (folders.get(Dir::Parts), folders.keep_free);
+                Growing::create(parts, name, reserve, free, &self.clock)
+            }
             None => Err(Fault::NotFound),
         };
         match made {

@@ -115,6 +115,8 @@ pub(super) struct FolderHandles {
     shared: OwnedFd,
     downloads: OwnedFd,
     parts: OwnedFd,
+    /// [`FileFolders::keep_free`].
+    pub(super) keep_free: Option<u64>,
 }
 
 impl FolderHandles {
@@ -137,7 +139,7 @@ impl FolderHandles {
         if !same_mount(&downloads, &parts).map_err(failed)? {
             return Err(StartError::OtherFileSystem { path });
         }
-        let handles = FolderHandles { shared, downloads, parts };
+        let handles = FolderHandles { shared, downloads, parts, keep_free: folders.keep_free };
         sweep(&handles.parts, PART_PREFIX);
         sweep_parts(&handles.parts);
         sweep(&handles.shared, IMPORT_PREFIX);
@@ -344,6 +346,7 @@ mod tests {
                 shared: shared.to_owned(),
                 downloads: self.at("downloads"),
                 allow_system: false,
+                keep_free: None,
             };
             FolderHandles::open(&folders, &self.at("home/me/var/state"), Some(&self.at("home/me")))
         }

@@ -47,10 +47,11 @@ impl Growing {
         dir: BorrowedFd<'_>,
         name: &str,
         reserve: u64,
+        keep_free: Option<u64>,
         clock: &Clock,
     ) -> Result<(Growing, u64), Fault> {
         let file = create_temporary(dir, name)?;
-        let space = Space::beside(&file);
+        let space = Space::beside(&file, keep_free);
         let len = if reserve <= space.room { reserve } else { 0 };
         if len > 0 {
             if let Err(errno) = set_aside(&file, reserve, reserve <= space.free / 4, clock) {
@@ -177,22 +178,24 @@ fn in_steps(
 pub(super) struct Space {
     /// That we may use.
     pub(super) free: u64,
-    /// Of those, what is above its reserve: 16 MiB or 2 % of it, whichever is more.
+    /// Of those, what is above its reserve.
     pub(super) room: u64,
 }
 
 impl Space {
-    pub(super) fn beside(file: &OwnedFd) -> Space {
+    /// `keep_free`: as in [`crate::config::FileFolders`].
+    pub(super) fn beside(file: &OwnedFd, keep_free: Option<u64>) -> Space {
         // A file system that cannot say: its own error comes when it is full.
-        fstatvfs(file).map_or(Space { free: 0, room: u64::MAX }, |disk| Space::of(&disk))
+        fstatvfs(file).map_or(Space { free: 0, room: u64::MAX }, |disk| Space::of(&disk, keep_free))
     }
 
-    fn of(disk: &StatVfs) -> Space {
+    fn of(disk: &StatVfs, keep_free: Option<u64>) -> Space {
         if disk.f_blocks == 0 {
             return Space { free: 0, room: u64::MAX };
         }
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-        let reserve = (disk.f_blocks / 50).saturating_mul(disk.f_frsize).max(16 << 20);
+        let share = (disk.f_blocks / 50).saturating_mul(disk.f_frsize);
+        let reserve = keep_free.unwrap_or(share.clamp(16 << 20, 1 << 30));
         Space { free, room: free.saturating_sub(reserve) }
     }
 }
@@ -270,13 +273,19 @@ mod tests {
         let mut disk = fstatvfs(OwnedFd::from(temp)).expect("a disk");
         (disk.f_frsize, disk.f_blocks, disk.f_bavail) = (4096, 1 << 18, 1 << 17);
         let reserve = (1_u64 << 18) / 50 * 4096;
-        assert_eq!(Space::of(&disk), Space { free: 1 << 29, room: (1 << 29) - reserve });
+        let space = |disk: &StatVfs| Space::of(disk, None);
+        assert_eq!(space(&disk), Space { free: 1 << 29, room: (1 << 29) - reserve });
         disk.f_bavail = 100;
-        assert_eq!(Space::of(&disk), Space { free: 409_600, room: 0 });
+        assert_eq!(space(&disk), Space { free: 409_600, room: 0 });
         (disk.f_blocks, disk.f_bavail) = (1 << 14, 1 << 14);
-        assert_eq!(Space::of(&disk).room, (64 << 20) - (16 << 20), "16 MiB of a small one");
+        assert_eq!(space(&disk).room, (64 << 20) - (16 << 20), "16 MiB of a small one");
+        // 4 TB with 40 GB free.
+        (disk.f_blocks, disk.f_bavail) = (1_000_000_000, 10_000_000);
+        assert_eq!(space(&disk).room, 40_960_000_000 - (1 << 30), "1 GiB of a large one");
+        let kept = [0, 40_000_000_000, u64::MAX].map(|kept| Space::of(&disk, Some(kept)).room);
+        assert_eq!(kept, [40_960_000_000, 960_000_000, 0], "as the operator says");
         disk.f_blocks = 0;
-        assert_eq!(Space::of(&disk).room, u64::MAX);
+        assert_eq!([space(&disk).room, Space::of(&disk, Some(1 << 40)).room], [u64::MAX; 2]);
     }
 
     #[test]
@@ -286,7 +295,7 @@ mod tests {
         let dir = OwnedFd::from(std::fs::File::open(temp.path()).expect("opens"));
         let path = temp.path().join("p");
         for len in [50, 100, 102] {
-            let made = Growing::create(dir.as_fd(), "p", 100, &Clock::new());
+            let made = Growing::create(dir.as_fd(), "p", 100, None, &Clock::new());
             let (mut growing, _) = made.expect("made");
             assert_eq!(growing.store(b"x", 10), (1, None));
             assert_eq!(growing.sync(dir.as_fd()).map(|meta| meta.size), Ok(100));

@@ -53,7 +53,7 @@ impl Import {
         let copy = create_temporary(shared, &temporary)?;
         // What is not a hole takes room; the disk's reserve is not ours.
         let data = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
-        if data.min(size_of(&stat)) > Space::beside(&copy).room {
+        if data.min(size_of(&stat)) > Space::beside(&copy, folders.keep_free).room {
             remove_temporary(&copy, shared, &temporary);
             return Err(Fault::NoSpace);
         }

@@ -212,7 +212,12 @@ mod tests {
         let at = |path: &str| temp.path().join(path);
         fs::create_dir_all(at("shared/a/b/c")).expect("folders");
         (0..2 * SLICE).for_each(|i| fs::write(at(&format!("shared/a/b/c/{i}")), b"x").expect("a file"));
-        let files = FileFolders { shared: at("shared"), downloads: at("downloads"), allow_system: false };
+        let files = FileFolders {
+            shared: at("shared"),
+            downloads: at("downloads"),
+            allow_system: false,
+            keep_free: None,
+        };
         let folders = Folders { files: Some(files), state: at("state") };
         let mut reactor = Reactor::new(&folders, &Limits::desktop()).expect("a reactor");
         let listing = |i| Listing::new(RequestId(i), Dir::Shared, "", true, 100_000);

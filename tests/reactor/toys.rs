@@ -42,8 +42,12 @@ impl Home {
     }
 
     pub fn folders(&self) -> Folders {
-        let files =
-            FileFolders { shared: self.at("shared"), downloads: self.at("downloads"), allow_system: false };
+        let files = FileFolders {
+            shared: self.at("shared"),
+            downloads: self.at("downloads"),
+            allow_system: false,
+            keep_free: None,
+        };
         Folders { files: Some(files), state: self.at("state") }
     }
 

@@ -44,6 +44,7 @@ fn peer(world: &mut World, host: HostId, registry: Ipv4Addr, join: bool) -> Node
                 shared: "shared".into(),
                 downloads: "downloads".into(),
                 allow_system: false,
+                keep_free: None,
             },
             root: false,
             announce: None,

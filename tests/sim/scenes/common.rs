@@ -43,6 +43,7 @@ pub(crate) fn config(seed: u64) -> PeerConfig {
             shared: "shared_files".into(),
             downloads: "downloads".into(),
             allow_system: false,
+            keep_free: None,
         },
         root: false,
         announce: None,
