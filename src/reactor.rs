@@ -67,6 +67,8 @@ pub struct Reactor {
     failed: Vec<(ConnId, Fault)>,
     discovery: Option<datagrams::Discovery>,
     folders: Option<folders::FolderHandles>,
+    /// What `~/` means in the path of a `share`.
+    home: Option<PathBuf>,
     files: table::Table<files::OpenFile>,
     imports: VecDeque<FileId>,
     reads: reading::Reads,
@@ -163,6 +165,7 @@ impl Reactor {
             failed: Vec::new(),
             discovery: None,
             folders: handles,
+            home,
             files: table::Table::new(),
             imports: VecDeque::new(),
             reads: reading::Reads::default(),

@@ -125,6 +125,11 @@ fn group_network() {
 }
 
 #[test]
+fn typed_names() {
+    script("typed_names");
+}
+
+#[test]
 fn every_transcript_is_run() {
     let source = include_str!("scripts.rs");
     for entry in fs::read_dir(support::root().join("tests/scripts")).expect("a folder of ours") {

@@ -29,6 +29,7 @@ mod seeding;
 mod serve;
 mod session;
 mod shared;
+mod shown;
 mod steering;
 mod transfers;
 
@@ -65,6 +66,7 @@ use seeding::Seeding;
 use serve::Serve;
 use session::Session;
 use shared::IndexFiles;
+use shown::Browsed;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use transfers::{Transfer, TransferId};
@@ -133,6 +135,7 @@ pub struct Peer {
     unsent: usize,
     /// What the last search found, for `get N`.
     hits: Vec<Hit>,
+    browsed: Browsed,
 
     console: Console,
     jobs: Table<Job>,
@@ -259,6 +262,7 @@ impl Peer {
             answers: VecDeque::new(),
             unsent: 0,
             hits: Vec::new(),
+            browsed: Browsed::default(),
             console: front,
             jobs: Table::new(),
             resolving: BTreeMap::new(),

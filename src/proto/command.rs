@@ -8,9 +8,12 @@
 mod arguments;
 mod entries;
 mod help;
+mod shown;
+mod source;
 mod words;
 
 pub use help::help;
+pub use shown::{is_plain, is_shown_as, parse_among};
 pub use words::append_argument;
 
 use super::escape::for_terminal;
@@ -43,7 +46,7 @@ pub enum Command {
     Nodes(List),
     /// Copy a file into the shared folder.
     Share {
-        /// Of this host, as typed.
+        /// Of this host: as typed, or what a `file:` address stands for. A `~/` at its start is the operator's home.
         path: String,
     },
     /// Show what we share.

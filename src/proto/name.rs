@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use unicode_normalization::UnicodeNormalization as _;
 
 /// Components of a name.
 pub const COMPONENTS_MAX: usize = 8;
@@ -130,10 +131,46 @@ pub fn file_name_of_source(path: &Path) -> Result<String, NameError> {
     Ok(name.to_owned())
 }
 
+/// Whether both are the same text in one of the spellings that Unicode has for it: é is one sign or two.
+pub fn is_same(one: &str, other: &str) -> bool {
+    one == other || (has_spellings(one) && one.nfc().eq(other.nfc()))
+}
+
+/// Whether it can be spelled in more than one way.
+pub fn has_spellings(name: &str) -> bool {
+    !name.is_ascii() && (!name.nfd().eq(name.chars()) || !name.nfc().eq(name.chars()))
+}
+
+/// Whether the file `name` lies beneath a folder, however that is spelled. `prefix`: the folder's name and a slash.
+pub fn is_beneath(name: &str, prefix: &str) -> bool {
+    if !has_spellings(prefix) {
+        return name.len() > prefix.len() && name.starts_with(prefix);
+    }
+    // A slash is part of no other sign, so both spellings end there.
+    let slashes = prefix.matches('/').count();
+    let end = name.match_indices('/').nth(slashes.saturating_sub(1)).map(|(at, _)| at + 1);
+    end.is_some_and(|end| end < name.len() && is_same(&name[..end], prefix))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn spellings_of_one_name_are_the_same() {
+        let (whole, parts) =
+            ("Ñandú/ñu 한 ガ", "N\u{303}andu\u{301}/n\u{303}u \u{1112}\u{1161}\u{11ab} カ\u{3099}");
+        assert!(
+            is_same(whole, parts) && is_same(parts, whole) && has_spellings(whole) && has_spellings(parts)
+        );
+        assert!(!is_same("Nandu", "Ñandú") && !is_same("a", "A") && !has_spellings("a/b 日本"));
+        assert!(is_beneath(parts, "Ñandú/") && is_beneath(whole, "N\u{303}andu\u{301}/"));
+        assert!(is_beneath("a/b/c", "a/b/") && !is_beneath("a/b/", "a/b/") && !is_beneath("a/bc/d", "a/b/"));
+        assert!(
+            !is_beneath("Ñandú", "Ñandú/") && !is_beneath("Ñandú/", "Ñandú/") && !is_beneath("ñ/a", "Ñ/")
+        );
+    }
 
     #[test]
     fn each_rule_refuses_by_its_own_reason() {

@@ -14,7 +14,8 @@ use rustix::fs::{AtFlags, Mode, OFlags, SeekFrom, Stat};
 use rustix::fs::{copy_file_range, fstat, fstatfs, ftruncate, open, seek, stat, statat};
 use rustix::io::{Errno, pread};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use unicode_normalization::UnicodeNormalization as _;
 
 /// Bytes copied per turn.
 const SLICE: u64 = 1 << 20;
@@ -143,6 +144,28 @@ impl Import {
     }
 }
 
+/// The path that was typed, with the home folder for `~/`; parts of it that are not there as typed are taken in Unicode's
+/// other spelling, if they are there so.
+fn meant(typed: &Path, home: Option<&Path>) -> PathBuf {
+    let path = match (typed.strip_prefix("~"), home) {
+        (Ok(rest), Some(home)) => home.join(rest),
+        _ => typed.to_owned(),
+    };
+    let spells = |path: &Path| path.to_str().is_some_and(|path| !path.is_ascii());
+    if !spells(&path) || fs::symlink_metadata(&path).is_ok() {
+        return path;
+    }
+    let mut found = PathBuf::new();
+    for part in path.components() {
+        let as_typed = found.join(part);
+        let part = part.as_os_str().to_str().unwrap_or_default();
+        let others = [part.nfc().collect::<String>(), part.nfd().collect()].map(|part| found.join(part));
+        let there = others.into_iter().find(|path| fs::symlink_metadata(path).is_ok());
+        found = there.filter(|_| fs::symlink_metadata(&as_typed).is_err()).unwrap_or(as_typed);
+    }
+    found
+}
+
 /// Links are followed: it is the operator's own path. Looked at before it is opened, since opening a device does
 /// things and opening a FIFO waits.
 fn open_source(path: &Path) -> Result<(OwnedFd, Stat), Fault> {
@@ -175,7 +198,10 @@ fn is_same(shared: BorrowedFd<'_>, name: &str, source: &Stat) -> bool {
 impl Reactor {
     pub(super) fn import_file(&mut self, file: FileId, source: &Path, name: &str) {
         let begun = match &self.folders {
-            Some(folders) => Import::begin(folders, source, name, self.clock.now()),
+            Some(folders) => {
+                let source = meant(source, self.home.as_deref());
+                Import::begin(folders, &source, name, self.clock.now())
+            }
             None => Err(Fault::NotFound),
         };
         match begun {
@@ -217,5 +243,25 @@ impl Reactor {
         };
         self.files.remove(file.0);
         self.answer(answer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_found_as_it_is_typed() {
+        let place = tempfile::tempdir().expect("a folder");
+        let at = |path: &str| place.path().join(path);
+        fs::create_dir_all(at("n\u{303}u/caf\u{e9}")).expect("folders");
+        fs::write(at("n\u{303}u/caf\u{e9}/e\u{301}.txt"), "x").expect("a file");
+        let there = at("n\u{303}u/caf\u{e9}/e\u{301}.txt");
+        assert_eq!(meant(&at("\u{f1}u/cafe\u{301}/\u{e9}.txt"), None), there);
+        assert_eq!(meant(Path::new("~/\u{f1}u/caf\u{e9}/\u{e9}.txt"), Some(place.path())), there);
+        for path in ["~a/b", "a/~/b", "./~/b", "\u{e9}"] {
+            assert_eq!(meant(Path::new(path), Some(place.path())), Path::new(path));
+        }
+        assert_eq!(meant(Path::new("~/a"), None), Path::new("~/a"));
     }
 }

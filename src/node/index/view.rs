@@ -5,6 +5,11 @@ use super::file::FileNo;
 use crate::machine::Meta;
 use crate::proto::content::Root;
 use crate::proto::index_log;
+use crate::proto::name::has_spellings;
+use unicode_normalization::UnicodeNormalization as _;
+
+/// Beginnings of a name that are followed at once, each spelled otherwise.
+const SPELLINGS_MAX: usize = 16;
 
 /// A file of the index.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +59,33 @@ impl Index {
     /// The file of this name.
     pub fn get(&self, name: &str) -> Option<FileView<'_>> {
         self.look(self.table.find(name)?)
+    }
+
+    /// The file of this name, or of one that is the same in Unicode's other spelling ([`is_same`]).
+    ///
+    /// [`is_same`]: crate::proto::name::is_same
+    pub fn get_spelled(&self, name: &str) -> Option<FileView<'_>> {
+        if let Some(view) = self.get(name) {
+            return Some(view);
+        }
+        if !has_spellings(name) {
+            return None;
+        }
+        let mut found = vec![String::new()];
+        for part in name.split_inclusive('/') {
+            let spelled = [part.to_owned(), part.nfc().collect(), part.nfd().collect()];
+            let longer = |start: &String| spelled.each_ref().map(|part| format!("{start}{part}"));
+            let mut next: Vec<String> = found.iter().flat_map(longer).collect();
+            next.dedup();
+            next.retain(|start| {
+                let first = self.table.names_from(start).next().and_then(|slot| self.table.get(slot));
+                first.is_some_and(|file| file.name().starts_with(start.as_str()))
+            });
+            // Nobody has more folders of the same name side by side, but for a joke.
+            next.truncate(SPELLINGS_MAX);
+            found = next;
+        }
+        found.iter().find_map(|name| self.get(name))
     }
 
     /// The file of this number, if it is still there. A file that was renamed is another one.

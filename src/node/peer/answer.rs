@@ -134,11 +134,11 @@ impl Peer {
 
     /// What stands under a name. One that the index does not have may have come a moment ago: the disk knows.
     fn stat_for(&mut self, now: Instant, conn: ConnId, id: u32, name: String) {
-        let known = self.index.get(&name).map(|view| info_of(&view));
+        let known = self.index.get_spelled(&name).map(|view| info_of(&view));
         match known {
             Some(file) => {
                 if file.root.is_none() {
-                    let readable = self.index.wanted(now, &name);
+                    let readable = self.index.wanted(now, &file.name);
                     self.drive_index(now);
                     if !readable {
                         let text = "the file cannot be read here: try again later";

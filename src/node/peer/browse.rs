@@ -7,6 +7,7 @@ use super::{Peer, Timer};
 use crate::machine::ConnId;
 use crate::proto::command::NodeRef;
 use crate::proto::escape::for_terminal;
+use crate::proto::name::{has_spellings, is_beneath};
 use crate::proto::v2::message::{FILES_MAX, FileInfo, Message};
 use crate::time::Instant;
 use std::net::SocketAddr;
@@ -39,6 +40,7 @@ impl Peer {
             Ok(addr) => addr,
             Err(failure) => return self.conclude(now, name, Err(failure)),
         };
+        self.browsed.clear();
         let browse =
             Browse { who: addr.to_string(), after: None, fresh: false, files: 0, bytes: 0, beneath: None };
         let job = self.begin(now, name, background, Work::Browse(browse));
@@ -51,8 +53,9 @@ impl Peer {
     pub(super) fn browse_folder(&mut self, now: Instant, job: JobId, addr: SocketAddr, folder: String) {
         let beneath = Some(Beneath { prefix: format!("{folder}/"), found: Vec::new() });
         let who = addr.to_string();
-        // In the order of names, whatever lies beneath comes after the folder's own.
-        let browse = Browse { who, after: Some(folder), fresh: false, files: 0, bytes: 0, beneath };
+        // In the order of names, whatever lies beneath comes after the folder's own; it may be spelled otherwise there.
+        let after = Some(folder).filter(|folder| !has_spellings(folder));
+        let browse = Browse { who, after, fresh: false, files: 0, bytes: 0, beneath };
         if let Some(Job { work, .. }) = self.jobs.get_mut(job.0) {
             *work = Work::Browse(browse);
         }
@@ -76,11 +79,12 @@ impl Peer {
         let mut over = end && files.is_empty() && !browse.fresh;
         for file in files.iter().filter(|file| browse.after.as_ref().is_none_or(|after| *after < file.name)) {
             browse.fresh = true;
-            if file.name.starts_with(prefix.as_str()) && found.len() < max {
+            let is_in = is_beneath(&file.name, prefix);
+            if is_in && found.len() < max {
                 found.push(file.clone());
             }
             // Names between the folder's own and those beneath it (`a-b` before `a/b`) are passed over.
-            over |= file.name.as_str() > prefix.as_str() && !file.name.starts_with(prefix.as_str());
+            over |= file.name.as_str() > prefix.as_str() && !is_in && !has_spellings(prefix);
         }
         browse.after = files.last().map(|file| file.name.clone()).max(browse.after.take());
         if !over {
@@ -177,6 +181,7 @@ impl Peer {
         browse.fresh |= !fresh.is_empty();
         let over = if end { !browse.fresh } else { fresh.is_empty() };
         for file in &fresh {
+            self.browsed.add(&file.name);
             let root = file.root.map(|root| root.to_string());
             self.tell(&Event::File { name: &file.name, size: file.size, root });
         }

@@ -40,7 +40,7 @@ impl Peer {
             Some(asked) => command::append_argument(&asked, text.trim()),
             None => text,
         };
-        match command::parse(&text) {
+        match command::parse_among(&text, &|typed| self.shown(typed)) {
             Ok(Line { command: Command::Empty, .. }) => {}
             Ok(Line { command, background }) => self.run(now, command, background),
             Err(CommandError::MissingArgument { next, .. }) if self.console.mode == ConsoleMode::Terminal => {

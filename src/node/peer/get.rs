@@ -11,7 +11,7 @@ use crate::machine::{Fault, Output};
 use crate::proto::command::Wanted;
 use crate::proto::content::Root;
 use crate::proto::escape::for_terminal;
-use crate::proto::name::check_name;
+use crate::proto::name::{check_name, is_beneath};
 use crate::proto::v2::message::FileInfo;
 use crate::time::Instant;
 use std::collections::BTreeSet;
@@ -100,7 +100,10 @@ impl Peer {
         match result {
             Ok(addr) => self.get_from(now, job, addr, name, folder),
             Err(fault) => {
-                let text = format!("{}: {fault}: is the name spelt right?", for_terminal(&host));
+                let host = for_terminal(&host);
+                let text = format!(
+                    "{host}: {fault}: is the name spelt right? If it is the beginning of a file's name, put that in quotes"
+                );
                 self.finish(now, job, Err(Failure::new(Code::Network, text)));
             }
         }
@@ -343,10 +346,8 @@ impl Peer {
 
     /// The search of `get FOLDER/` found what lies there, whoever has it.
     pub(super) fn get_found_folder(&mut self, now: Instant, job: JobId, folder: &str, mut hits: Vec<Hit>) {
-        let beneath = |name: &str| {
-            name.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/') && rest.len() > 1)
-        };
-        hits.retain(|hit| beneath(&hit.name));
+        let prefix = format!("{folder}/");
+        hits.retain(|hit| is_beneath(&hit.name, &prefix));
         if hits.is_empty() {
             let text = format!("nobody who was asked has files beneath {}/", for_terminal(folder));
             return self.finish(now, job, Err(Failure::new(Code::NotFound, text)));

@@ -9,6 +9,7 @@ use super::{Peer, Timer};
 use crate::machine::ConnId;
 use crate::node::backoff::Backoff;
 use crate::proto::escape::{cut, for_terminal};
+use crate::proto::name::is_same;
 use crate::proto::v2::message::{self, FileInfo, Message, TEXT_MAX};
 use crate::time::{Duration, Instant};
 use std::net::SocketAddr;
@@ -106,7 +107,7 @@ impl Peer {
         let Some(naming) = self.naming_mut(id) else { return };
         naming.number = None;
         naming.backoff.reset();
-        match file.filter(|file| file.name == name) {
+        match file.filter(|file| is_same(&file.name, &name)) {
             None => {
                 let text = format!("{from} does not have {}", for_terminal(&name));
                 self.fetch_failed(now, id, Failure::new(Code::NotFound, text));

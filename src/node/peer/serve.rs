@@ -233,7 +233,8 @@ impl Peer {
         }
         self.timers.set(Timer::Conn(conn), now + self.config.limits.drain_interval, "open");
         let file = self.files.add(Owner::Serve(conn));
-        self.outputs.push_back(Output::OpenFile { file, dir: Dir::Shared, name: name.clone() });
+        let spelled = self.index.get_spelled(&name).map_or_else(|| name.clone(), |view| view.name.to_owned());
+        self.outputs.push_back(Output::OpenFile { file, dir: Dir::Shared, name: spelled });
         if let Some(serve) = self.serve_mut(conn) {
             serve.file = Some(file);
             serve.slot = download;

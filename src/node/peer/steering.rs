@@ -7,6 +7,7 @@ use super::report::{Code, Event, Failure, TransferRow};
 use super::transfers::{Phase, Transfer, TransferId};
 use crate::proto::command::{Way, Which};
 use crate::proto::escape::for_terminal;
+use crate::proto::name::is_same;
 use crate::time::Instant;
 
 impl Peer {
@@ -46,7 +47,7 @@ impl Peer {
     fn meant(&self, which: &Which) -> Result<Vec<TransferId>, Failure> {
         let is = |transfer: &Transfer| match which {
             Which::Number(number) => transfer.number == *number,
-            Which::Name(name) => transfer.name == *name,
+            Which::Name(name) => is_same(&transfer.name, name),
             Which::All => true,
         };
         let mut ids: Vec<(u32, TransferId)> = self

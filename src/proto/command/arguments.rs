@@ -1,6 +1,7 @@
 //! What follows a command's word: from words to a command.
 
 use super::entries::Entry;
+use super::source;
 use super::words::Word;
 use super::{Command, CommandError, NodeRef, Wanted, Way, Which};
 use crate::config::{BOOTSTRAP_PORT, HostPort, parse_port, parse_rate};
@@ -131,24 +132,24 @@ pub(super) fn bootstrap(args: &mut Args<'_>) -> Result<Command, CommandError> {
     Ok(Command::Bootstrap(registry))
 }
 
-/// Numbers of the last search; or `IP PORT NAME`, where the first word is an address or the second a port with something
-/// behind it; else a name. What is quoted is no number.
+/// A path of this host.
+pub(super) fn share(args: &mut Args<'_>) -> Result<Command, CommandError> {
+    let typed = args.rest("path")?;
+    match source::path_of(&typed) {
+        None => Ok(Command::Share { path: typed }),
+        Some(Ok(path)) => Ok(Command::Share { path }),
+        Some(Err(problem)) => Err(args.entry.bad(problem)),
+    }
+}
+
+/// Numbers of the last search; or `IP PORT NAME`, where the first words are an address; else a name. What is quoted is no
+/// number.
 pub(super) fn get(args: &mut Args<'_>) -> Result<Command, CommandError> {
     let words = args.words;
     if !words.is_empty() && words.iter().all(|word| !word.is_quoted() && ends(&word.text).is_some()) {
         return Ok(Command::Get(Wanted::Numbers(args.numbers()?)));
     }
-    let is_node = match words {
-        [] => true,
-        [first] => first.text.parse::<IpAddr>().is_ok() || HostPort::parse(&first.text, None).is_ok(),
-        [first, second, rest @ ..] => {
-            let port = first.text.rsplit_once(':').map(|(_, port)| port);
-            let has_port = port.is_some_and(is_digits);
-            let at = first.text.parse::<IpAddr>().is_ok() || has_port;
-            at || (!rest.is_empty() && parse_port(&second.text).is_some())
-        }
-    };
-    let node = if is_node { Some(args.node()?) } else { None };
+    let node = if begins_with_node(words) { Some(args.node()?) } else { None };
     let name = args.rest("file name")?;
     Ok(Command::Get(match (name.strip_suffix('/'), node) {
         (Some(""), _) => return Err(args.entry.bad("the folder has no name".to_owned())),
@@ -156,6 +157,43 @@ pub(super) fn get(args: &mut Args<'_>) -> Result<Command, CommandError> {
         (None, Some(node)) => Wanted::At { node, name },
         (None, None) => Wanted::Name(name),
     }))
+}
+
+/// Whether the first words are an address: `HOST:PORT`, or a host and its port with something behind them. A number for an
+/// IP address says enough by itself: who gives no port, or none there can be, is told so.
+fn begins_with_node(words: &[Word]) -> bool {
+    let [first, rest @ ..] = words else { return true };
+    let first = first.text.as_str();
+    if bare(first).parse::<IpAddr>().is_ok() {
+        return rest.first().is_none_or(|port| is_digits(&port.text));
+    }
+    if let Some((host, port)) = first.rsplit_once(':') {
+        if bare(host).parse::<IpAddr>().is_ok() && (host.starts_with('[') || !host.contains(':')) {
+            return is_digits(port);
+        }
+        return is_host(host) && is_port(port);
+    }
+    matches!(rest, [port, _, ..] if is_host(first) && is_port(&port.text))
+}
+
+/// Without the brackets of an IPv6 address.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+}
+
+/// Whether a name service may know it: labels of letters, digits, dashes and underscores, the last one no number.
+fn is_host(text: &str) -> bool {
+    let text = text.strip_suffix('.').unwrap_or(text);
+    let is_sign = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len()) && label.bytes().all(is_sign) && !label.starts_with('-')
+    };
+    text.len() <= 253 && text.split('.').all(is_label) && !text.rsplit('.').next().is_some_and(is_digits)
+}
+
+/// Whether it is a port as people write it: `01` is the number of a track.
+fn is_port(text: &str) -> bool {
+    parse_port(text).is_some() && !text.starts_with('0')
 }
 
 fn is_digits(text: &str) -> bool {

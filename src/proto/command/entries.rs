@@ -138,8 +138,9 @@ pub(super) const ENTRIES: &[Entry] = &[
         arguments: "PATH",
         summary: "copy a file into the shared folder",
         details: "From then on every node can find and fetch it under its own name. A file of\n\
-                  that name that is shared already is not replaced.",
-        build: |args| Ok(Command::Share { path: args.rest("path")? }),
+                  that name that is shared already is not replaced. PATH may begin with\n\
+                  ~/, or be an address as file managers give it (file:///home/me/a%20b.txt).",
+        build: arguments::share,
     },
     Entry {
         number: Some("3.2"),
@@ -185,10 +186,12 @@ pub(super) const ENTRIES: &[Entry] = &[
         details: "N is a number of the last search; there may be several, and ranges:\n\
                   `get 1 4 7-9`. NAME is a file that some node has, or with a / at its end a\n\
                   folder with all that is in it: `get music/`. With IP PORT (or HOST:PORT) it\n\
-                  comes from that node. A name with blanks needs no quotes unless it could be\n\
-                  read otherwise: `get \"3 4\"`. A file appears in the downloads folder when it\n\
-                  is whole, under another name if that one is taken; what is there already,\n\
-                  with the same content, is not fetched again. See `transfers`.",
+                  comes from that node. A name that the last search or `browse` shows may be\n\
+                  typed as shown; any other needs quotes where it could be read otherwise:\n\
+                  `get \"3 4\"`, `get \"report 2023 a.pdf\"`. A file appears in the downloads\n\
+                  folder when it is whole, under another name if that one is taken; what is\n\
+                  there already, with the same content, is not fetched again.\n\
+                  See `transfers`.",
         build: arguments::get,
     },
     Entry {

@@ -104,10 +104,8 @@ fn nodes_are_written_in_several_ways() {
     assert_eq!(good("1.1 10.0.0.1 8001"), bootstrap("10.0.0.1", 8001));
     for (line, part) in [
         ("get 10.0.0.5 0 a", "`0` is no port"),
-        ("get 10.0.0.5 my file", "`my` is no port"),
+        ("get 10.0.0.5 99999 a", "`99999` is no port"),
         ("get 10.0.0.5:99999 a", "the port must be a number"),
-        ("get :9000 a", "the host is missing"),
-        ("get ::1:x 9000 a", "needs brackets"),
         ("bootstrap 10.0.0.1:x", "the port must be a number"),
         ("bootstrap 10.0.0.1 8000 x", "one argument too many"),
         ("bootstrap 10.0.0.1:8000 8001", "`8001` is one argument too many"),
@@ -143,6 +141,19 @@ fn get_takes_numbers_a_name_or_a_node() {
         ("get report 2023 final.pdf", get("report", 2023, "final.pdf")),
         ("get 2023 report.pdf", name("2023 report.pdf")),
         ("get a: b", name("a: b")),
+        ("get :9000 a", name(":9000 a")),
+        ("get ::1:x 9000 a", name("::1:x 9000 a")),
+        ("get 10.0.0.5 my file", name("10.0.0.5 my file")),
+        ("get 10.0.0.5 notes.txt", name("10.0.0.5 notes.txt")),
+        ("get 10 20 c", name("10 20 c")),
+        ("get Track 01 Intro.mp3", name("Track 01 Intro.mp3")),
+        ("get (live) 12 a", name("(live) 12 a")),
+        ("get Año 2023 a", name("Año 2023 a")),
+        ("get a.9 80 b", name("a.9 80 b")),
+        ("get vol.2:80 b", name("vol.2:80 b")),
+        ("get box.lan.:80 b", get("box.lan.", 80, "b")),
+        ("get a:099 b", name("a:099 b")),
+        ("get a:99999 b", name("a:99999 b")),
     ] {
         assert_eq!(good(line), wanted, "{line}");
     }
