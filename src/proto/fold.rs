@@ -57,10 +57,48 @@ fn push_part(out: &mut String, part: char) -> bool {
             'ŧ' => out.push('t'),
             'ı' => out.push('i'),
             'ς' => out.push('σ'),
+            quote if is_single_quote(quote) => out.push('\''),
+            quote if is_double_quote(quote) => out.push('"'),
+            dash if is_dash(dash) => out.push('-'),
             other => out.push(other),
         }
     }
     class != 0
+}
+
+/// Apostrophes and single quotes that no keyboard has, primes and letters that are taken for them.
+fn is_single_quote(c: char) -> bool {
+    matches!(c,
+        '\u{2018}'..='\u{201b}' | '\u{2039}' | '\u{203a}' | '\u{2032}' | '\u{2035}'
+        | '\u{2b9}' | '\u{2bb}'..='\u{2bd}' | '\u{2c8}' | '\u{55a}' | '\u{5f3}' | '\u{7f4}' | '\u{7f5}'
+        | '\u{275b}' | '\u{275c}' | '\u{a78b}' | '\u{a78c}')
+}
+
+/// Double quotes of all kinds.
+fn is_double_quote(c: char) -> bool {
+    matches!(c,
+        '\u{ab}' | '\u{bb}' | '\u{201c}'..='\u{201f}' | '\u{2ba}' | '\u{2ee}' | '\u{5f4}' | '\u{275d}' | '\u{275e}'
+        | '\u{2e42}' | '\u{301d}'..='\u{301f}')
+}
+
+/// Unicode's Dash_Punctuation without the wave dashes of Japanese, and the signs of minus and hyphen that are none of it.
+fn is_dash(c: char) -> bool {
+    matches!(
+        c,
+        '\u{58a}' | '\u{5be}' | '\u{1400}' | '\u{1806}' | '\u{2010}'
+            ..='\u{2015}'
+                | '\u{2e17}'
+                | '\u{2e1a}'
+                | '\u{2e3a}'
+                | '\u{2e3b}'
+                | '\u{2e40}'
+                | '\u{2e5d}'
+                | '\u{10ead}'
+                | '\u{2d7}'
+                | '\u{2043}'
+                | '\u{2212}'
+                | '\u{2796}'
+    )
 }
 
 /// Characters that are not seen, and enclosing signs: nobody types them to find a file.
@@ -106,6 +144,8 @@ mod tests {
             ("שָׁלוֹם", "שלום"),
             ("a\u{ad}b\u{200b}c\u{feff}", "abc"),
             ("❤\u{fe0f}.png", "❤.png"),
+            ("O’Brien ‘a’ “b” „c‟ «d» ′ ＇", "o'brien 'a' \"b\" \"c\" \"d\" ' '"),
+            ("déjà‐vu a–b a—b −1 －2 ﹣3", "deja-vu a-b a-b -1 -2 -3"),
             ("\u{301}", ""),
             ("", ""),
         ] {
