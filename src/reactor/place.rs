@@ -47,7 +47,7 @@ pub(super) fn place(
     retry_on_intr(|| fdatasync(temporary.file)).map_err(fault)?;
     let (folder, last, changed) = make_parents(dir, name)?;
     // A file system without modes (vfat) refuses; nothing is lost by that.
-    let _ = fchmod(temporary.file, Mode::from_raw_mode(0o644 & !umask()));
+    let _ = fchmod(temporary.file, Mode::from_raw_mode(0o666 & !umask()));
     let got = match rename_free(temporary, folder.as_fd(), last, taken) {
         Ok(got) => got,
         Err(fault) => {
@@ -125,15 +125,16 @@ fn look_then_rename(temporary: Temporary<'_>, folder: BorrowedFd<'_>, name: &str
     }
 }
 
-/// The process's file mode mask. Asking the system for it means setting it, so it is read from where it is shown.
+/// The process's file mode mask. Asking the system for it means setting it, so it is read from where it is shown, if it is.
 fn umask() -> u32 {
-    fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|status| {
-            let line = status.lines().find_map(|line| line.strip_prefix("Umask:"))?;
-            u32::from_str_radix(line.trim(), 8).ok()
-        })
-        .unwrap_or(0o022)
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let shown = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    shown.and_then(|digits| u32::from_str_radix(digits.trim(), 8).ok()).unwrap_or_else(|| {
+        // Nobody else makes a file meanwhile: there is one thread.
+        let mask = rustix::process::umask(Mode::from_raw_mode(0o077));
+        rustix::process::umask(mask);
+        mask.bits()
+    })
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use super::{Reactor, token};
 use crate::machine::{Input, Machine, Signal};
 use mio::Interest;
+use nix::sys::signal::{SigSet, Signal as Named};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook_mio::v1_0::Signals;
 use std::io;
@@ -16,6 +17,11 @@ impl Reactor {
     /// # Errors
     /// What the system says to the handlers or the pipe behind them.
     pub fn handle_signals(&mut self) -> io::Result<()> {
+        // Whoever started this program may have blocked them, which is handed down.
+        [Named::SIGINT, Named::SIGTERM, Named::SIGHUP, Named::SIGXFSZ]
+            .into_iter()
+            .collect::<SigSet>()
+            .thread_unblock()?;
         let stopping = Arc::new(AtomicBool::new(false));
         for (signal, status) in [(SIGINT, 130), (SIGTERM, 143)] {
             // In this order: the first signal finds the flag down, and raises it.

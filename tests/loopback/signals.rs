@@ -39,6 +39,49 @@ fn downloading(place: &Place) -> Node {
 }
 
 #[test]
+fn signals_that_the_starter_blocked_or_ignored_end_it_all_the_same() {
+    let Some(place) = Place::new("blocked signals") else { return };
+    // Nothing but another language can start it so: our own library undoes it.
+    const START: &str = "import os, signal, sys
+if sys.argv[1] == 'block':
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+else:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+os.execv(sys.argv[2], sys.argv[2:])";
+    if !std::process::Command::new("python3").arg("--version").output().is_ok_and(|run| run.status.success())
+    {
+        return crate::support::skip("blocked signals", "there is no python3");
+    }
+    for how in ["block", "ignore"] {
+        let given = place.command("bob", &["--json"]);
+        let mut command = std::process::Command::new("python3");
+        command.args(["-c", START, how]).arg(given.get_program()).args(given.get_args());
+        command.current_dir(place.path("bob"));
+        let mut node = Node::started(crate::support::Program::start("bob", &mut command));
+        node.signal(Signal::TERM);
+        assert_eq!(node.ended(Duration::from_secs(10)), Some(0), "{how}");
+    }
+}
+
+#[test]
+fn a_download_has_the_mode_that_the_mask_leaves() {
+    use std::os::unix::fs::PermissionsExt;
+    let Some(place) = Place::new("file mode masks") else { return };
+    place.write("ann/shared_files/file", b"content");
+    let ann = place.node("ann", &[]);
+    for (mask, mode) in [("077", 0o600), ("022", 0o644), ("002", 0o664), ("000", 0o666)] {
+        let given = place.command(mask, &["--json", "--keep-going"]);
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &format!("umask {mask}; exec \"$0\" \"$@\"")]);
+        command.arg(given.get_program()).args(given.get_args()).current_dir(place.path(mask));
+        let mut node = Node::started(crate::support::Program::start(mask, &mut command));
+        assert!(event(&node.get(ann.port, "file"), "downloaded").is_some(), "{mask}");
+        let file = std::fs::metadata(place.path(mask).join("downloads/file")).expect("it said so");
+        assert_eq!(file.permissions().mode() & 0o7777, mode, "{mask}");
+    }
+}
+
+#[test]
 fn each_signal_ends_a_download_in_good_order() {
     // hostile: 155
     let Some(place) = Place::new("signals") else { return };

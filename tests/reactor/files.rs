@@ -82,7 +82,7 @@ fn a_commit_numbers_taken_names_and_a_discard_leaves_nothing() {
     assert_eq!(commit("a/b.txt"), ["a/b (2).txt"]);
     assert_eq!(commit("a/b.txt"), ["a/b (3).txt"]);
     let mode = fs::metadata(home.at("downloads/a/b.txt")).expect("there").permissions().mode();
-    assert_eq!(mode & 0o7177, 0o044 & mode, "readable, no more: {mode:o}");
+    assert_eq!(mode & 0o7177, 0o066 & mode, "no more than the mask leaves, and nothing to run: {mode:o}");
     assert_eq!(commit("../out"), [Fault::NotFound.to_string()]);
     assert_eq!(commit(&"x".repeat(256)), [Fault::NameTooLong.to_string()]);
     assert_eq!(cycle(Output::DiscardFile { file: file(1) }), [""; 0]);
