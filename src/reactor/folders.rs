@@ -51,6 +51,13 @@ pub enum StartError {
         /// The folder.
         path: PathBuf,
     },
+    /// The key that makes this node what it is can be read or changed by other users.
+    Exposed {
+        /// Its file.
+        path: PathBuf,
+        /// It belongs to this user; none: it is ours, and its mode is too wide.
+        owner: Option<u32>,
+    },
     /// Another process works in the state folder.
     Locked {
         /// The folder.
@@ -84,7 +91,19 @@ impl fmt::Display for StartError {
             StartError::NotPrivate { path } => write!(
                 f,
                 "the state folder {path:?} belongs to or can be changed by other users: \
-                 make it yours and run chmod 700 on it"
+                 make it yours and run `chmod 700 {}`",
+                path.display()
+            ),
+            StartError::Exposed { path, owner: Some(owner) } => write!(
+                f,
+                "{path:?} belongs to another user (number {owner}), and is this node's secret key: make it yours with chown, \
+                 or remove it, and the node gets a new one"
+            ),
+            StartError::Exposed { path, owner: None } => write!(
+                f,
+                "other users may read or change {path:?}, this node's secret key: run `chmod 600 {}`, \
+                 and if they did, remove it: the node gets a new one",
+                path.display()
             ),
             StartError::Locked { path } => write!(
                 f,

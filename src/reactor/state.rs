@@ -82,8 +82,27 @@ impl StateFolder {
             Err(errno) => log::warn!("the state folder cannot be locked: {errno}"),
         }
         let folder = StateFolder { dir };
+        for key in [IDENTITY.current, IDENTITY.previous] {
+            folder.check_key(path, key)?;
+        }
         folder.sweep();
         Ok(folder)
+    }
+
+    /// A secret key that others can read or change is none. As with a group's key, root's will do for everybody.
+    fn check_key(&self, folder: &Path, name: &str) -> Result<(), StartError> {
+        let Ok(stat) = statat(&self.dir, name, AtFlags::SYMLINK_NOFOLLOW) else { return Ok(()) };
+        if !is_regular(&stat) {
+            return Ok(()); // nor is it read
+        }
+        let path = folder.join(name);
+        if ![0, rustix::process::geteuid().as_raw()].contains(&stat.st_uid) {
+            return Err(StartError::Exposed { path, owner: Some(stat.st_uid) });
+        }
+        if stat.st_mode & 0o077 != 0 {
+            return Err(StartError::Exposed { path, owner: None });
+        }
+        Ok(())
     }
 
     /// Removes what a kill in the midst of a save left: it may be large, and the next save may be far.

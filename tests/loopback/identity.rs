@@ -45,6 +45,36 @@ fn the_key_is_private_and_the_id_stays() {
 }
 
 #[test]
+fn a_key_that_others_can_read_is_refused_with_what_to_do() {
+    // hostile: 165
+    let Some(place) = Place::new("an exposed key") else { return };
+    let (id, _) = started(&place);
+    for name in ["identity", "identity.1"] {
+        let file = place.path("bob/state").join(name);
+        if !file.exists() {
+            fs::copy(place.path("bob/state/identity"), &file).expect("ours");
+        }
+        let refused = |words: &[&str]| {
+            let mut program = crate::support::Program::start("bob", &mut place.command("bob", &["--json"]));
+            assert_eq!(program.ended(LIMIT), Some(1));
+            crate::place::until("its words", || {
+                words.iter().all(|word| program.heard().contains(word)).then_some(())
+            });
+        };
+        for mode in [0o604, 0o620, 0o640, 0o666] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("ours");
+            refused(&["chmod 600", &format!("{name}`")]);
+        }
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("ours");
+        if std::os::unix::fs::chown(&file, Some(12345), None).is_ok() {
+            refused(&["number 12345", name]);
+            std::os::unix::fs::chown(&file, Some(0), None).expect("it is root's again");
+        }
+        assert_eq!(started(&place).0, id, "nothing was lost");
+    }
+}
+
+#[test]
 fn a_key_that_cannot_be_read_is_put_aside() {
     let Some(place) = Place::new("an unreadable key") else { return };
     let file = place.path("bob/state/identity");
