@@ -6,14 +6,14 @@ use std::fmt::Write as _;
 /// Longest log line, in bytes, after escaping.
 pub const LOG_LINE_MAX: usize = 512;
 
-/// For a terminal: what could move the cursor, hide, or change the order of what is read becomes visible; any other
-/// Unicode stays as it is.
+/// For a terminal: what could move the cursor, hide, look like nothing or like several blanks, or change the order of what is
+/// read becomes visible; any other Unicode stays as it is.
 pub fn for_terminal(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         push_char(&mut out, c);
     }
-    out
+    show_last_blank(out)
 }
 
 /// [`for_terminal`] for what may not be UTF-8: stray bytes become `\xNN`.
@@ -27,7 +27,7 @@ pub fn for_terminal_bytes(bytes: &[u8]) -> String {
             push(&mut out, format_args!("\\x{byte:02x}"));
         }
     }
-    out
+    show_last_blank(out)
 }
 
 /// For a line of a log: as [`for_terminal`], and cut to [`LOG_LINE_MAX`] bytes, the last of which are then `…`.
@@ -52,7 +52,7 @@ pub fn for_log(text: &str) -> String {
 pub fn for_json(encoded: &str) -> String {
     let mut out = String::with_capacity(encoded.len());
     for c in encoded.chars() {
-        if c.is_control() || is_invisible(c) {
+        if c.is_control() || is_unseen(c) {
             for unit in c.encode_utf16(&mut [0; 2]) {
                 push(&mut out, format_args!("\\u{unit:04x}"));
             }
@@ -77,21 +77,46 @@ fn push_char(out: &mut String, c: char) {
         '\n' => out.push_str("\\n"),
         '\r' => out.push_str("\\r"),
         '\t' => out.push_str("\\t"),
-        c if c.is_control() || is_invisible(c) => push(out, format_args!("\\u{{{:x}}}", u32::from(c))),
+        // Several blanks, or one beside ours, could be taken for the gap between two columns.
+        ' ' if out.is_empty() || out.ends_with(' ') => out.push_str(BLANK),
+        c if c.is_control() || is_unseen(c) => push(out, format_args!("\\u{{{:x}}}", u32::from(c))),
         c => out.push(c),
     }
 }
 
-/// Characters that are not seen themselves and make others look different from what they are.
-fn is_invisible(c: char) -> bool {
+/// A blank that is shown.
+const BLANK: &str = "\\u{20}";
+
+fn show_last_blank(mut out: String) -> String {
+    if out.ends_with(' ') {
+        out.pop();
+        out.push_str(BLANK);
+    }
+    out
+}
+
+/// Characters that are not seen themselves, or look like a blank and are none.
+fn is_unseen(c: char) -> bool {
+    is_ignorable(c)
+        || matches!(c,
+            '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' // Space_Separator
+            | '\u{2028}' | '\u{2029}'        // separators of lines and paragraphs
+            | '\u{2800}'                     // Braille without a dot
+            | '\u{fff9}'..='\u{fffb}') // interlinear annotation
+}
+
+/// Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt of version 16): what has no look of its own.
+pub(super) fn is_ignorable(c: char) -> bool {
     matches!(c,
-        '\u{ad}' | '\u{61c}' | '\u{180e}' // soft hyphen, Arabic letter mark, Mongolian vowel separator
-        | '\u{200b}'..='\u{200f}'         // zero-width space and joiners, marks of direction
-        | '\u{2028}'..='\u{202e}'         // line and paragraph separators, embeddings and overrides
-        | '\u{2060}'..='\u{206f}'         // word joiner, invisible operators, isolates
-        | '\u{feff}'                      // byte order mark
-        | '\u{fff9}'..='\u{fffb}'         // interlinear annotation
-        | '\u{e0000}'..='\u{e007f}') // tags
+        '\u{ad}' | '\u{34f}' | '\u{61c}'  // soft hyphen, grapheme joiner, Arabic letter mark
+        | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' // fillers of Hangul
+        | '\u{17b4}' | '\u{17b5}'         // inherent vowels of Khmer
+        | '\u{180b}'..='\u{180f}' | '\u{fe00}'..='\u{fe0f}' // variations of glyphs
+        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' // joiners, marks of direction
+        | '\u{2060}'..='\u{206f}' | '\u{feff}' // word joiner, invisible operators, isolates, byte order mark
+        | '\u{fff0}'..='\u{fff8}' | '\u{1bca0}'..='\u{1bca3}' // not assigned; shorthand
+        | '\u{1d173}'..='\u{1d17a}'       // beams and slurs of music
+        | '\u{e0000}'..='\u{e0fff}') // tags, more variations
 }
 
 /// Writing into a `String` cannot fail.
@@ -117,6 +142,26 @@ mod tests {
         );
         let plain = "año 日本 😀 e\u{301} 'q' \"d\" \\ <b>&";
         assert_eq!(for_terminal(plain), plain);
+    }
+
+    #[test]
+    fn what_looks_like_nothing_or_like_a_gap_is_shown() {
+        let unseen = "\u{34f}\u{115f}\u{1160}\u{17b4}\u{17b5}\u{180b}\u{180f}\u{2800}\u{3164}\u{fe0f}\u{1d173}\u{1d17a}\u{a0}\u{3000}";
+        for c in unseen.chars() {
+            let shown = format!("a\\u{{{:x}}}b", u32::from(c));
+            assert_eq!(for_terminal(&format!("a{c}b")), shown);
+            assert!(!for_json(&format!("\"a{c}b\"")).contains(c));
+        }
+        for (name, shown) in [
+            ("a b c", "a b c"),
+            ("a  b", r"a \u{20}b"),
+            ("a   b", r"a \u{20} b"),
+            (" a ", r"\u{20}a\u{20}"),
+            ("   ", r"\u{20} \u{20}"),
+            ("", ""),
+        ] {
+            assert_eq!(for_terminal(name), shown, "{name:?}");
+        }
     }
 
     #[test]
@@ -148,8 +193,10 @@ mod tests {
         #[test]
         fn nothing_harmful_is_left(text in any::<String>(), bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             for shown in [for_terminal(&text), for_terminal_bytes(&bytes), for_log(&text)] {
-                prop_assert!(!shown.chars().any(|c| c.is_control() || is_invisible(c)), "{:?}", shown);
+                prop_assert!(!shown.chars().any(|c| c.is_control() || is_unseen(c)), "{:?}", shown);
+                prop_assert!(!shown.contains("  ") && !shown.starts_with(' '), "{:?}", shown);
             }
+            prop_assert!(!for_terminal(&text).ends_with(' '));
             prop_assert!(for_log(&text.repeat(9)).len() <= LOG_LINE_MAX);
             prop_assert_eq!(for_terminal_bytes(text.as_bytes()), for_terminal(&text));
         }

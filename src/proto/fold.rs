@@ -1,6 +1,7 @@
 //! Text as search sees it: without case and accents. What is typed and what is on disk go through the same [`fold`], so
 //! that "nandu" finds "Ñandú" and a name that a Mac wrote in parts is found by one that a keyboard wrote whole.
 
+use super::escape::is_ignorable;
 use std::borrow::Cow;
 use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::{canonical_combining_class, decompose_compatible};
@@ -83,33 +84,18 @@ fn is_double_quote(c: char) -> bool {
 
 /// Unicode's Dash_Punctuation without the wave dashes of Japanese, and the signs of minus and hyphen that are none of it.
 fn is_dash(c: char) -> bool {
-    matches!(
-        c,
-        '\u{58a}' | '\u{5be}' | '\u{1400}' | '\u{1806}' | '\u{2010}'
-            ..='\u{2015}'
-                | '\u{2e17}'
-                | '\u{2e1a}'
-                | '\u{2e3a}'
-                | '\u{2e3b}'
-                | '\u{2e40}'
-                | '\u{2e5d}'
-                | '\u{10ead}'
-                | '\u{2d7}'
-                | '\u{2043}'
-                | '\u{2212}'
-                | '\u{2796}'
-    )
+    let elsewhere = matches!(c, '\u{58a}' | '\u{5be}' | '\u{1400}' | '\u{1806}' | '\u{10ead}');
+    let signs = matches!(c, '\u{2d7}' | '\u{2043}' | '\u{2212}' | '\u{2796}');
+    let long = matches!(c, '\u{2e17}' | '\u{2e1a}' | '\u{2e3a}' | '\u{2e3b}' | '\u{2e40}' | '\u{2e5d}');
+    ('\u{2010}'..='\u{2015}').contains(&c) || long || signs || elsewhere
 }
 
 /// Characters that are not seen, and enclosing signs: nobody types them to find a file.
 fn is_ignored(c: char) -> bool {
-    matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' // soft hyphen, grapheme joiner, Arabic letter mark
-        | '\u{488}' | '\u{489}' | '\u{1abe}' | '\u{20dd}'..='\u{20e0}' | '\u{20e2}'..='\u{20e4}'
-        | '\u{a670}'..='\u{a672}'        // circles and the like around a letter
-        | '\u{180b}'..='\u{180f}' | '\u{fe00}'..='\u{fe0f}' // variations of glyphs
-        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-        | '\u{e0000}'..='\u{e0fff}') // joiners, directions, tags
+    is_ignorable(c)
+        || matches!(c,
+            '\u{488}' | '\u{489}' | '\u{1abe}' | '\u{20dd}'..='\u{20e0}' | '\u{20e2}'..='\u{20e4}'
+            | '\u{a670}'..='\u{a672}') // circles and the like around a letter
 }
 
 #[cfg(test)]
