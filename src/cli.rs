@@ -10,8 +10,9 @@ mod prompt;
 
 use crate::config::{
     BOOTSTRAP_PORT, BootstrapConfig, ConsoleMode, Crypto, FileFolders, Folders, HostPort, Key, Limits,
-    PeerConfig, Rates, Secret, V1_DEFAULT_SECRET, parse_port, parse_rate, parse_size,
+    PeerConfig, Rates, Secret, V1_DEFAULT_SECRET, parse_port, parse_rate,
 };
+use crate::proto::query;
 use crate::time::Duration;
 use log::LevelFilter;
 use pico_args::Arguments;
@@ -257,8 +258,15 @@ fn file_folders(args: &mut Arguments) -> Result<FileFolders> {
     let shared = folder("--shared", "shared_files")?;
     let downloads = folder("--downloads", "downloads")?;
     let keep_free = match args.opt_value_from_str::<_, String>("--keep-free")? {
-        Some(text) => Some(parse_size(&text).map_err(|why| UsageError(format!("--keep-free: {why}")))?),
         None => None,
+        Some(text) => match query::bytes(&text).map(u64::try_from) {
+            Some(Ok(bytes)) => Some(bytes),
+            _ => {
+                return wrong(format!(
+                    "--keep-free: `{text}` is no size: give bytes, like 500M, 1.5GiB or 0"
+                ));
+            }
+        },
     };
     Ok(FileFolders { shared, downloads, allow_system: args.contains("--allow-system"), keep_free })
 }
@@ -528,6 +536,13 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_free_is_a_size_as_search_reads_it() {
+        let kept = |text| parse(&["9000", "--keep-free", text]).unwrap().config.folders.keep_free;
+        assert_eq!(["0", "500M", "1.5GiB"].map(kept), [0, 500_000_000, 3 << 29].map(Some));
+        assert_eq!(parse(&["9000"]).unwrap().config.folders.keep_free, None);
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         let cases: [(&[&str], &str); 27] = [
             (&[], "port is missing"),
@@ -537,7 +552,7 @@ mod tests {
             (&["224.1.1.1", "9000"], "`224.1.1.1` is no address"),
             (&["127.0.0.1", "9000", "more"], "`more` is one argument too many"),
             (&["9000", "--keep-free", "much"], "--keep-free: `much` is no size"),
-            (&["9000", "--keep-free", "99999999999999999999"], "is no size"),
+            (&["9000", "--keep-free", "99999999T"], "is no size"),
             (&["9000", "--frobnicate"], "unknown option `--frobnicate`"),
             (&["9000", "--v1", "maybe"], "`on` or `off`"),
             (&["9000", "--bootstrap", "a:b:c"], "not HOST:PORT"),

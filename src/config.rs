@@ -211,9 +211,28 @@ pub fn parse_rate(text: &str) -> Result<Option<u64>, String> {
     if lower == "off" {
         return Ok(None);
     }
-    let Some(bytes) = amount(lower.strip_suffix("/s").unwrap_or(&lower)) else {
+    let unit = lower.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+    let number = &lower[..lower.len() - unit.len()];
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    let unit = unit.trim_start_matches(' ');
+    let unit = unit.strip_suffix("/s").unwrap_or(unit);
+    let unit = unit.strip_suffix('b').unwrap_or(unit);
+    let factor: Option<u64> = match unit {
+        "" => Some(1),
+        "k" => Some(1_000),
+        "m" => Some(1_000_000),
+        "g" => Some(1_000_000_000),
+        _ => None,
+    };
+    let Some(factor) = factor.filter(|_| is_number(whole) && is_number(fraction)) else {
         return Err(format!("`{text}` is no rate: give bytes a second, like 500k, 2.5M or 20MB/s, or off"));
     };
+    let bytes = whole.parse::<u64>().ok().and_then(|whole| whole.checked_mul(factor));
+    // Digits beyond the ninth are less than a byte of any unit.
+    let billionths = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
+    let billionths = billionths.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    let bytes = bytes.and_then(|bytes| bytes.checked_add(billionths * factor / 1_000_000_000));
     match bytes {
         Some(0) => Err(format!("`{text}` would let nothing through: use off for no limit")),
         Some(bytes) if bytes < RATE_LIMIT_MIN => {
@@ -222,42 +241,6 @@ pub fn parse_rate(text: &str) -> Result<Option<u64>, String> {
         Some(bytes) => Ok(Some(bytes)),
         None => Err(format!("`{text}` is too much: use off for no limit")),
     }
-}
-
-/// Bytes that a person wrote: `0`, `500M`, `1.5GB`.
-///
-/// # Errors
-/// A sentence that says what is wrong.
-pub fn parse_size(text: &str) -> Result<u64, String> {
-    match amount(&text.to_ascii_lowercase()) {
-        Some(Some(bytes)) => Ok(bytes),
-        _ => Err(format!("`{text}` is no size: give bytes, like 500M, 1.5GB or 0")),
-    }
-}
-
-/// A number with a unit in small letters; nothing within if it is larger than can be said.
-fn amount(lower: &str) -> Option<Option<u64>> {
-    let unit = lower.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-    let number = &lower[..lower.len() - unit.len()];
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
-    let is_number = |digits: &str| !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-    let unit = unit.trim_start_matches(' ');
-    let unit = unit.strip_suffix('b').unwrap_or(unit);
-    let factor: u64 = match unit {
-        "" => 1,
-        "k" => 1_000,
-        "m" => 1_000_000,
-        "g" => 1_000_000_000,
-        _ => return None,
-    };
-    if !is_number(whole) || !is_number(fraction) {
-        return None;
-    }
-    let bytes = whole.parse::<u64>().ok().and_then(|whole| whole.checked_mul(factor));
-    // Digits beyond the ninth are less than a byte of any unit.
-    let billionths = fraction.bytes().chain(std::iter::repeat(b'0')).take(9);
-    let billionths = billionths.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
-    Some(bytes.and_then(|bytes| bytes.checked_add(billionths * factor / 1_000_000_000)))
 }
 
 /// 32 secret bytes that never show in logs or debug output.

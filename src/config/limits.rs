@@ -281,7 +281,7 @@ impl Limits {
         DESKTOP
     }
 
-    /// For a box with 32 to 64 MB of memory.
+    /// For a box with 32 to 128 MB of memory.
     pub fn small() -> Limits {
         Limits {
             conns: 128,

@@ -7,6 +7,7 @@ mod parse;
 mod score;
 
 pub use error::QueryError;
+pub use parse::bytes;
 pub use score::{Fit, Score};
 
 use glob::Glob;

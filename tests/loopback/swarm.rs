@@ -98,8 +98,7 @@ fn ten_nodes_cost_their_one_seed_little_more_than_one() {
         same(&place, "seed/shared_files/second", &format!("n{i}/downloads/second"));
     }
     assert!(sent <= (SIZE * MIB * 3 / 2) as u64, "the seed sent {sent} bytes");
-    // Ten copies one after the other would take ten times as long; other tests run beside this one.
-    assert!(together <= alone * 3, "one {alone:?}, ten {together:?}");
+    assert!(together <= alone * 3 / 2, "one {alone:?}, ten {together:?}");
 }
 
 /// Bytes a second that arrive at a node within about this time, as its progress tells.

@@ -22,11 +22,12 @@ impl Early {
     /// Waits from now on, unless there is no room.
     pub(super) fn push(&mut self, addr: SocketAddr) {
         let net = net(addr.ip());
-        let waiting = self.nets.get(&net).map_or(0, VecDeque::len);
-        if self.len >= MAX || waiting >= PER_NET {
+        let waiting = self.nets.get(&net);
+        // One that comes again before its turn waits once.
+        if self.len >= MAX || waiting.is_some_and(|queue| queue.len() >= PER_NET || queue.contains(&addr)) {
             return;
         }
-        if waiting == 0 {
+        if waiting.is_none() {
             self.turns.push_back(net);
         }
         self.nets.entry(net).or_default().push_back(addr);
@@ -73,6 +74,8 @@ mod tests {
         let mut early = Early::default();
         (1..=200).for_each(|host| early.push(addr(0, host)));
         [addr(1, 1), addr(2, 1), addr(1, 2)].into_iter().for_each(|addr| early.push(addr));
+        // Who asks again and again has one turn.
+        (0..1000).for_each(|_| early.push(addr(2, 1)));
         let order: Vec<_> = (0..6).filter_map(|_| early.next(10, |_| true)).collect();
         assert_eq!(order, [addr(0, 1), addr(1, 1), addr(2, 1), addr(0, 2), addr(1, 2), addr(0, 3)]);
         // A network that has its dials already waits, and the others do not.

@@ -48,7 +48,11 @@ impl Bootstrap {
 
     /// Probes those who registered, as long as that costs nobody else a turn. An answer counts, silence does not.
     fn probe_newcomers(&mut self, now: Instant) {
-        while self.registry.waiting() == 0 && self.serving() && !self.early.is_empty() {
+        while !self.early.is_empty()
+            && !self.slots.is_full()
+            && self.registry.waiting() == 0
+            && self.serving()
+        {
             if self.conns.len() >= self.config.limits.conns {
                 return self.timers.set(Timer::Probes, now + ROOM_RETRY, "room for probes");
             }

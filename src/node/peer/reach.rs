@@ -140,6 +140,7 @@ impl Peer {
     /// The node that was expected at `addr` did not answer: whichever is there is asked.
     pub(super) fn reach_anybody(&mut self, now: Instant, addr: SocketAddr, class: Class, wishes: Vec<Wish>) {
         self.known.expects_nobody(addr);
+        self.sessions.dialling.remove(&addr);
         wishes.into_iter().for_each(|wish| self.reach(now, addr, class, wish));
     }
 

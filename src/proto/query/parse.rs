@@ -221,7 +221,7 @@ fn key_end(word: &str) -> Option<usize> {
 }
 
 /// `10`, `10M`, `1.5GiB` in bytes, rounded down. Letters count in any case: nobody has milli-bytes.
-fn bytes(text: &str) -> Option<u128> {
+pub fn bytes(text: &str) -> Option<u128> {
     let lower = text.to_ascii_lowercase();
     let number = lower.strip_suffix('b').unwrap_or(&lower);
     let (number, base) = number.strip_suffix('i').map_or((number, 1000_u128), |number| (number, 1024));

@@ -224,7 +224,9 @@ impl Peer {
         }
         match why {
             // Another node may be there now, which does not even know that it was asked.
-            Some(_) if bound => self.reach_anybody(now, addr, class.unwrap_or(Class::Near), wishes),
+            Some(_) if bound && !self.stopping => {
+                self.reach_anybody(now, addr, class.unwrap_or(Class::Near), wishes);
+            }
             Some(why) => self.unreached_all(now, addr, wishes, why),
             None => self.session_lost(now, &lost, wishes, fault),
         }
