@@ -291,9 +291,7 @@ impl Index {
 
     /// Whether transfers run: then hashing takes little.
     pub fn set_busy(&mut self, now: Instant, busy: bool) {
-        if self.hashing.set_busy(now, busy) {
-            self.pump(now);
-        }
+        self.hashing.set_busy(now, busy);
     }
 
     /// Somebody wants this file: it is hashed before others, unless it changes too often. False: it could not be read, or is

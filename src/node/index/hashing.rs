@@ -10,6 +10,8 @@ use std::collections::VecDeque;
 
 /// While transfers run a slice is hashed so often: two hundredths of the processor for 256 KiB.
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
+/// They count as running for so long after they ended: who fetches asks for piece after piece.
+const BUSY_LASTS: Duration = Duration::from_millis(250);
 /// Where the system has no descriptors or memory left nothing is opened for so long.
 const SHORTAGE_PAUSE: Duration = Duration::from_secs(10);
 /// Files that were asked for.
@@ -134,20 +136,20 @@ pub(super) struct Hashing {
     /// Files that are left alone for a while.
     pauses: Timers<FileNo>,
     busy: bool,
+    /// It was busy just before, and does as if it still were.
+    busy_until: Instant,
     /// Nothing is opened or read before.
     next: Instant,
     pub(super) streaming: Streaming,
 }
 
 impl Hashing {
-    /// Whether transfers run. True: that is news.
-    pub(super) fn set_busy(&mut self, now: Instant, busy: bool) -> bool {
-        let news = self.busy != busy;
-        self.busy = busy;
-        if news && !busy {
-            self.next = self.next.min(now);
+    /// Whether transfers run.
+    pub(super) fn set_busy(&mut self, now: Instant, busy: bool) {
+        if self.busy && !busy {
+            self.busy_until = now + BUSY_LASTS;
         }
-        news
+        self.busy = busy;
     }
 
     /// Hash this one first.
@@ -181,7 +183,7 @@ impl Hashing {
 
     /// A slice was hashed, or a file opened.
     pub(super) fn rest(&mut self, now: Instant) {
-        if self.busy {
+        if self.busy || now < self.busy_until {
             self.next = now + BUSY_PAUSE;
         }
     }

@@ -227,10 +227,10 @@ fn hashing_shows_its_progress_and_steps_back_for_transfers() {
         let (shares, asks) = two(world);
         let time = |world: &mut World, busy: bool| {
             if busy {
-                world.share(shares, "carried", Content::generated(9, 2 << 20));
+                world.share(shares, "carried", Content::generated(9, 24 << 20));
                 settled(world, shares, 2);
                 let host = host_of(world, shares);
-                world.env.net.topology.host_mut(host).byte_ns = 4000;
+                world.env.net.topology.host_mut(host).byte_ns = 400;
                 get(world, asks, shares, "carried");
             }
             world.share(shares, "long", Content::generated(1 + u64::from(busy), 16 << 20));

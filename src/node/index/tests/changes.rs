@@ -245,7 +245,7 @@ fn a_file_that_vanishes_or_changes_by_a_listing_while_it_is_read_is_closed() {
 }
 
 #[test]
-fn beside_transfers_a_slice_is_read_every_five_milliseconds() {
+fn beside_transfers_and_between_their_pieces_a_slice_is_read_every_five_milliseconds() {
     let mut world = World::new();
     world.put("big", &[1; 1000 * SLICE]);
     world.put("small", &[1; SLICE]);
@@ -255,7 +255,15 @@ fn beside_transfers_a_slice_is_read_every_five_milliseconds() {
     let gaps = world.reads.windows(2).map(|pair| pair[1].0 - pair[0].0);
     assert!(gaps.clone().all(|gap| gap >= Duration::from_millis(5)), "{:?}", gaps.min());
     assert!((250..=301).contains(&world.reads.len()), "{}", world.reads.len());
-    world.index.set_busy(world.now, false);
+    // One piece after another: each is over before the next is asked for.
+    let before = world.reads.len();
+    for _ in 0..20 {
+        world.index.set_busy(world.now, true);
+        world.index.set_busy(world.now, false);
+        world.run(Duration::from_millis(50));
+    }
+    let read = world.reads.len() - before;
+    assert!((180..=220).contains(&read), "{read}");
     world.run(SECOND);
     world.assert_right();
 }
