@@ -251,12 +251,8 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
 
 /// What is offered, and downloads. Only the defaults are made: a folder that was named is there, or was mistyped.
 fn file_folders(args: &mut Arguments) -> Result<FileFolders> {
-    let mut folder = |option, default: &str| match path(args, option)? {
-        Some(path) => host::existing(option, path),
-        None => Ok(default.into()),
-    };
-    let shared = folder("--shared", "shared_files")?;
-    let downloads = folder("--downloads", "downloads")?;
+    let mut named = |option| path(args, option)?.map(|path| host::existing(option, path)).transpose();
+    let (shared, downloads) = (named("--shared")?, named("--downloads")?);
     let keep_free = match args.opt_value_from_str::<_, String>("--keep-free")? {
         None => None,
         Some(text) => match query::bytes(&text).map(u64::try_from) {
@@ -268,7 +264,13 @@ fn file_folders(args: &mut Arguments) -> Result<FileFolders> {
             }
         },
     };
-    Ok(FileFolders { shared, downloads, allow_system: args.contains("--allow-system"), keep_free })
+    Ok(FileFolders {
+        named_downloads: downloads.is_some(),
+        shared: shared.unwrap_or_else(|| "shared_files".into()),
+        downloads: downloads.unwrap_or_else(|| "downloads".into()),
+        allow_system: args.contains("--allow-system"),
+        keep_free,
+    })
 }
 
 /// The registries, one at least.

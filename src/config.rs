@@ -37,17 +37,32 @@ pub struct Folders {
     pub state: PathBuf,
 }
 
-/// The two folders of a peer.
+/// The two folders of a peer, and how they are used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileFolders {
     /// What is offered to others.
     pub shared: PathBuf,
     /// Where finished downloads go.
     pub downloads: PathBuf,
+    /// The operator named it: a node that cannot save there does not start. The default one may be out of reach.
+    pub named_downloads: bool,
     /// The operator insists: folders of the system will do, with a warning.
     pub allow_system: bool,
     /// Bytes of a disk that are left free; none said: 2 % of it, from 16 MiB to 1 GiB.
     pub keep_free: Option<u64>,
+}
+
+impl FileFolders {
+    /// These, and the rest as it is where the operator says nothing.
+    pub fn new(shared: impl Into<PathBuf>, downloads: impl Into<PathBuf>) -> FileFolders {
+        FileFolders {
+            shared: shared.into(),
+            downloads: downloads.into(),
+            named_downloads: false,
+            allow_system: false,
+            keep_free: None,
+        }
+    }
 }
 
 /// What a peer is told by its operator.

@@ -38,7 +38,7 @@ pub use resolve::lookup;
 
 use crate::config::{Folders, Limits};
 use crate::machine::{ConnId, Dir, Fault, FileId, Input, Interface, ListenerId, Machine, Output, SLEEP_MAX};
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 use mio::{Events, Poll};
 use rustix::fd::OwnedFd;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -74,6 +74,8 @@ pub struct Reactor {
     reads: reading::Reads,
     listings: VecDeque<listing::Listing>,
     watches: BTreeMap<Dir, watch::Watch>,
+    /// When the path of the shared folder is looked at next.
+    look_next: Instant,
     state: state::StateFolder,
     stdio: stdio::Stdio,
     signals: Option<signal_hook_mio::v1_0::Signals>,
@@ -171,6 +173,7 @@ impl Reactor {
             reads: reading::Reads::default(),
             listings: VecDeque::new(),
             watches: BTreeMap::new(),
+            look_next: Instant::ZERO,
             state,
             stdio: stdio::Stdio::default(),
             signals: None,
@@ -247,6 +250,7 @@ impl Reactor {
         self.serve_ready(machine);
         self.stdio_turn(machine);
         self.import_slice();
+        self.folders_turn();
         self.watch_slice();
         self.listing_slice();
         self.reading_slice(machine);

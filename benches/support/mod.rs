@@ -63,12 +63,7 @@ impl Node {
         change: impl FnOnce(&mut PeerConfig),
     ) -> Node {
         let folder = memory_folder();
-        let files = FileFolders {
-            shared: folder.path().join("shared"),
-            downloads: folder.path().join("downloads"),
-            allow_system: false,
-            keep_free: None,
-        };
+        let files = FileFolders::new(folder.path().join("shared"), folder.path().join("downloads"));
         let folders = Folders { files: Some(files.clone()), state: folder.path().join("state") };
         let mut config = PeerConfig {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),

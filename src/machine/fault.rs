@@ -22,6 +22,8 @@ pub enum Fault {
     Denied,
     /// There is no such file or folder (ENOENT, ENOTDIR).
     NotFound,
+    /// A folder of the node's own is not there any more: removed, moved, or on a disk that is not there.
+    NoFolder,
     /// A file of that name exists (EEXIST).
     Exists,
     /// A link, FIFO, socket, device or folder where a regular file is required (ELOOP, EXDEV and our own check).
@@ -93,6 +95,7 @@ impl fmt::Display for Fault {
             Fault::AddressNotHere => "that address is not one of this host's",
             Fault::Denied => "permission denied",
             Fault::NotFound => "no such file or folder",
+            Fault::NoFolder => "the folder is not there: it was removed or moved, or its disk is missing",
             Fault::Exists => "a file of that name exists already",
             Fault::NotRegular => "not a regular file",
             Fault::NameTooLong => "the name is too long for the file system",

@@ -170,6 +170,9 @@ impl Index {
         let seen = job.seen;
         let (mut refused, mut full) = (0, false);
         for entry in entries {
+            if let Some(job) = self.scan.as_mut().and_then(|scan| scan.job.as_mut()) {
+                job.note_device(entry.meta.device);
+            }
             if check_name(&entry.name).is_err() {
                 refused += 1;
             } else {

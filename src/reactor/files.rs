@@ -1,6 +1,7 @@
 //! The node's open files: served ones, growing ones, their way to a final name.
 
 use super::beneath::{fault, is_plain, is_regular, is_under, meta_of, open_file};
+use super::folders::FolderHandles;
 use super::growing::Growing;
 use super::import::Import;
 use super::logs::OpenLog;
@@ -101,13 +102,14 @@ pub(super) fn remove_temporary(file: &OwnedFd, dir: BorrowedFd<'_>, name: &str) 
     }
 }
 
+/// A folder of a node's; a registry has none.
+pub(super) fn dir_of(folders: Option<&FolderHandles>, dir: Dir) -> Result<BorrowedFd<'_>, Fault> {
+    folders.map_or(Err(Fault::NotFound), |folders| folders.get(dir))
+}
+
 impl Reactor {
     pub(super) fn open_file(&mut self, file: FileId, dir: Dir, name: &str) {
-        let opened = match &self.folders {
-            Some(folders) => open_file(folders.get(dir), name),
-            None => Err(Fault::NotFound),
-        };
-        match opened {
+        match self.dir(dir).and_then(|dir| open_file(dir, name)) {
             Ok((fd, stat)) => {
                 debug_assert!(is_regular(&stat));
                 self.insert_file(file, OpenFile::Reading(fd));
@@ -118,13 +120,10 @@ impl Reactor {
     }
 
     pub(super) fn create_file(&mut self, file: FileId, name: &str, reserve: u64) {
-        let made = match &self.folders {
-            Some(folders) => {
-                let (parts, free) = (folders.get(Dir::Parts), folders.keep_free);
-                Growing::create(parts, name, reserve, free, &self.clock)
-            }
-            None => Err(Fault::NotFound),
-        };
+        self.ready_downloads();
+        let free = self.folders.as_ref().and_then(FolderHandles::keep_free);
+        let made =
+            self.dir(Dir::Parts).and_then(|parts| Growing::create(parts, name, reserve, free, &self.clock));
         match made {
             Ok((growing, room)) => {
                 self.insert_file(file, OpenFile::Growing(growing));
@@ -135,11 +134,8 @@ impl Reactor {
     }
 
     pub(super) fn open_part(&mut self, file: FileId, name: &str) {
-        let opened = match &self.folders {
-            Some(folders) => Growing::open(folders.get(Dir::Parts), name),
-            None => Err(Fault::NotFound),
-        };
-        match opened {
+        self.ready_downloads();
+        match self.dir(Dir::Parts).and_then(|parts| Growing::open(parts, name)) {
             Ok((growing, meta)) => {
                 self.insert_file(file, OpenFile::Growing(growing));
                 self.answer(Input::FileOpened { file, meta });
@@ -152,10 +148,9 @@ impl Reactor {
         let folders = self.folders.as_ref();
         let synced = match self.files.get_mut(file.0) {
             None => return,
-            Some(OpenFile::Growing(growing)) => match folders {
-                Some(folders) => growing.sync(folders.get(Dir::Parts)),
-                None => Err(Fault::NotFound),
-            },
+            Some(OpenFile::Growing(growing)) => {
+                dir_of(folders, Dir::Parts).and_then(|parts| growing.sync(parts))
+            }
             Some(OpenFile::Log(log)) => log.sync(&self.state, folders),
             Some(OpenFile::Reading(_) | OpenFile::Importing(_)) => Err(Fault::NotFound),
         };
@@ -166,9 +161,10 @@ impl Reactor {
     }
 
     pub(super) fn commit_file(&mut self, file: FileId, name: &str) {
+        self.ready_downloads();
         let Some(OpenFile::Growing(growing)) = self.files.get(file.0) else { return };
-        let Some(folders) = &self.folders else { return };
-        let answer = match growing.commit(folders, name) {
+        let folders = self.dir(Dir::Parts).and_then(|parts| Ok((parts, self.dir(Dir::Downloads)?)));
+        let answer = match folders.and_then(|(parts, downloads)| growing.commit(parts, downloads, name)) {
             Ok((Placed { name, confirmed }, meta)) => {
                 // The node may have it sent until it hears of the name; nothing else is done with it any more.
                 if let Some(OpenFile::Growing(growing)) = self.files.remove(file.0) {
@@ -198,11 +194,30 @@ impl Reactor {
     }
 
     fn leave(&self, open: &OpenFile, discard: bool) {
-        match (open, &self.folders) {
-            (OpenFile::Growing(growing), Some(folders)) if discard => growing.remove(folders),
-            (OpenFile::Importing(import), Some(folders)) => import.remove(folders.get(Dir::Shared)),
-            (OpenFile::Log(log), folders) => log.end(&self.state, folders.as_ref(), discard),
-            _ => {}
+        match open {
+            OpenFile::Growing(growing) if discard => {
+                if let Ok(parts) = self.dir(Dir::Parts) {
+                    growing.remove(parts);
+                }
+            }
+            OpenFile::Importing(import) => {
+                if let Ok(shared) = self.dir(Dir::Shared) {
+                    import.remove(shared);
+                }
+            }
+            OpenFile::Log(log) => log.end(&self.state, self.folders.as_ref(), discard),
+            OpenFile::Growing(_) | OpenFile::Reading(_) => {}
+        }
+    }
+
+    pub(super) fn dir(&self, dir: Dir) -> Result<BorrowedFd<'_>, Fault> {
+        dir_of(self.folders.as_ref(), dir)
+    }
+
+    pub(super) fn ready_downloads(&mut self) {
+        let ready = self.folders.as_mut().map_or(Ok(()), FolderHandles::ready_downloads);
+        if let Err(error) = ready {
+            log::warn!("downloads cannot be saved: {error}");
         }
     }
 

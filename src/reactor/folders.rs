@@ -1,19 +1,27 @@
-//! The folders of a node: checked, made, opened once and held; leftovers of a killed process swept.
+//! The folders of a node: checked, made, held open, and opened again where their paths mean other ones; leftovers of a
+//! killed process swept.
+
+mod held;
+mod leftovers;
 
 use super::beneath;
 use super::system::{self, Use};
-use crate::config::{FileFolders, IMPORT_PREFIX, JOURNAL_SUFFIX, PART_PREFIX, PART_SUFFIX};
+use crate::config::{FileFolders, IMPORT_PREFIX, PART_PREFIX};
 use crate::machine::{Dir, Fault};
+use held::Held;
+use leftovers::{sweep, sweep_parts};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat, StatxFlags};
-use rustix::fs::{flock, fstat, mkdirat, open, openat, statat, statx, unlinkat};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, StatxFlags};
+use rustix::fs::{accessat, fstat, mkdirat, open, openat, statx};
 use rustix::io::Errno;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+#[cfg(test)]
+pub(super) use leftovers::is_temporary;
 
 /// The unfinished downloads' folder inside the downloads.
 const PARTS: &str = ".parts";
@@ -122,66 +130,165 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+impl StartError {
+    /// The folder is what it should be, but nothing can be put there.
+    fn is_of_access(&self) -> bool {
+        let of_access =
+            |fault: &Fault| matches!(fault, Fault::Denied | Fault::ReadOnly | Fault::NoSpace | Fault::Quota);
+        matches!(self, StartError::Folder { fault, .. } if of_access(fault))
+    }
+}
+
 impl From<io::Error> for StartError {
     fn from(error: io::Error) -> StartError {
         StartError::System(error)
     }
 }
 
-/// The open folders of a peer.
+/// The folders of a peer, held open.
 #[derive(Debug)]
 pub(super) struct FolderHandles {
-    shared: OwnedFd,
-    downloads: OwnedFd,
-    parts: OwnedFd,
-    /// [`FileFolders::keep_free`].
-    pub(super) keep_free: Option<u64>,
+    config: FileFolders,
+    state: PathBuf,
+    home: Option<PathBuf>,
+    shared: Held,
+    downloads: Held,
+    /// Beneath the downloads, unless those cannot be used.
+    parts: Result<OwnedFd, Fault>,
 }
 
 impl FolderHandles {
-    /// Makes what is missing, refuses what must not be shared, opens all, sweeps.
+    /// Makes what is missing, refuses what must not be shared, opens all, sweeps. Downloads that cannot be saved hinder nobody
+    /// who shares, unless the operator named their folder.
     pub(super) fn open(folders: &FileFolders, state: &Path, home: Option<&Path>) -> Result<Self, StartError> {
-        refuse_sharing(&folders.shared, state, home)?;
+        let mut handles = FolderHandles {
+            config: folders.clone(),
+            state: state.to_owned(),
+            home: home.map(Path::to_owned),
+            shared: Held::new(&folders.shared, true),
+            downloads: Held::new(&folders.downloads, false),
+            parts: Err(Fault::NoFolder),
+        };
         // Before anything is made there.
-        refuse_system(&folders.shared, Use::Sharing, folders.allow_system)?;
+        handles.refuse_shared()?;
         refuse_system(&folders.downloads, Use::Downloads, folders.allow_system)?;
-        let shared = open_folder(&folders.shared, 0o755)?;
-        let downloads = open_folder(&folders.downloads, 0o755)?;
-        let path = folders.downloads.join(PARTS);
-        let failed = |errno| StartError::Folder { path: path.clone(), fault: beneath::fault(errno) };
-        match mkdirat(&downloads, PARTS, Mode::from_raw_mode(0o700)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(errno) => return Err(failed(errno)),
+        make_folder(&folders.shared, 0o755)?;
+        handles.shared.look();
+        let shared = handles.get(Dir::Shared);
+        let shared = shared.map_err(|fault| StartError::Folder { path: folders.shared.clone(), fault })?;
+        sweep(shared, IMPORT_PREFIX);
+        match handles.ready_downloads() {
+            Err(error) if folders.named_downloads || !error.is_of_access() => return Err(error),
+            Err(error) => log::warn!(
+                "downloads cannot be saved: {error}; start in a folder of your own or name one with --downloads"
+            ),
+            Ok(()) => {}
         }
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let parts = openat(&downloads, PARTS, flags, Mode::empty()).map_err(failed)?;
-        if !same_mount(&downloads, &parts).map_err(failed)? {
-            return Err(StartError::OtherFileSystem { path });
+        if let Ok(parts) = &handles.parts {
+            sweep(parts.as_fd(), PART_PREFIX);
+            sweep_parts(parts.as_fd());
         }
-        let handles = FolderHandles { shared, downloads, parts, keep_free: folders.keep_free };
-        sweep(&handles.parts, PART_PREFIX);
-        sweep_parts(&handles.parts);
-        sweep(&handles.shared, IMPORT_PREFIX);
         Ok(handles)
     }
 
-    pub(super) fn get(&self, dir: Dir) -> BorrowedFd<'_> {
+    pub(super) fn get(&self, dir: Dir) -> Result<BorrowedFd<'_>, Fault> {
         match dir {
-            Dir::Shared => self.shared.as_fd(),
-            Dir::Downloads => self.downloads.as_fd(),
-            Dir::Parts => self.parts.as_fd(),
+            Dir::Shared => self.shared.get(),
+            Dir::Downloads => self.downloads.get(),
+            Dir::Parts => self.parts.as_ref().map(AsFd::as_fd).map_err(|&fault| fault),
         }
     }
+
+    /// [`FileFolders::keep_free`].
+    pub(super) fn keep_free(&self) -> Option<u64> {
+        self.config.keep_free
+    }
+
+    /// Looks at what the path of the shared folder means now, and says what changed. `true`: another folder, or none.
+    pub(super) fn look_at_shared(&mut self) -> bool {
+        if !self.shared.look() {
+            return false;
+        }
+        let path = self.shared.path().to_owned();
+        if let Err(error) = self.refuse_shared() {
+            self.shared.refuse();
+            log::error!("the path of the shared folder means another one now: {error}");
+        } else if let Err(fault) = self.shared.get() {
+            log::warn!("nothing is shared until {path:?} is back: {fault}");
+        } else {
+            log::warn!("{path:?} is another folder than before: it is read anew");
+        }
+        true
+    }
+
+    fn refuse_shared(&self) -> Result<(), StartError> {
+        refuse_sharing(&self.config.shared, &self.state, self.home.as_deref())?;
+        refuse_system(&self.config.shared, Use::Sharing, self.config.allow_system)
+    }
+
+    /// Before a download begins or goes on: its folders are opened again, or made, where they are no longer what they were.
+    pub(super) fn ready_downloads(&mut self) -> Result<(), StartError> {
+        let ready = self.open_downloads();
+        if let Err(error) = &ready {
+            self.parts = Err(match error {
+                StartError::Folder { fault, .. } => *fault,
+                StartError::OtherFileSystem { .. } => Fault::NotRegular,
+                _ => Fault::Denied,
+            });
+        }
+        ready
+    }
+
+    fn open_downloads(&mut self) -> Result<(), StartError> {
+        let path = self.config.downloads.clone();
+        let failed = |fault| StartError::Folder { path: path.clone(), fault };
+        let mut another = self.downloads.look();
+        if matches!(self.downloads.get(), Err(Fault::NoFolder)) {
+            make_folder(&path, 0o755)?;
+            another |= self.downloads.look();
+        }
+        if another {
+            refuse_system(&path, Use::Downloads, self.config.allow_system)
+                .inspect_err(|_| self.downloads.refuse())?;
+        }
+        let downloads = self.downloads.get().map_err(failed)?;
+        accessat(downloads, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty())
+            .map_err(|errno| failed(beneath::fault(errno)))?;
+        if !self.parts.as_ref().is_ok_and(|parts| beneath::is_under(downloads, PARTS, parts)) {
+            self.parts = Ok(open_parts(downloads, &path.join(PARTS))?);
+        }
+        Ok(())
+    }
+}
+
+fn open_parts(downloads: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, StartError> {
+    let failed = |errno| StartError::Folder { path: path.to_owned(), fault: beneath::fault(errno) };
+    match mkdirat(downloads, PARTS, Mode::from_raw_mode(0o700)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(failed(errno)),
+    }
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let parts = openat(downloads, PARTS, flags, Mode::empty()).map_err(failed)?;
+    if same_mount(downloads, parts.as_fd()).map_err(failed)? {
+        Ok(parts)
+    } else {
+        Err(StartError::OtherFileSystem { path: path.to_owned() })
+    }
+}
+
+/// Makes a folder, and those above it.
+fn make_folder(path: &Path, mode: u32) -> Result<(), StartError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    made.map_err(|error| StartError::Folder { path: path.to_owned(), fault: Fault::of(&error) })
 }
 
 /// Makes a folder, and those above it, and opens it.
 pub(super) fn open_folder(path: &Path, mode: u32) -> Result<OwnedFd, StartError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let failed = |fault| StartError::Folder { path: path.to_owned(), fault };
-    let made = fs::DirBuilder::new().recursive(true).mode(mode).create(path);
-    made.map_err(|error| failed(Fault::of(&error)))?;
+    make_folder(path, mode)?;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    open(path, flags, Mode::empty()).map_err(|errno| failed(beneath::fault(errno)))
+    open(path, flags, Mode::empty())
+        .map_err(|errno| StartError::Folder { path: path.to_owned(), fault: beneath::fault(errno) })
 }
 
 fn refuse_sharing(shared: &Path, state: &Path, home: Option<&Path>) -> Result<(), StartError> {
@@ -236,11 +343,11 @@ fn refuse_system(path: &Path, purpose: Use, allowed: bool) -> Result<(), StartEr
 
 /// Whether a rename from one folder to the other can work. The device alone does not tell: a folder may be mounted
 /// twice.
-fn same_mount(a: &OwnedFd, b: &OwnedFd) -> Result<bool, Errno> {
+fn same_mount(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> Result<bool, Errno> {
     if fstat(a)?.st_dev != fstat(b)?.st_dev {
         return Ok(false);
     }
-    let mount = |fd: &OwnedFd| {
+    let mount = |fd: BorrowedFd<'_>| {
         let stat = statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
         (stat.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(stat.stx_mnt_id)
     };
@@ -250,99 +357,11 @@ fn same_mount(a: &OwnedFd, b: &OwnedFd) -> Result<bool, Errno> {
     })
 }
 
-/// Removes what a killed process left: temporary files of our own pattern, regular, ours, locked by nobody.
-fn sweep(dir: &OwnedFd, prefix: &str) {
-    let Ok(entries) = rustix::fs::Dir::read_from(dir) else { return };
-    let mut removed = 0;
-    for entry in entries.flatten() {
-        let Ok(name) = entry.file_name().to_str() else { continue };
-        if is_temporary(name, prefix) && remove_if_left(dir, name).is_some() {
-            removed += 1;
-        }
-    }
-    if removed > 0 {
-        log::info!("removed {removed} unfinished files of an earlier run");
-    }
-}
-
-fn remove_if_left(dir: &OwnedFd, name: &str) -> Option<()> {
-    let left = left(dir, name)?;
-    unlinkat(dir, name, AtFlags::empty()).ok()?;
-    drop(left);
-    Some(())
-}
-
-/// A regular file of ours that nobody works in, locked so that nobody begins to while it is held.
-fn left(dir: &OwnedFd, name: &str) -> Option<(OwnedFd, Stat)> {
-    let is_ours =
-        |stat: &Stat| beneath::is_regular(stat) && stat.st_uid == rustix::process::geteuid().as_raw();
-    // Looked at before it is opened: opening a device does things.
-    if !is_ours(&statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok()?) {
-        return None;
-    }
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = openat(dir, name, flags, Mode::empty()).ok()?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive).ok()?;
-    let stat = fstat(&file).ok()?;
-    is_ours(&stat).then_some((file, stat))
-}
-
-/// Removes what no download can go on from: a part without its journal, a journal without its part, both of them where
-/// the journal is empty, or where the part has another name, too. It got its final one by a link then, and its process was
-/// killed before it took the old one away; whoever else gave it a name keeps that, and what is in it.
-fn sweep_parts(dir: &OwnedFd) {
-    let Ok(entries) = rustix::fs::Dir::read_from(dir) else { return };
-    let mut halves: BTreeMap<String, [bool; 2]> = BTreeMap::new();
-    for entry in entries.flatten() {
-        let Ok(name) = entry.file_name().to_str() else { continue };
-        for (half, suffix) in [PART_SUFFIX, JOURNAL_SUFFIX].into_iter().enumerate() {
-            if let Some(stem) = name.strip_suffix(suffix).filter(|stem| is_hex(stem, 64)) {
-                halves.entry(stem.to_owned()).or_default()[half] = true;
-            }
-        }
-    }
-    let mut removed = 0;
-    for (stem, there) in halves {
-        let [part, journal] = [PART_SUFFIX, JOURNAL_SUFFIX].map(|suffix| format!("{stem}{suffix}"));
-        let single = |name: &str| left(dir, name).filter(|(_, stat)| stat.st_nlink == 1);
-        // Held until they are gone.
-        let (locked, names) = match there {
-            [true, true] => {
-                let both = single(&journal).zip(left(dir, &part));
-                let over =
-                    |(journal, part): &((_, Stat), (_, Stat))| journal.1.st_size == 0 || part.1.st_nlink > 1;
-                (both.filter(over).map(|(journal, part)| vec![journal, part]), vec![part, journal])
-            }
-            [true, false] => (left(dir, &part).map(|part| vec![part]), vec![part]),
-            _ => (single(&journal).map(|journal| vec![journal]), vec![journal]),
-        };
-        if locked.is_none() {
-            continue;
-        }
-        for name in names {
-            match unlinkat(dir, &*name, AtFlags::empty()) {
-                Ok(()) => removed += 1,
-                Err(errno) => log::warn!("cannot remove {name:?}: {errno}"),
-            }
-        }
-    }
-    if removed > 0 {
-        log::info!("removed {removed} files of downloads that had not begun or are over");
-    }
-}
-
-/// The prefix and 16 lower-case hex digits.
-pub(super) fn is_temporary(name: &str, prefix: &str) -> bool {
-    name.strip_prefix(prefix).is_some_and(|rest| is_hex(rest, 16))
-}
-
-fn is_hex(text: &str, len: usize) -> bool {
-    text.len() == len && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{JOURNAL_SUFFIX, PART_SUFFIX};
+    use rustix::fs::{FlockOperation, flock};
     use std::os::unix::fs::symlink;
 
     struct Place {
@@ -361,12 +380,7 @@ mod tests {
         }
 
         fn open(&self, shared: &Path) -> Result<FolderHandles, StartError> {
-            let folders = FileFolders {
-                shared: shared.to_owned(),
-                downloads: self.at("downloads"),
-                allow_system: false,
-                keep_free: None,
-            };
+            let folders = FileFolders::new(shared, self.at("downloads"));
             FolderHandles::open(&folders, &self.at("home/me/var/state"), Some(&self.at("home/me")))
         }
     }
@@ -390,6 +404,91 @@ mod tests {
         }
         place.open(&place.at("home/me/files")).expect("a folder of its own is fine");
         assert!(place.at("home/me/files").is_dir() && place.at("downloads/.parts").is_dir());
+    }
+
+    /// What is in the shared folder as it is held, and whether that is news.
+    fn look(handles: &mut FolderHandles) -> (bool, Result<Vec<String>, Fault>) {
+        let news = handles.look_at_shared();
+        let names = handles.get(Dir::Shared).map(|dir| {
+            let entries = rustix::fs::Dir::read_from(dir).expect("a folder").flatten();
+            let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+            names.filter(|name| !name.starts_with('.')).collect()
+        });
+        (news, names)
+    }
+
+    #[test]
+    fn the_path_of_the_shared_folder_may_mean_another_one_later() {
+        let place = Place::new();
+        let (shared, aside) = (place.at("files"), place.at("aside"));
+        let mut handles = place.open(&shared).expect("opens");
+        let write = |name: &str| fs::write(shared.join(name), b"x").expect("a file");
+        let is = |name: &str| Ok(vec![name.to_owned()]);
+        write("first");
+        assert_eq!(look(&mut handles), (false, is("first")));
+        fs::rename(&shared, &aside).expect("moved");
+        assert_eq!(look(&mut handles), (true, Err(Fault::NoFolder)));
+        assert_eq!(look(&mut handles), (false, Err(Fault::NoFolder)));
+        fs::create_dir(&shared).expect("made");
+        write("second");
+        assert_eq!(look(&mut handles), (true, is("second")));
+        // Removed and made anew between two looks; a file; the old one back; a link, switched.
+        fs::remove_dir_all(&shared).expect("removed");
+        fs::create_dir(&shared).expect("made");
+        write("third");
+        assert_eq!(look(&mut handles), (true, is("third")));
+        fs::rename(&shared, place.at("third")).expect("moved");
+        fs::write(&shared, b"a file").expect("a file");
+        assert!(look(&mut handles).1.is_err());
+        fs::remove_file(&shared).expect("removed");
+        fs::rename(&aside, &shared).expect("moved back");
+        assert_eq!(look(&mut handles), (true, is("first")));
+        fs::rename(&shared, &aside).expect("moved");
+        symlink(&aside, &shared).expect("a link");
+        assert_eq!(look(&mut handles), (false, is("first")), "the same one");
+        fs::remove_file(&shared).expect("removed");
+        symlink(place.at("third"), &shared).expect("a link");
+        assert_eq!(look(&mut handles), (true, is("third")));
+        // What must not be shared is not shared because a link leads there now.
+        // hostile: 175
+        for (forbidden, news) in [(place.at("home/me"), true), (PathBuf::from("/usr"), true)] {
+            fs::remove_file(&shared).expect("removed");
+            symlink(&forbidden, &shared).expect("a link");
+            assert_eq!(look(&mut handles), (news, Err(Fault::Denied)), "{forbidden:?}");
+            assert_eq!(look(&mut handles), (false, Err(Fault::Denied)), "{forbidden:?}");
+        }
+    }
+
+    #[test]
+    fn downloads_that_went_away_are_made_again() {
+        let place = Place::new();
+        let mut handles = place.open(&place.at("files")).expect("opens");
+        let (downloads, parts) = (place.at("downloads"), place.at("downloads/.parts"));
+        let removals: [&dyn Fn(); 4] = [
+            &|| fs::remove_dir_all(&downloads).expect("removed"),
+            &|| fs::remove_dir_all(&parts).expect("removed"),
+            &|| fs::rename(&downloads, place.at("moved")).expect("moved"),
+            &|| {
+                fs::remove_dir_all(&downloads).expect("removed");
+                fs::create_dir(&downloads).expect("made");
+            },
+        ];
+        for (i, remove) in removals.into_iter().enumerate() {
+            remove();
+            handles.ready_downloads().expect("made again");
+            let part = handles.get(Dir::Parts).expect("open").try_clone_to_owned().expect("a descriptor");
+            assert!(beneath::is_under(handles.get(Dir::Downloads).expect("open"), PARTS, &part), "{i}");
+            let ours = fs::metadata(&parts).expect("it is there");
+            let held = fstat(&part).expect("open");
+            assert_eq!((ours.dev(), ours.ino()), (held.st_dev, held.st_ino), "{i}");
+        }
+        // Something else has the name: said, and over when it is gone.
+        fs::remove_dir_all(&downloads).expect("removed");
+        fs::write(&downloads, b"in the way").expect("a file");
+        assert!(handles.ready_downloads().is_err() && handles.get(Dir::Parts).is_err());
+        fs::remove_file(&downloads).expect("removed");
+        handles.ready_downloads().expect("made again");
+        assert!(handles.get(Dir::Parts).is_ok());
     }
 
     #[test]

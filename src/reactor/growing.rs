@@ -3,10 +3,9 @@
 use super::beneath::{fault, is_plain, is_regular, is_under, meta_of};
 use super::clock::Clock;
 use super::files::{create_temporary, lock, remove_temporary, store_all, sync_named};
-use super::folders::FolderHandles;
 use super::place::{Placed, Taken, Temporary, place};
 use crate::config::PART_PREFIX;
-use crate::machine::{Dir, Fault, Meta};
+use crate::machine::{Fault, Meta};
 use crate::time::Duration;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Advice, FallocateFlags, Mode, OFlags, StatVfs};
@@ -123,20 +122,24 @@ impl Growing {
     }
 
     /// Where it fails the file stays what it was.
-    pub(super) fn commit(&self, folders: &FolderHandles, name: &str) -> Result<(Placed, Meta), Fault> {
-        let dir = folders.get(Dir::Parts);
+    pub(super) fn commit(
+        &self,
+        parts: BorrowedFd<'_>,
+        downloads: BorrowedFd<'_>,
+        name: &str,
+    ) -> Result<(Placed, Meta), Fault> {
         // hostile: 168. The rename goes by name: somebody may have removed the file, or put another one there.
-        if !is_under(dir, &self.name, &self.file) {
+        if !is_under(parts, &self.name, &self.file) {
             return Err(Fault::NotFound);
         }
         let meta = self.unchanged()?;
-        let temporary = Temporary { file: &self.file, dir, name: &self.name };
-        let placed = place(temporary, folders.get(Dir::Downloads), name, Taken::Number)?;
+        let temporary = Temporary { file: &self.file, dir: parts, name: &self.name };
+        let placed = place(temporary, downloads, name, Taken::Number)?;
         Ok((placed, meta))
     }
 
-    pub(super) fn remove(&self, folders: &FolderHandles) {
-        remove_temporary(&self.file, folders.get(Dir::Parts), &self.name);
+    pub(super) fn remove(&self, parts: BorrowedFd<'_>) {
+        remove_temporary(&self.file, parts, &self.name);
     }
 }
 

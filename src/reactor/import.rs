@@ -1,7 +1,7 @@
 //! `share PATH`: the operator's file is copied into the shared folder, one slice per turn of the loop.
 
 use super::beneath::{fault, is_regular, meta_of, size_of};
-use super::files::{OpenFile, create_temporary, remove_temporary, store_all};
+use super::files::{OpenFile, create_temporary, dir_of, remove_temporary, store_all};
 use super::folders::FolderHandles;
 use super::growing::{Space, WriteBack};
 use super::place::{Placed, Taken, Temporary, place};
@@ -42,7 +42,7 @@ pub(super) struct Import {
 
 impl Import {
     fn begin(folders: &FolderHandles, path: &Path, name: &str, now: Instant) -> Result<Import, Fault> {
-        let shared = folders.get(Dir::Shared);
+        let shared = folders.get(Dir::Shared)?;
         let (source, stat) = open_source(path)?;
         if lies_in(shared, path) || is_same(shared, name, &stat) {
             return Err(Fault::AlreadyShared);
@@ -54,7 +54,7 @@ impl Import {
         let copy = create_temporary(shared, &temporary)?;
         // What is not a hole takes room; the disk's reserve is not ours.
         let data = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
-        if data.min(size_of(&stat)) > Space::beside(&copy, folders.keep_free).room {
+        if data.min(size_of(&stat)) > Space::beside(&copy, folders.keep_free()).room {
             remove_temporary(&copy, shared, &temporary);
             return Err(Fault::NoSpace);
         }
@@ -197,6 +197,7 @@ fn is_same(shared: BorrowedFd<'_>, name: &str, source: &Stat) -> bool {
 
 impl Reactor {
     pub(super) fn import_file(&mut self, file: FileId, source: &Path, name: &str) {
+        self.look_at_shared();
         let begun = match &self.folders {
             Some(folders) => {
                 let source = meant(source, self.home.as_deref());
@@ -216,8 +217,7 @@ impl Reactor {
     /// One slice of the import whose turn it is.
     pub(super) fn import_slice(&mut self) {
         let Some(file) = self.imports.pop_front() else { return };
-        let Some(folders) = &self.folders else { return };
-        let shared = folders.get(Dir::Shared);
+        let shared = dir_of(self.folders.as_ref(), Dir::Shared);
         // Discarded meanwhile: gone from the table.
         let Some(OpenFile::Importing(import)) = self.files.get_mut(file.0) else { return };
         let now = self.clock.now();
@@ -231,13 +231,15 @@ impl Reactor {
                 }
                 return;
             }
-            Ok(true) => import.finish(shared),
+            Ok(true) => shared.and_then(|shared| import.finish(shared)),
             Err(fault) => Err(fault),
         };
         let answer = match ended {
             Ok((Placed { name, confirmed }, meta)) => Input::FileCommitted { file, name, meta, confirmed },
             Err(fault) => {
-                import.remove(shared);
+                if let Ok(shared) = shared {
+                    import.remove(shared);
+                }
                 Input::FileFailed { file, fault, fatal: true }
             }
         };

@@ -176,8 +176,7 @@ impl Reactor {
         }
         let Some(mut listing) = self.listings.pop_front() else { return };
         let request = listing.request;
-        let ended = self.folders.as_ref().map_or(Err(Fault::NotFound), |folders| {
-            let root = folders.get(listing.dir);
+        let ended = self.dir(listing.dir).and_then(|root| {
             if !std::mem::replace(&mut listing.begun, true) {
                 listing.begin(root)?;
             }
@@ -212,12 +211,7 @@ mod tests {
         let at = |path: &str| temp.path().join(path);
         fs::create_dir_all(at("shared/a/b/c")).expect("folders");
         (0..2 * SLICE).for_each(|i| fs::write(at(&format!("shared/a/b/c/{i}")), b"x").expect("a file"));
-        let files = FileFolders {
-            shared: at("shared"),
-            downloads: at("downloads"),
-            allow_system: false,
-            keep_free: None,
-        };
+        let files = FileFolders::new(at("shared"), at("downloads"));
         let folders = Folders { files: Some(files), state: at("state") };
         let mut reactor = Reactor::new(&folders, &Limits::desktop()).expect("a reactor");
         let listing = |i| Listing::new(RequestId(i), Dir::Shared, "", true, 100_000);

@@ -3,7 +3,7 @@
 
 use super::Reactor;
 use super::beneath::{fault, is_plain, is_regular, is_under, meta_of, size_of};
-use super::files::{OpenFile, lock, store_all, sync_named};
+use super::files::{OpenFile, dir_of, lock, store_all, sync_named};
 use super::folders::FolderHandles;
 use super::state::StateFolder;
 use crate::machine::{Dir, Fault, FileId, Input, Log, Meta};
@@ -31,10 +31,9 @@ fn folder_of<'a>(
     state: &'a StateFolder,
     folders: Option<&'a FolderHandles>,
 ) -> Result<BorrowedFd<'a>, Fault> {
-    match (log, folders) {
-        (Log::Journal(_), None) => Err(Fault::NotFound),
-        (Log::Journal(_), Some(folders)) => Ok(folders.get(Dir::Parts)),
-        (Log::Index | Log::FreshIndex, _) => Ok(state.dir()),
+    match log {
+        Log::Journal(_) => dir_of(folders, Dir::Parts),
+        Log::Index | Log::FreshIndex => Ok(state.dir()),
     }
 }
 
@@ -146,6 +145,9 @@ fn remove(dir: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
 
 impl Reactor {
     pub(super) fn open_log(&mut self, file: FileId, log: Log) {
+        if matches!(log, Log::Journal(_)) {
+            self.ready_downloads();
+        }
         let dir = folder_of(&log, &self.state, self.folders.as_ref());
         match dir.and_then(|dir| OpenLog::open(dir, log)) {
             Ok((log, meta)) => {

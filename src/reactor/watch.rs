@@ -3,8 +3,11 @@
 mod tree;
 
 use super::beneath::fault;
+use super::files::dir_of;
+use super::folders::FolderHandles;
 use super::{Reactor, token};
 use crate::machine::{Dir, Fault, Input};
+use crate::time::Duration;
 use mio::Interest;
 use mio::unix::SourceFd;
 use rustix::fd::{AsRawFd, OwnedFd};
@@ -15,6 +18,8 @@ use tree::{Tree, Walk};
 
 /// Events taken in one turn, about.
 const EVENTS: usize = 512;
+/// The path of the shared folder is looked at so often, if the loop is awake.
+const LOOK: Duration = Duration::from_secs(5);
 /// Bytes of events read at once.
 const BUFFER: usize = 8192;
 
@@ -106,8 +111,15 @@ impl Reactor {
             if watch.tree.overflown {
                 self.watch_anew(dir);
             }
-            let (Some(watch), Some(folders)) = (self.watches.get_mut(&dir), &self.folders) else { continue };
-            watch.tree.walk_on(&watch.inotify, folders.get(dir));
+            if self.watches.get_mut(&dir).is_some_and(|watch| std::mem::take(&mut watch.tree.root_gone)) {
+                self.look_at_shared();
+            }
+            let Some(watch) = self.watches.get_mut(&dir) else { continue };
+            match dir_of(self.folders.as_ref(), dir) {
+                Ok(root) => watch.tree.walk_on(&watch.inotify, root),
+                // It is walked when it is back.
+                Err(_) => watch.tree.end_walk(),
+            }
             for (folder, deep) in watch.tree.changes() {
                 self.answer(Input::FolderChanged { dir, folder, deep });
             }
@@ -115,6 +127,24 @@ impl Reactor {
                 self.answer(Input::WatchLost { dir });
             }
         }
+    }
+
+    /// Now and then: whether the path of the shared folder still means what is held. It costs no wake-up of its own.
+    pub(super) fn folders_turn(&mut self) {
+        let now = self.clock.now();
+        if now >= self.look_next {
+            self.look_next = now + LOOK;
+            self.look_at_shared();
+        }
+    }
+
+    /// A shared folder that is another one now is watched anew, and listed.
+    pub(super) fn look_at_shared(&mut self) {
+        if !self.folders.as_mut().is_some_and(FolderHandles::look_at_shared) {
+            return;
+        }
+        self.watch_anew(Dir::Shared);
+        self.answer(Input::FolderChanged { dir: Dir::Shared, folder: String::new(), deep: true });
     }
 
     /// After events were lost, by folders that moved among them: nothing of what is known can be relied upon.

@@ -1,9 +1,9 @@
 //! Folders: many files, and what a killed node leaves.
 
-use crate::place::{LIMIT, PEER, content};
+use crate::place::{LIMIT, Node, PEER, content};
 use crate::place::{Place, answers_at_once, event, until};
 use crate::support::{self, Program, skip};
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::process::Command;
 
@@ -110,6 +110,91 @@ fn only_the_default_folders_are_made() {
     let (status, said) = ended(place.command("bob", &[]));
     assert_eq!(status, Some(0), "{said}");
     assert_eq!(place.names("bob"), ["downloads", "shared_files", "state"]);
+}
+
+/// Names of the files that a node offers.
+fn offered(node: &mut Node) -> Vec<String> {
+    let events = node.run("files");
+    let files = events.iter().filter(|event| event["event"] == "file");
+    files.filter_map(|event| event["name"].as_str().map(str::to_owned)).collect()
+}
+
+#[test]
+fn a_shared_folder_may_be_replaced_while_the_node_runs() {
+    let Some(place) = Place::new("a replaced folder") else { return };
+    let shared = place.path("bob/shared_files");
+    place.write("bob/shared_files/old", b"old");
+    let mut node = place.node("bob", &[]);
+    let mut sees = |what: &str, files: &[&str]| until(what, || (offered(&mut node) == files).then_some(()));
+    sees("the first", &["old"]);
+    fs::rename(&shared, place.path("bob/aside")).expect("moved");
+    sees("moved away", &[]);
+    place.write("bob/shared_files/new", b"new");
+    sees("made anew", &["new"]);
+    fs::remove_dir_all(&shared).expect("removed");
+    place.write("bob/shared_files/newer", b"newer");
+    sees("removed and made anew", &["newer"]);
+    place.write("bob/shared_files/newest", b"newest");
+    sees("a change in that one", &["newer", "newest"]);
+    fs::remove_dir_all(&shared).expect("removed");
+    symlink("aside", &shared).expect("a link");
+    sees("a link", &["old"]);
+    let told = node.console.program.heard();
+    assert!(
+        told.contains("nothing is shared until") && told.contains("is another folder than before"),
+        "{told}"
+    );
+}
+
+#[test]
+fn downloads_that_went_away_are_made_again() {
+    let Some(place) = Place::new("downloads removed") else { return };
+    place.write("alice/shared_files/file", &content(4, 100_000));
+    let mut alice = place.node("alice", &[]);
+    alice.has_hashed(1);
+    let mut bob = place.node("bob", &[]);
+    let downloads = place.path("bob/downloads");
+    let removals: [&dyn Fn(); 3] = [
+        &|| fs::remove_dir_all(&downloads).expect("removed"),
+        &|| fs::remove_dir_all(downloads.join(".parts")).expect("removed"),
+        &|| fs::rename(&downloads, place.path("bob/moved")).expect("moved"),
+    ];
+    for remove in removals {
+        remove();
+        let events = bob.get(alice.port, "file");
+        let saved = event(&events, "downloaded").unwrap_or_else(|| panic!("{events:?}"));
+        let path = place.path("bob").join(saved["path"].as_str().expect("a path"));
+        assert_eq!(fs::read(&path).expect("it is there"), content(4, 100_000));
+        fs::remove_file(path).expect("removed");
+    }
+    assert!(!bob.console.program.heard().contains("cannot be noted"));
+}
+
+/// A node that only shares needs no place for downloads, if nobody named one.
+#[test]
+fn a_node_shares_where_downloads_cannot_be_saved() {
+    let Some(place) = Place::new("a read-only folder") else { return };
+    fs::create_dir_all(place.path("bob")).expect("a folder of ours");
+    place.write("files/file", b"shared");
+    let run = |more: &str| {
+        let line = format!(
+            "mount -t tmpfs none bob && mkdir bob/named && mount -o remount,ro bob && cd bob && \
+             printf 'files\\nget 127.0.0.1 9 x\\n' | {PEER} 127.0.0.1 0 --json --keep-going --state ../state \
+             --shared ../files {more} 2>&1"
+        );
+        let mut command = Command::new("unshare");
+        let ended = command.args(["-r", "-m", "sh", "-c", &line]).current_dir(place.path(".")).output();
+        let ended = ended.expect("unshare is there");
+        (ended.status.code(), String::from_utf8_lossy(&ended.stdout).into_owned())
+    };
+    let (status, said) = run("");
+    if said.is_empty() {
+        return skip("a read-only folder", "no disk can be mounted here");
+    }
+    let warned = said.contains("downloads cannot be saved: cannot use the folder \"downloads\"");
+    assert!(warned && said.contains("read-only") && said.contains("\"ready\""), "{status:?} {said}");
+    let (status, said) = run("--downloads named");
+    assert!(status == Some(1) && said.contains("cannot use the folder") && !said.contains("ready"), "{said}");
 }
 
 #[test]

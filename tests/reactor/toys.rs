@@ -42,12 +42,7 @@ impl Home {
     }
 
     pub fn folders(&self) -> Folders {
-        let files = FileFolders {
-            shared: self.at("shared"),
-            downloads: self.at("downloads"),
-            allow_system: false,
-            keep_free: None,
-        };
+        let files = FileFolders::new(self.at("shared"), self.at("downloads"));
         Folders { files: Some(files), state: self.at("state") }
     }
 

@@ -40,12 +40,7 @@ fn peer(world: &mut World, host: HostId, registry: Ipv4Addr, join: bool) -> Node
     world.node(host, move |seed| {
         Box::new(Peer::new(PeerConfig {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 9000)),
-            folders: FileFolders {
-                shared: "shared".into(),
-                downloads: "downloads".into(),
-                allow_system: false,
-                keep_free: None,
-            },
+            folders: FileFolders::new("shared", "downloads"),
             root: false,
             announce: None,
             bootstraps: vec![HostPort { host: registry.to_string(), port: 8000 }],

@@ -19,6 +19,9 @@ const REST: u32 = 4;
 /// … unless that would be longer than this.
 const REST_MAX: Duration = Duration::from_secs(30);
 
+/// File systems that a listing counts.
+const DEVICES_MAX: usize = 64;
+
 /// A listing that is under way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Job {
@@ -35,6 +38,10 @@ pub(super) struct Job {
     pub(super) full: bool,
     /// Some file was gone, so that there is room again.
     pub(super) gone: bool,
+    /// There is no shared folder.
+    pub(super) missing: bool,
+    /// The file systems its files lie on; none: more of them than it counts.
+    pub(super) devices: Option<Vec<u64>>,
     begun: Instant,
 }
 
@@ -44,7 +51,8 @@ pub(super) enum Stage {
     Naming,
     /// It is over: files of the folder that it did not name are gone. From this name on they are still to be looked for.
     Sweeping(String),
-    /// After everything was listed: roots that no file claimed are forgotten, from this slot on.
+    /// After everything was listed: roots that no file claimed are forgotten, from this slot on. A disk of which no file was
+    /// seen may not be there for now; its roots stay.
     Purging(u32),
 }
 
@@ -52,6 +60,15 @@ impl Job {
     /// Everything.
     pub(super) fn is_whole(&self) -> bool {
         self.folder.is_empty() && self.deep
+    }
+
+    /// Some file lies there.
+    pub(super) fn note_device(&mut self, device: u64) {
+        let Some(devices) = &mut self.devices else { return };
+        if devices.last() == Some(&device) || devices.contains(&device) {
+            return;
+        }
+        if devices.len() < DEVICES_MAX { devices.push(device) } else { self.devices = None }
     }
 
     /// What the names of its files begin with.
@@ -171,8 +188,18 @@ impl Scan {
             (next, change.deep)
         };
         self.seen = self.seen.wrapping_add(1);
-        let (seen, stage) = (self.seen, Stage::Naming);
-        self.job = Some(Job { folder, deep, seen, stage, refused: 0, full: false, gone: false, begun: now });
+        self.job = Some(Job {
+            folder,
+            deep,
+            seen: self.seen,
+            stage: Stage::Naming,
+            refused: 0,
+            full: false,
+            gone: false,
+            missing: false,
+            devices: Some(Vec::new()),
+            begun: now,
+        });
         self.job.as_ref()
     }
 

@@ -21,6 +21,8 @@ impl Index {
             ListEnd::More => return,
             ListEnd::Done { skipped } => job.refused += skipped,
             ListEnd::Truncated => job.full = true,
+            // Nothing can be offered, and it may be back soon, with all that is known of it.
+            ListEnd::Failed(Fault::NoFolder) if job.is_whole() => job.missing = true,
             // It is no folder any more: nothing is in it.
             ListEnd::Failed(Fault::NotFound | Fault::NotRegular) if !job.folder.is_empty() => {}
             ListEnd::Failed(fault) => {
@@ -52,10 +54,12 @@ impl Index {
                 }
                 self.swept(now, next);
             }
-            &Stage::Purging(from) => match self.table.purge(from, PURGE, seen) {
-                Some(next) => job.stage = Stage::Purging(next),
-                None => self.end_job(now),
-            },
+            &Stage::Purging(from) => {
+                match self.table.purge(from, PURGE, seen, job.devices.as_deref().unwrap_or_default()) {
+                    Some(next) => job.stage = Stage::Purging(next),
+                    None => self.end_job(now),
+                }
+            }
         }
     }
 
@@ -69,7 +73,7 @@ impl Index {
         let Some(job) = self.scan.as_mut().and_then(|scan| scan.job.as_mut()) else { return };
         match next {
             Some(next) => job.stage = Stage::Sweeping(next),
-            None if job.is_whole() => job.stage = Stage::Purging(0),
+            None if job.is_whole() && !job.missing => job.stage = Stage::Purging(0),
             None => self.end_job(now),
         }
     }
@@ -100,12 +104,13 @@ impl Index {
 
     fn end_job(&mut self, now: Instant) {
         let Some(scan) = self.scan.as_mut() else { return };
-        let Some(job) = scan.end(now, true) else { return };
+        let well = scan.job.as_ref().is_some_and(|job| !job.missing);
+        let Some(job) = scan.end(now, well) else { return };
         if self.limited && job.gone && !job.is_whole() {
             // There may be room now for those that were left out, wherever they are.
             scan.look_again(now);
         }
-        if job.is_whole() {
+        if job.is_whole() && well {
             (self.limited, self.refused) = (job.full, job.refused);
             self.warned.listing = false;
             self.journal.retry(&mut self.asks);

@@ -277,13 +277,13 @@ impl Table {
         }
     }
 
-    /// Looks at `budget` slots from `from` on and frees what no file claimed since the listing `seen`. Returns where to
-    /// go on, or nothing at the end.
-    pub(super) fn purge(&mut self, from: u32, budget: u32, seen: u32) -> Option<u32> {
+    /// Looks at `budget` slots from `from` on and frees what no file of these file systems claimed since the listing `seen`.
+    /// Returns where to go on, or nothing at the end.
+    pub(super) fn purge(&mut self, from: u32, budget: u32, seen: u32, devices: &[u64]) -> Option<u32> {
         let end = self.slots().min(from.saturating_add(budget));
         for slot in from..end {
             let file = &self.files[slot as usize];
-            if file.state == State::Unclaimed && file.seen != seen {
+            if file.state == State::Unclaimed && file.seen != seen && devices.contains(&file.meta.device) {
                 self.remove_unclaimed(slot);
             }
         }

@@ -24,12 +24,7 @@ impl Place {
             .iter()
             .for_each(|name| fs::create_dir_all(temp.path().join("shared").join(name)).expect("a folder"));
         let at = |path: &str| temp.path().join(path);
-        let files = FileFolders {
-            shared: at("shared"),
-            downloads: at("downloads"),
-            allow_system: false,
-            keep_free: None,
-        };
+        let files = FileFolders::new(at("shared"), at("downloads"));
         let folders = Folders { files: Some(files), state: at("state") };
         let limits = Limits { watches, ..Limits::desktop() };
         let mut reactor = Reactor::new(&folders, &limits).expect("a reactor");

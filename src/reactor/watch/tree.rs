@@ -23,6 +23,7 @@ const MASK: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::CREATE)
     .union(WatchFlags::DELETE)
     .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::MOVE)
     .union(WatchFlags::EXCL_UNLINK)
     .union(WatchFlags::ONLYDIR);
@@ -72,6 +73,8 @@ pub(super) struct Tree {
     loss: Loss,
     /// The kernel dropped events.
     pub(super) overflown: bool,
+    /// The folder itself was removed or moved, or its disk taken away.
+    pub(super) root_gone: bool,
 }
 
 #[derive(Debug)]
@@ -94,6 +97,7 @@ impl Tree {
             walk,
             loss: Loss::None,
             overflown: false,
+            root_gone: false,
         }
     }
 
@@ -163,9 +167,14 @@ impl Tree {
             }
             return;
         }
-        if flags.intersects(ReadFlags::DELETE_SELF | ReadFlags::UNMOUNT) {
-            let folder = folder.clone();
-            return self.change(&folder, true);
+        if flags.intersects(ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF | ReadFlags::UNMOUNT) {
+            self.root_gone |= folder.is_empty();
+            // What is moved within the tree is seen at both its ends.
+            if !flags.contains(ReadFlags::MOVE_SELF) {
+                let folder = folder.clone();
+                self.change(&folder, true);
+            }
+            return;
         }
         let Some(path) = event.file_name().and_then(|name| join(folder, name)) else { return };
         if !flags.contains(ReadFlags::ISDIR) {
@@ -217,6 +226,13 @@ impl Tree {
                 return;
             }
         }
+    }
+
+    /// There is nothing to walk.
+    pub(super) fn end_walk(&mut self) {
+        self.wanted.clear();
+        self.reading = None;
+        self.walk = Walk::Done;
     }
 
     fn watch_one(&mut self, inotify: &OwnedFd, root: BorrowedFd<'_>, path: String, told: Told) {

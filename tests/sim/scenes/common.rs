@@ -39,12 +39,7 @@ pub(crate) fn entropy(seed: u64) -> Key {
 pub(crate) fn config(seed: u64) -> PeerConfig {
     PeerConfig {
         listen: SocketAddr::new([0, 0, 0, 0].into(), PORT),
-        folders: FileFolders {
-            shared: "shared_files".into(),
-            downloads: "downloads".into(),
-            allow_system: false,
-            keep_free: None,
-        },
+        folders: FileFolders::new("shared_files", "downloads"),
         root: false,
         announce: None,
         bootstraps: Vec::new(),

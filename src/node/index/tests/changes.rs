@@ -128,7 +128,7 @@ fn a_renamed_file_or_folder_is_not_read_again() {
     world.run(700 * SECOND);
     world.assert_right();
     assert_eq!(world.bytes_read(), read);
-    assert_eq!(world.index.table.purge(0, u32::MAX, u32::MAX), None);
+    assert_eq!(world.index.table.purge(0, u32::MAX, u32::MAX, &[7]), None);
     world.assert_right();
 }
 

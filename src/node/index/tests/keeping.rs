@@ -46,6 +46,46 @@ fn after_a_restart_nothing_is_read_again() {
 }
 
 #[test]
+fn a_disk_that_is_away_for_a_while_is_not_read_again() {
+    let mut world = shared();
+    let (read, files) = (world.bytes_read(), world.files.clone());
+    let offers = |world: &World| world.index.page(None, usize::MAX).count();
+    // Its folder is gone, and back.
+    world.list_fault = Some(Fault::NoFolder);
+    world.hint("", true);
+    world.run(2 * SECOND);
+    assert_eq!(offers(&world), 0, "what is not there is not offered");
+    world.run(1300 * SECOND);
+    world.list_fault = None;
+    world.hint("", true);
+    world.run(2 * SECOND);
+    world.assert_right();
+    assert_eq!(world.bytes_read(), read);
+
+    // Empty at a start, as a mount point is; later with a file of the disk around it.
+    let mut again = world.restart_with(|world| world.files.clear());
+    again.run(1300 * SECOND);
+    again.put("around", b"it");
+    again.files.get_mut("around").expect("it is there").meta.device = 1;
+    again.run(1300 * SECOND);
+    assert_eq!(offers(&again), 1);
+    again.files.extend(files.clone());
+    again.hint("", true);
+    again.run(2 * SECOND);
+    again.assert_right();
+    assert_eq!(again.bytes_read(), 2);
+
+    // What is gone from a disk that is there is forgotten.
+    again.files.retain(|name, _| !name.starts_with("small"));
+    again.run(1300 * SECOND);
+    again.files.extend(files);
+    again.hint("", true);
+    again.run(2 * SECOND);
+    again.assert_right();
+    assert!(again.bytes_read() > 2);
+}
+
+#[test]
 fn small_files_share_an_append() {
     let mut world = World::new();
     (0..2000).for_each(|i| world.put(&format!("{i}"), &[i as u8; 64]));
