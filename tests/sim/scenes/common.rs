@@ -280,7 +280,10 @@ pub(crate) struct Healthy {
 const ROUNDS: u32 = 20;
 const ROUND: Duration = Duration::from_millis(300);
 
-/// Starts such a pair for the next six seconds; `from` may be a node that a scene attacks.
+/// What is put into a folder is read after a second of quiet; only then a download is a matter of the network.
+const KNOWN: Duration = Duration::from_millis(1500);
+
+/// Starts such a pair for the next eight seconds; `from` may be a node that a scene attacks.
 pub(crate) fn healthy(world: &mut World, from: NodeId, lan: LanId) -> Healthy {
     let host = world.host(&[lan]);
     let to = plain(world, host);
@@ -288,8 +291,7 @@ pub(crate) fn healthy(world: &mut World, from: NodeId, lan: LanId) -> Healthy {
         // Each of another content: what is here already is not transferred again.
         let name = format!("healthy{round}.bin");
         world.share(from, &name, Content::generated(4242 + u64::from(round), 40_000));
-        // Both may have been started at this moment.
-        world.later(MS * 20 + ROUND * round, move |world| {
+        world.later(KNOWN + ROUND * round, move |world| {
             // None waits long for its turn, whatever the others do (HOSTILE.md 6.3, 13).
             assert!(done(world, to, "get") + 4 > round as usize, "starved: {}", world.stdout(to));
             get(world, to, from, &name);
