@@ -37,7 +37,7 @@ mod fault;
 mod numbered;
 
 pub use fault::Fault;
-pub use numbered::numbered;
+pub use numbered::{numbered, shortened};
 
 use crate::time::{Duration, Instant, WallTime};
 use std::fmt;

@@ -2,8 +2,8 @@
 
 use crate::machine::{Fault, Meta};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
-use rustix::fs::{fstat, mkdirat, openat, openat2, statat};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, StatxFlags};
+use rustix::fs::{accessat, fstat, mkdirat, openat, openat2, statat, statx};
 use rustix::io::Errno;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -70,35 +70,42 @@ pub(super) fn open_folder(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Fa
     open(dir, name, FOLDER).map_err(fault)
 }
 
-/// Makes the folders above the last component of `name` where they are missing. Gives the folder that is to hold
-/// it, the last component, and the folders that got a new entry.
-pub(super) fn make_parents<'a>(
-    dir: BorrowedFd<'_>,
-    name: &'a str,
-) -> Result<(OwnedFd, &'a str, Vec<OwnedFd>), Fault> {
-    if !is_relative(name) {
-        return Err(Fault::NotFound);
-    }
-    let (parents, last) = name.rsplit_once('/').unwrap_or(("", name));
-    let mut folder = open_folder(dir, "")?;
-    let mut changed = Vec::new();
-    for component in parents.split('/').filter(|component| !component.is_empty()) {
-        let made = match mkdirat(&folder, component, Mode::from_raw_mode(0o755)) {
-            Ok(()) => true,
-            Err(Errno::EXIST) => false,
-            Err(errno) => return Err(fault(errno)),
-        };
-        let next = openat(&folder, component, FOLDER, Mode::empty()).map_err(fault)?;
-        let parent = std::mem::replace(&mut folder, next);
-        if made {
-            changed.push(parent);
+/// A folder by its name in `dir`, made where it is missing, and whether it was. It is one that a file of `dir`'s disk can be
+/// moved into: no link, on no other disk, and open to us.
+pub(super) fn make_folder(dir: BorrowedFd<'_>, name: &str) -> Result<(OwnedFd, bool), Errno> {
+    let made = match mkdirat(dir, name, Mode::from_raw_mode(0o755)) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(errno) => return Err(errno),
+    };
+    let folder = openat(dir, name, FOLDER, Mode::empty())?;
+    if !made {
+        if !same_mount(dir, folder.as_fd())? {
+            return Err(Errno::XDEV);
         }
+        accessat(&folder, ".", Access::WRITE_OK | Access::EXEC_OK, AtFlags::empty())?;
     }
-    Ok((folder, last, changed))
+    Ok((folder, made))
+}
+
+/// Whether a rename from one folder to the other can work. The device alone does not tell: a folder may be mounted
+/// twice.
+pub(super) fn same_mount(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> Result<bool, Errno> {
+    if fstat(a)?.st_dev != fstat(b)?.st_dev {
+        return Ok(false);
+    }
+    let mount = |fd: BorrowedFd<'_>| {
+        let stat = statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
+        (stat.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(stat.stx_mnt_id)
+    };
+    Ok(match (mount(a), mount(b)) {
+        (Some(a), Some(b)) => a == b,
+        _ => true,
+    })
 }
 
 /// Components joined by single slashes, none of them empty or dots.
-fn is_relative(name: &str) -> bool {
+pub(super) fn is_relative(name: &str) -> bool {
     !name.contains('\0') && name.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
@@ -207,7 +214,6 @@ mod tests {
             ["", ".", "..", "/etc/passwd", "../outside/secret", "in/../../x", "in//deep", "a\0b", "in/"]
         {
             assert_eq!(open_file(dir.as_fd(), name).err(), Some(Fault::NotFound), "{name:?}");
-            assert!(make_parents(dir.as_fd(), name).is_err(), "{name:?}");
         }
     }
 
@@ -228,13 +234,11 @@ mod tests {
     }
 
     #[test]
-    fn parents_are_made_and_links_among_them_refused() {
+    fn folders_are_made_and_links_in_their_place_refused() {
         let (temp, dir) = tree();
-        let (folder, last, changed) = make_parents(dir.as_fd(), "in/new/newer/file").expect("made");
-        assert_eq!((last, changed.len()), ("file", 2));
-        assert!(temp.path().join("root/in/new/newer").is_dir());
-        drop(folder);
-        assert_eq!(make_parents(dir.as_fd(), "folder-link/x").err(), Some(Fault::NotFound));
-        assert_eq!(make_parents(dir.as_fd(), "plain/x").err(), Some(Fault::NotFound));
+        let made = |name| make_folder(dir.as_fd(), name).map(|(_, made)| made);
+        assert_eq!([made("in"), made("new"), made("new")], [Ok(false), Ok(true), Ok(false)]);
+        assert!(temp.path().join("root/new").is_dir());
+        assert_eq!([made("folder-link"), made("plain")], [Err(Errno::NOTDIR); 2]);
     }
 }

@@ -11,8 +11,8 @@ use crate::machine::{Dir, Fault};
 use held::Held;
 use leftovers::{sweep, sweep_parts};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Access, AtFlags, Mode, OFlags, StatxFlags};
-use rustix::fs::{accessat, fstat, mkdirat, open, openat, statx};
+use rustix::fs::{Access, AtFlags, Mode, OFlags};
+use rustix::fs::{accessat, mkdirat, open, openat};
 use rustix::io::Errno;
 use std::fmt;
 use std::fs;
@@ -269,7 +269,7 @@ fn open_parts(downloads: BorrowedFd<'_>, path: &Path) -> Result<OwnedFd, StartEr
     }
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let parts = openat(downloads, PARTS, flags, Mode::empty()).map_err(failed)?;
-    if same_mount(downloads, parts.as_fd()).map_err(failed)? {
+    if beneath::same_mount(downloads, parts.as_fd()).map_err(failed)? {
         Ok(parts)
     } else {
         Err(StartError::OtherFileSystem { path: path.to_owned() })
@@ -341,27 +341,11 @@ fn refuse_system(path: &Path, purpose: Use, allowed: bool) -> Result<(), StartEr
     Err(StartError::SystemFolder { path: path.to_owned(), real: look.path, why, option })
 }
 
-/// Whether a rename from one folder to the other can work. The device alone does not tell: a folder may be mounted
-/// twice.
-fn same_mount(a: BorrowedFd<'_>, b: BorrowedFd<'_>) -> Result<bool, Errno> {
-    if fstat(a)?.st_dev != fstat(b)?.st_dev {
-        return Ok(false);
-    }
-    let mount = |fd: BorrowedFd<'_>| {
-        let stat = statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?;
-        (stat.stx_mask & StatxFlags::MNT_ID.bits() != 0).then_some(stat.stx_mnt_id)
-    };
-    Ok(match (mount(a), mount(b)) {
-        (Some(a), Some(b)) => a == b,
-        _ => true,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{JOURNAL_SUFFIX, PART_SUFFIX};
-    use rustix::fs::{FlockOperation, flock};
+    use rustix::fs::{FlockOperation, flock, fstat};
     use std::os::unix::fs::symlink;
 
     struct Place {

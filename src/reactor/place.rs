@@ -1,7 +1,8 @@
-//! A finished temporary file gets its final name: durable, beneath its folder, and nothing is ever overwritten.
+//! A finished temporary file gets its final name: durable, beneath its folder, and nothing is ever overwritten. What stands in
+//! the way, of the file or of a folder above it, gives the next number to the name.
 
-use super::beneath::{fault, make_parents};
-use crate::machine::{Fault, numbered};
+use super::beneath::{fault, is_relative, make_folder, open_folder};
+use crate::machine::{Fault, numbered, shortened};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, RenameFlags};
 use rustix::fs::{fchmod, fdatasync, fsync, linkat, renameat, renameat_with, statat, unlinkat};
@@ -10,6 +11,8 @@ use std::fs;
 
 /// Highest number tried in `name (2).ext`.
 const NUMBERS: u32 = 9999;
+/// Bytes that a name is cut to where the file system refuses it as too long: encrypted folders take 143.
+const SHORT: usize = 140;
 
 /// What to do when the name is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,11 +48,13 @@ pub(super) fn place(
     taken: Taken,
 ) -> Result<Placed, Fault> {
     retry_on_intr(|| fdatasync(temporary.file)).map_err(fault)?;
-    let (folder, last, changed) = make_parents(dir, name)?;
+    let (folder, parents, last, changed) = make_parents(dir, name, taken)?;
     // A file system without modes (vfat) refuses; nothing is lost by that.
     let _ = fchmod(temporary.file, Mode::from_raw_mode(0o666 & !umask()));
-    let got = match rename_free(temporary, folder.as_fd(), last, taken) {
-        Ok(got) => got,
+    let is_taken = |errno| errno == Errno::EXIST;
+    let placed = first_that_works(last, taken, is_taken, |name| rename_once(temporary, folder.as_fd(), name));
+    let got = match placed {
+        Ok((got, ())) => got,
         Err(fault) => {
             let _ = fchmod(temporary.file, Mode::from_raw_mode(0o600));
             return Err(fault);
@@ -57,11 +62,58 @@ pub(super) fn place(
     };
     // Each of them, even after one that failed.
     let unconfirmed = changed.iter().chain([&folder]).filter(|touched| !confirms(touched, name)).count();
-    let name = match name.rsplit_once('/') {
-        Some((parents, _)) => format!("{parents}/{got}"),
-        None => got,
-    };
-    Ok(Placed { name, confirmed: unconfirmed == 0 })
+    Ok(Placed { name: parents + &got, confirmed: unconfirmed == 0 })
+}
+
+/// Makes the folders above the last component of `name` where they are missing. Gives the folder that is to hold it, the
+/// names of those above with a slash behind each, the last component, and the folders that got a new entry.
+fn make_parents<'a>(
+    dir: BorrowedFd<'_>,
+    name: &'a str,
+    taken: Taken,
+) -> Result<(OwnedFd, String, &'a str, Vec<OwnedFd>), Fault> {
+    if !is_relative(name) {
+        return Err(Fault::NotFound);
+    }
+    let mut components = name.split('/');
+    let last = components.next_back().unwrap_or(name);
+    let mut folder = open_folder(dir, "")?;
+    let (mut parents, mut changed) = (String::new(), Vec::new());
+    for component in components {
+        let (got, (next, made)) =
+            first_that_works(component, taken, no_folder_for_us, |name| make_folder(folder.as_fd(), name))?;
+        parents = parents + &got + "/";
+        let parent = std::mem::replace(&mut folder, next);
+        if made {
+            changed.push(parent);
+        }
+    }
+    Ok((folder, parents, last, changed))
+}
+
+/// The first of `name`, `name (2)` and so on that `works`, with what came of it.
+fn first_that_works<T>(
+    name: &str,
+    taken: Taken,
+    in_the_way: impl Fn(Errno) -> bool,
+    mut works: impl FnMut(&str) -> Result<T, Errno>,
+) -> Result<(String, T), Fault> {
+    let (mut name, mut number) = (name.to_owned(), 1);
+    loop {
+        let candidate = if number == 1 { name.clone() } else { numbered(&name, number) };
+        match works(&candidate) {
+            Ok(done) => return Ok((candidate, done)),
+            Err(errno) if taken == Taken::Refuse => return Err(fault(errno)),
+            Err(Errno::NAMETOOLONG) if candidate.len() > SHORT => name = shortened(&name, SHORT - 10),
+            Err(errno) if number == NUMBERS || !in_the_way(errno) => return Err(fault(errno)),
+            Err(_) => number += 1,
+        }
+    }
+}
+
+/// A file, a link, another disk or a folder of somebody else has the name.
+fn no_folder_for_us(errno: Errno) -> bool {
+    matches!(errno, Errno::NOTDIR | Errno::LOOP | Errno::XDEV | Errno::ACCESS)
 }
 
 /// Whether the disk has what became of the folder.
@@ -71,23 +123,6 @@ fn confirms(folder: &OwnedFd, name: &str) -> bool {
         log::warn!("{name:?} was saved, but the disk did not confirm its folder: {errno}");
     }
     synced.is_ok()
-}
-
-fn rename_free(
-    temporary: Temporary<'_>,
-    folder: BorrowedFd<'_>,
-    name: &str,
-    taken: Taken,
-) -> Result<String, Fault> {
-    for number in 1..=NUMBERS {
-        let candidate = if number == 1 { name.to_owned() } else { numbered(name, number) };
-        match rename_once(temporary, folder, &candidate) {
-            Ok(()) => return Ok(candidate),
-            Err(Errno::EXIST) if taken == Taken::Number => {}
-            Err(errno) => return Err(fault(errno)),
-        }
-    }
-    Err(Fault::Exists)
 }
 
 fn rename_once(temporary: Temporary<'_>, folder: BorrowedFd<'_>, name: &str) -> Result<(), Errno> {
@@ -226,8 +261,47 @@ mod tests {
             let mode = fs::metadata(&part).expect("there").permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
+        // hostile: 59
+        for name in ["", ".", "..", "/etc/passwd", "../outside", "in/../../x", "in//deep", "a\0b", "in/"] {
+            assert_eq!(place(temporary, dir.as_fd(), name, Taken::Number), Err(Fault::NotFound), "{name:?}");
+        }
         assert_eq!(fs::read(&part).expect("reads"), b"new");
         assert_eq!(fs::read(temp.path().join("file")).expect("reads"), b"old");
+    }
+
+    #[test]
+    fn what_stands_in_the_way_of_a_folder_gives_the_next_number_to_it() {
+        // hostile: 163
+        let temp = tempfile::tempdir().expect("a temporary folder");
+        let at = |path: &str| temp.path().join(path);
+        let dir = folder(temp.path());
+        fs::write(at("file"), b"old").expect("a file");
+        fs::create_dir_all(at("elsewhere/b")).expect("a folder");
+        symlink("elsewhere", at("link")).expect("a link");
+        fs::create_dir_all(at("a/b (2)")).expect("a folder");
+        fs::write(at("a/b"), b"old").expect("a file");
+        let long = "\u{e4}".repeat(127) + ".txt";
+        for (name, expected) in [
+            ("file/b/c", "file (2)/b/c"),
+            ("file/b/c", "file (2)/b/c (2)"),
+            ("link/b/c", "link (2)/b/c"),
+            ("a/b/c", "a/b (2)/c"),
+            ("new/b/c", "new/b/c"),
+            // Longer than a name may be.
+            (&format!("x/{long}"), &format!("x/{}.txt", "\u{e4}".repeat(63))),
+            (&format!("{long}/y"), &format!("{}.txt/y", "\u{e4}".repeat(63))),
+        ] {
+            fs::write(at("tmp"), b"new").expect("a file");
+            let file = OwnedFd::from(fs::File::open(at("tmp")).expect("opens"));
+            let temporary = Temporary { file: &file, dir: dir.as_fd(), name: "tmp" };
+            let placed = place(temporary, dir.as_fd(), name, Taken::Number);
+            assert_eq!(placed, Ok(Placed { name: expected.into(), confirmed: true }));
+            assert_eq!(fs::read(at(expected)).expect("reads"), b"new");
+        }
+        for taken in ["file", "a/b"] {
+            assert_eq!(fs::read(at(taken)).expect("reads"), b"old");
+        }
+        assert_eq!(fs::read_dir(at("elsewhere/b")).expect("reads").count(), 0);
     }
 
     #[test]

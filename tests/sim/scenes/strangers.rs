@@ -293,7 +293,8 @@ fn ten_thousand_that_never_get_on_disturb_nobody() {
         let friend = world.actor(hosts[1], Member::new(dial(to), 1));
         super::common::get(world, busy, node, "there");
         let pair = healthy(world, node, lan);
-        world.run_for(S);
+        // They have met when the flood comes.
+        world.run_for(S * 5 / 2);
         let flight = first_flight(Crypto::Null, None);
         for i in 0..500usize {
             let host = world.host(&[lan]);
