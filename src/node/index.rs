@@ -9,7 +9,8 @@
 //! of files that vanished): those are forgotten after the next listing of everything. A file takes about 160 bytes beside
 //! its name.
 //!
-//! Hashed are first files that were asked for, then the smaller before the larger.
+//! Hashed are first files that were asked for, then the smaller before the larger: not while a listing is under way, since
+//! a large file that is begun keeps all others waiting.
 
 mod compact;
 mod file;
@@ -147,6 +148,7 @@ impl Index {
             None => scan.due().map(|due| (due, "index listing")),
         };
         let may_hash = !self.journal.is_congested() && !self.wants_compaction();
+        let may_hash = may_hash && (!self.is_naming() || self.hashing.is_anything_wanted());
         // A file that was begun is read to its end.
         let hash = self.hashing.due(&self.table, may_hash || self.hashing.work.is_some());
         [listing, hash].into_iter().flatten().min()
@@ -398,6 +400,12 @@ impl Index {
         self.journal.put(meta, &hashed);
     }
 
+    /// Files are being named: a smaller one than those known so far may come.
+    fn is_naming(&self) -> bool {
+        let job = self.scan.as_ref().and_then(|scan| scan.job.as_ref());
+        job.is_some_and(|job| job.stage == Stage::Naming)
+    }
+
     fn wants_compaction(&self) -> bool {
         let listed = self.scan.as_ref().is_some_and(|scan| scan.wholes() > 0);
         listed && self.journal.wants_compaction(self.table.live())
@@ -429,7 +437,8 @@ impl Index {
             }
         }
         if !wants_compaction && !self.journal.is_congested() {
-            if let Some(slot) = self.hashing.begin(now, &mut self.table) {
+            let only_wanted = self.is_naming();
+            if let Some(slot) = self.hashing.begin(now, &mut self.table, only_wanted) {
                 let name = self.table.get(slot).map_or_else(String::new, |file| file.name().to_owned());
                 self.asks.push_back(Ask::Open { name });
             }

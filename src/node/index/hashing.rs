@@ -159,15 +159,19 @@ impl Hashing {
         }
     }
 
+    pub(super) fn is_anything_wanted(&self) -> bool {
+        !self.wanted.is_empty()
+    }
+
     /// The next file, if it is time for it.
-    pub(super) fn begin(&mut self, now: Instant, table: &mut Table) -> Option<u32> {
+    pub(super) fn begin(&mut self, now: Instant, table: &mut Table, only_wanted: bool) -> Option<u32> {
         if self.work.is_some() || self.next > now {
             return None;
         }
         let waits = |slot: &u32| table.get(*slot).is_some_and(|file| file.state() == State::Waiting);
         let wanted = std::iter::from_fn(|| self.wanted.pop_front());
         let mut wanted = wanted.filter_map(|file| table.slot(file)).filter(waits);
-        let slot = wanted.next().or_else(|| table.first_waiting())?;
+        let slot = wanted.next().or_else(|| table.first_waiting().filter(|_| !only_wanted))?;
         let (file, meta) = (table.number(slot), table.get(slot)?.meta());
         table.set_state(slot, State::Hashing);
         let (hasher, stage, streaming) = (FileHasher::new(), Stage::Opening, self.streaming);

@@ -1,8 +1,9 @@
 //! Files come, change and go.
 
+use super::super::{Ask, Index, Log};
 use super::world::{SLICE, World, limits};
 use crate::config::Limits;
-use crate::machine::Fault;
+use crate::machine::{Entry, Fault, ListEnd};
 use crate::proto::content::SIZE_MAX;
 use crate::time::Duration;
 
@@ -32,6 +33,32 @@ fn the_first_scan_finds_and_hashes_all() {
     assert_eq!(world.opens, ["a.txt", "music/live/b", "music/Über.ogg"], "the smaller first");
     assert_eq!(world.lists.len(), 1);
     assert!(world.index.poll_timeout().is_some_and(|(due, why)| due > world.now && why == "index listing"));
+}
+
+#[test]
+fn a_large_file_that_is_listed_first_is_hashed_last() {
+    let mut world = World::new();
+    world.part = 1;
+    world.list_cost = Duration::from_millis(50);
+    for (name, slices) in [("a", 100), ("b", 3), ("c", 1), ("d", 2)] {
+        world.put(name, &vec![1; slices * SLICE]);
+    }
+    world.start();
+    world.assert_right();
+    assert_eq!(world.opens, ["c", "d", "b", "a"]);
+
+    // What somebody asks for need not wait for the end of a listing.
+    let (now, entry) = (world.now, |name: &str| Entry { name: name.to_owned(), meta: world.files["a"].meta });
+    let mut index = Index::new(&limits());
+    index.start(now);
+    index.log_failed(now, Log::Kept, Fault::ReadOnly, true);
+    index.listed(now, &[entry("x"), entry("y")], &ListEnd::More);
+    let opens = |index: &mut Index| {
+        std::iter::from_fn(|| index.poll_output()).filter(|ask| matches!(ask, Ask::Open { .. })).collect()
+    };
+    assert_eq!((opens(&mut index), index.poll_timeout()), (Vec::<Ask>::new(), None));
+    index.wanted(now, "y");
+    assert_eq!(opens(&mut index), [Ask::Open { name: "y".into() }]);
 }
 
 #[test]
