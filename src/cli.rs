@@ -3,14 +3,15 @@
 
 pub mod group;
 mod host;
+pub mod identity;
 mod keyfile;
 mod memory;
 mod picture;
 mod prompt;
 
 use crate::config::{
-    BOOTSTRAP_PORT, BootstrapConfig, ConsoleMode, Crypto, FileFolders, Folders, HostPort, Key, Limits,
-    PeerConfig, Rates, Secret, V1_DEFAULT_SECRET, parse_port, parse_rate,
+    BOOTSTRAP_PORT, BootstrapConfig, ConsoleMode, Crypto, FileFolders, Folders, HostPort, Key, KeyFiles,
+    Limits, PeerConfig, Rates, Secret, V1_DEFAULT_SECRET, parse_port, parse_rate,
 };
 use crate::proto::query;
 use crate::time::Duration;
@@ -31,6 +32,7 @@ them and downloads from them.
 
 Usage: ds-peer [OPTIONS] [IP] PORT
        ds-peer group new|show|join FILE
+       ds-peer identity new|show [--state DIR] [PORT]
 
   PORT                    listen on this TCP port (0: any free one)
   IP                      listen on this address only and announce it; without
@@ -42,6 +44,8 @@ Folders:
       --downloads DIR     where finished downloads go       [default: downloads]
       --state DIR         what is kept over restarts
                                     [default: $XDG_STATE_HOME/distrishare/PORT]
+                          A copy of it needs another key: see
+                          `ds-peer identity --help`
       --keep-free SIZE    leave so much of a disk free, such as 500M or 0
                                 [default: 2 % of it, from 16 MiB to 1 GiB]
       --allow-system      share or fill a folder of the system, such as /etc,
@@ -176,6 +180,19 @@ type Result<T> = std::result::Result<T, UsageError>;
 
 fn wrong<T>(text: impl Into<String>) -> Result<T> {
     Err(UsageError(text.into()))
+}
+
+/// Carries out the commands of `ds-peer` that start no node, if this is one of them.
+pub fn subcommand<E: std::error::Error>(
+    args: &[OsString],
+    change_key: impl FnOnce(&Path, bool, &mut dyn FnMut(KeyFiles) -> KeyFiles) -> std::result::Result<(), E>,
+) -> Option<ExitCode> {
+    let (verb, words) = args.split_first()?;
+    match verb.to_str() {
+        Some("group") => Some(group::run(words.to_vec())),
+        Some("identity") => Some(identity::run(words.to_vec(), change_key)),
+        _ => None,
+    }
 }
 
 /// Reads the command line of `ds-peer`, without the program's name.

@@ -324,6 +324,21 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// A node's key as its state folder keeps it: what is there, or what is to be written.
+#[derive(Default)]
+pub struct KeyFiles {
+    /// The key itself, a secret.
+    pub key: Option<Vec<u8>>,
+    /// The note beside it: of which machine it is.
+    pub machine: Option<Vec<u8>>,
+}
+
+impl fmt::Debug for KeyFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyFiles").field("machine", &self.machine).finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,6 +35,7 @@ mod watch;
 
 pub use folders::StartError;
 pub use resolve::lookup;
+pub use state::change_key;
 
 use crate::config::{Folders, Limits};
 use crate::machine::{ConnId, Dir, Fault, FileId, Input, Interface, ListenerId, Machine, Output, SLEEP_MAX};

@@ -7,12 +7,12 @@ use std::error::Error;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let mut args: Vec<_> = std::env::args_os().skip(1).collect();
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
     if let Some(status) = reactor::lookup(&args) {
         return status;
     }
-    if args.first().is_some_and(|word| word == "group") {
-        return cli::group::run(args.split_off(1));
+    if let Some(status) = cli::subcommand(&args, reactor::change_key) {
+        return status;
     }
     let setup = match cli::peer(args) {
         Ok(Parsed::Run(setup)) => *setup,

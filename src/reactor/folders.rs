@@ -66,6 +66,13 @@ pub enum StartError {
         /// It belongs to this user; none: it is ours, and its mode is too wide.
         owner: Option<u32>,
     },
+    /// The node's key cannot be read or replaced.
+    Key {
+        /// Its file.
+        path: PathBuf,
+        /// What the system said.
+        fault: Fault,
+    },
     /// Another process works in the state folder.
     Locked {
         /// The folder.
@@ -84,6 +91,12 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Folder { path, fault } => write!(f, "cannot use the folder {path:?}: {fault}"),
+            StartError::Key { path, fault } => {
+                write!(
+                    f,
+                    "cannot read or replace {path:?}, the node's key: {fault}; if it is none, remove it"
+                )
+            }
             StartError::NotShareable { path, why } => {
                 write!(f, "will not share {path:?}: it is {why}; choose a folder of its own with --shared")
             }

@@ -1,6 +1,8 @@
 //! The state folder: private, locked, its files replaced so that a kill or a power cut at any moment leaves the old
 //! content or the new.
 
+mod keys;
+
 use super::beneath::{fault, is_regular, size_of};
 use super::folders::{StartError, open_folder};
 use crate::machine::{Fault, Kept, Slot};
@@ -9,6 +11,8 @@ use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
 use rustix::fs::{flock, fstat, fsync, linkat, openat, renameat, statat, unlinkat};
 use rustix::io::{Errno, read, write};
 use std::path::Path;
+
+pub use keys::change_key;
 
 /// What a state file is called, in each of its generations and on the way there.
 #[derive(Debug)]
@@ -107,8 +111,8 @@ impl StateFolder {
 
     /// Removes what a kill in the midst of a save left: it may be large, and the next save may be far.
     fn sweep(&self) {
-        let [registry, identity] = [REGISTRY, IDENTITY].map(|names| [names.new, names.new_previous]);
-        for left in registry.into_iter().chain(identity).chain([super::logs::FRESH]) {
+        let names = [REGISTRY, IDENTITY, keys::MACHINE].map(|names| [names.new, names.new_previous]);
+        for left in names.into_iter().flatten().chain([super::logs::FRESH]) {
             let ours = statat(&self.dir, left, AtFlags::SYMLINK_NOFOLLOW)
                 .is_ok_and(|stat| is_regular(&stat) && stat.st_uid == rustix::process::geteuid().as_raw());
             if ours {
@@ -122,8 +126,12 @@ impl StateFolder {
     }
 
     pub(super) fn load(&self, kept: Kept, slot: Slot, max: usize) -> Result<Option<Vec<u8>>, Fault> {
+        self.read(Names::of(kept).slot(slot), max)
+    }
+
+    fn read(&self, name: &str, max: usize) -> Result<Option<Vec<u8>>, Fault> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let file = match openat(&self.dir, Names::of(kept).slot(slot), flags, Mode::empty()) {
+        let file = match openat(&self.dir, name, flags, Mode::empty()) {
             Ok(file) => file,
             Err(Errno::NOENT) => return Ok(None),
             Err(errno) => return Err(fault(errno)),
@@ -150,8 +158,11 @@ impl StateFolder {
     }
 
     pub(super) fn save(&self, kept: Kept, content: &[u8]) -> Result<(), Fault> {
-        let names = Names::of(kept);
-        for step in STEPS {
+        self.take(&STEPS, Names::of(kept), content)
+    }
+
+    fn take(&self, steps: &[Step], names: &Names, content: &[u8]) -> Result<(), Fault> {
+        for step in steps {
             if let Err(errno) = step(self, names, content) {
                 let _ = unlinkat(&self.dir, names.new, AtFlags::empty());
                 return Err(fault(errno));

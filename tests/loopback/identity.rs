@@ -1,10 +1,11 @@
 //! The node's key in its state folder: private, the same after a restart, and never in the way of a start.
 
-use crate::place::{LIMIT, Place, event};
+use crate::place::{LIMIT, PEER, Place, event};
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 /// The id a node says at its start, and what it writes to standard error on the way.
 fn started(place: &Place) -> (String, String) {
@@ -111,4 +112,90 @@ fn a_key_that_cannot_be_read_is_put_aside() {
     assert!(said.contains("the node's key cannot be used"), "{said}");
     assert_ne!(new, id);
     assert_eq!(started(&place).0, new);
+}
+
+/// `ds-peer identity`, in a place: its exit status, its output and its errors.
+fn identity(place: &Place, words: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(PEER);
+    command.arg("identity").args(words).current_dir(place.path("")).stdin(Stdio::null());
+    let done = command.env("XDG_STATE_HOME", place.path("home")).output().expect("it runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (done.status.code(), text(done.stdout), text(done.stderr))
+}
+
+/// Every file of a folder that holds this.
+fn holding(place: &Place, folder: &str, text: &[u8]) -> Vec<String> {
+    let holds = |name: &String| {
+        fs::read(place.path(folder).join(name)).is_ok_and(|file| file.windows(text.len()).any(|w| w == text))
+    };
+    place.names(folder).into_iter().filter(holds).collect()
+}
+
+#[test]
+fn a_node_is_given_another_key_when_told() {
+    let Some(place) = Place::new("another key") else { return };
+    let state = ["--state", "bob/state"];
+    let told = |verb| identity(&place, &[&[verb], &state[..]].concat());
+    for verb in ["show", "new"] {
+        let (status, out, err) = told(verb);
+        assert_eq!((status, out.as_str()), (Some(1), ""), "{err}");
+        assert!(err.contains("there is no key in") && err.contains("bob/state"), "{err}");
+    }
+    assert!(!place.path("bob/state").exists(), "who asks makes nothing");
+    let bob = place.node("bob", &[]);
+    let file = place.path("bob/state/identity");
+    let before = fs::read_to_string(&file).expect("ours");
+    // It can be read while the node works, and not be changed.
+    let (status, old, err) = told("show");
+    assert_eq!(status, Some(0), "{err}");
+    let (status, out, err) = told("new");
+    assert_eq!((status, out.as_str()), (Some(1), ""));
+    assert!(err.contains("in use by another process"), "{err}");
+    assert_eq!(fs::read_to_string(&file).expect("ours"), before);
+    drop(bob);
+    fs::copy(&file, place.path("bob/state/identity.1")).expect("as after a save");
+    let (status, out, err) = told("new");
+    assert_eq!(status, Some(0), "{err}");
+    let (_, new, _) = told("show");
+    assert!(old != new && new.len() == 17 && out.contains(old.trim()) && out.contains(new.trim()), "{out}");
+    assert_eq!(fs::metadata(&file).expect("it is there").permissions().mode() & 0o777, 0o600);
+    let secret = before.split('"').nth(5).filter(|key| key.len() == 64).expect("its key");
+    assert_eq!(holding(&place, "bob/state", secret.as_bytes()), [""; 0], "the old key is kept nowhere");
+    assert_eq!(started(&place).0, new.trim());
+}
+
+#[test]
+fn the_key_is_found_by_the_port_and_wrong_usage_is_told() {
+    let Some(place) = Place::new("the key of a port") else { return };
+    let (id, _) = started(&place);
+    place.write("home/distrishare/9321/identity", &fs::read(place.path("bob/state/identity")).expect("ours"));
+    let key = place.path("home/distrishare/9321/identity");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("ours");
+    fs::set_permissions(key.parent().expect("a folder"), fs::Permissions::from_mode(0o700)).expect("ours");
+    assert_eq!(identity(&place, &["show", "9321"]), (Some(0), format!("{id}\n"), String::new()));
+    let (status, out, err) = identity(&place, &["new", "9321"]);
+    assert!(status == Some(0) && out.contains(&id), "{out}{err}");
+    // What is no key can be replaced, too; what others can read is told.
+    fs::write(&key, "{").expect("ours");
+    assert_eq!(identity(&place, &["show", "9321"]).0, Some(1));
+    assert_eq!(identity(&place, &["new", "9321"]).0, Some(0));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).expect("ours");
+    let (status, _, err) = identity(&place, &["new", "9321"]);
+    assert!(status == Some(1) && err.contains("chmod 600"), "{err}");
+    let wrong: [&[&str]; 7] = [
+        &[],
+        &["drop", "9321"],
+        &["new"],
+        &["new", "70000"],
+        &["new", "9321", "9322"],
+        &["show", "--json", "9321"],
+        &["show", "--state"],
+    ];
+    for words in wrong {
+        let (status, out, err) = identity(&place, words);
+        assert_eq!((status, out.as_str()), (Some(2), ""), "{words:?}: {err}");
+        assert!(err.contains("ds-peer identity --help"), "{words:?}: {err}");
+    }
+    let (status, help, _) = identity(&place, &["new", "--help"]);
+    assert!(status == Some(0) && help.contains("--state DIR"), "{help}");
 }
