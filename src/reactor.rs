@@ -37,7 +37,7 @@ pub use folders::StartError;
 pub use resolve::lookup;
 pub use state::change_key;
 
-use crate::config::{Folders, Limits};
+use crate::config::{Folders, KeyFiles, Limits};
 use crate::machine::{ConnId, Dir, Fault, FileId, Input, Interface, ListenerId, Machine, Output, SLEEP_MAX};
 use crate::time::{Duration, Instant};
 use mio::{Events, Poll};
@@ -187,6 +187,11 @@ impl Reactor {
             exit: None,
             stats: Stats::default(),
         })
+    }
+
+    /// Lets `settle` say what is to be written of the node's key before the node asks for it.
+    pub fn settle_key(&self, settle: impl FnOnce(&KeyFiles) -> KeyFiles) {
+        self.state.settle_key(settle);
     }
 
     /// Other streams for the console than descriptors 0, 1 and 2.

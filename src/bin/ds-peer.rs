@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     setup.warn();
     let run = || -> Result<u8, Box<dyn Error>> {
         let mut reactor = Reactor::new(&setup.folders, &setup.limits)?;
+        reactor.settle_key(cli::identity::settle);
         reactor.handle_signals()?;
         if !setup.reads_stdin {
             reactor = reactor.without_stdin();

@@ -2,10 +2,11 @@
 
 use super::{Result, wrong};
 use crate::config::{ConsoleMode, Key};
-use std::io::{ErrorKind, IsTerminal, stdin};
+use std::fs::File;
+use std::io::{ErrorKind, IsTerminal, Read, stdin};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// A terminal is for a person, a pipe or file for a script; `/dev/null` says that nobody will say anything.
 pub(super) fn console_mode() -> ConsoleMode {
@@ -52,6 +53,28 @@ pub(super) fn existing(option: &str, path: PathBuf) -> Result<PathBuf> {
     }
 }
 
+/// Where a machine keeps its id; the second counts where the first is not there.
+pub(super) const MACHINE_ID: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
+/// Bytes of it that are read; it has 33.
+const MACHINE_ID_MAX: u64 = 256;
+
+/// What stands for this machine beside a node's key: a hash, since its id is not for everybody. None where it has no id,
+/// or none yet.
+pub(super) fn machine(paths: &[impl AsRef<Path>]) -> Option<String> {
+    let missing =
+        |file: &std::io::Result<File>| file.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    let file = paths.iter().map(File::open).find(|file| !missing(file))?.ok()?;
+    let mut id = Vec::new();
+    file.take(MACHINE_ID_MAX).read_to_end(&mut id).ok()?;
+    let id = id.trim_ascii();
+    // What systemd writes into an image whose copies are to get ids of their own.
+    if id.is_empty() || id == b"uninitialized" {
+        return None;
+    }
+    let hash = blake3::derive_key("DistriShare 2026 machine of a node's key", id);
+    Some(format!("{}\n", blake3::Hash::from_bytes(hash).to_hex()))
+}
+
 /// Whether this process has root's rights.
 pub(super) fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -88,5 +111,35 @@ pub(super) fn seed() -> u64 {
         Ok(_) => u64::from_ne_bytes(bytes),
         // Only jitter and temporary names hang on it; the process id will do.
         Err(_) => u64::from(std::process::id()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    #[test]
+    fn a_machine_is_told_by_a_hash_of_its_id() {
+        let temp = tempfile::tempdir().unwrap();
+        let (etc, dbus) = (temp.path().join("etc"), temp.path().join("dbus"));
+        let here = || machine(&[&etc, &dbus]);
+        assert_eq!(here(), None);
+        let id = "0123456789abcdef0123456789abcdef";
+        fs::write(&dbus, format!("{id}\n")).unwrap();
+        let note = here().unwrap();
+        assert!(note.len() == 65 && !note.contains(id), "{note}");
+        // The first one decides, whatever is in it.
+        for none in ["", "\n", "uninitialized\n"] {
+            fs::write(&etc, none).unwrap();
+            assert_eq!(here(), None, "{none:?}");
+        }
+        fs::write(&etc, id).unwrap();
+        assert_eq!(here().as_ref(), Some(&note));
+        fs::write(&etc, &id[1..]).unwrap();
+        assert!(here().is_some_and(|other| other != note));
+        fs::remove_file(&etc).unwrap();
+        fs::create_dir(&etc).unwrap();
+        assert_eq!(here(), None);
     }
 }

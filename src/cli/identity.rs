@@ -84,10 +84,11 @@ pub fn run<E: Error>(
         Err(error) => return refuse(PROGRAM, &error),
     };
     let mut words = Ok(String::new());
+    let here = host::machine(&host::MACHINE_ID);
     let changed = change_key(&state, verb == Verb::New, &mut |files| {
         let done = match verb {
             Verb::Show => shown(files, &state).map(|words| (KeyFiles::default(), words)),
-            Verb::New => renewed(files, &state),
+            Verb::New => renewed(files, &state, here.clone()),
         };
         let (change, said) = match done {
             Ok((change, said)) => (change, Ok(said)),
@@ -106,6 +107,46 @@ pub fn run<E: Error>(
     };
     let _ = writeln!(stderr(), "{PROGRAM}: {error}");
     ExitCode::FAILURE
+}
+
+/// What is to be written before a node starts with this key. One that is noted as another machine's is a copy: the node
+/// gets another.
+pub fn settle(files: &KeyFiles) -> KeyFiles {
+    settled(files, host::machine(&host::MACHINE_ID))
+}
+
+fn settled(files: &KeyFiles, here: Option<String>) -> KeyFiles {
+    let nothing = KeyFiles::default();
+    let Some(here) = here else { return nothing };
+    let noted = files.machine.as_deref().filter(|note| is_note(note));
+    if noted == Some(here.as_bytes()) {
+        return nothing;
+    }
+    // A key that is not there or cannot be used the node makes itself, here.
+    let old = files.key.as_deref().and_then(|key| Identity::decode(key).ok());
+    let key = match (noted, old) {
+        (Some(_), Some(old)) => match fresh() {
+            Ok((key, new)) => {
+                log::warn!(
+                    "the node's key was made on another machine, so this is a copy of its state folder: \
+                     the node makes itself a new key; its id was {}, now it is {new}",
+                    old.id()
+                );
+                Some(key)
+            }
+            Err(error) => {
+                log::warn!("the node's key was made on another machine, and it gets no new one: {error}");
+                return nothing;
+            }
+        },
+        _ => None,
+    };
+    KeyFiles { key, machine: Some(here.into_bytes()) }
+}
+
+/// Whether it can have been written by us: anything else says nothing about the machine.
+fn is_note(note: &[u8]) -> bool {
+    matches!(note, [digits @ .., b'\n'] if digits.len() == 64 && digits.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// None: the help is asked for.
@@ -143,18 +184,60 @@ fn shown(files: KeyFiles, state: &Path) -> Result<String, Failure> {
     Ok(format!("{}\n", identity.id()))
 }
 
-fn renewed(files: KeyFiles, state: &Path) -> Result<(KeyFiles, String), Failure> {
+fn renewed(files: KeyFiles, state: &Path, here: Option<String>) -> Result<(KeyFiles, String), Failure> {
     let old = files.key.ok_or_else(|| Failure::NoKey(state.to_owned()))?;
     let old = match Identity::decode(&old) {
         Ok(identity) => format!("id {}", identity.id()),
         Err(error) => format!("a key that could not be used ({error})"),
     };
     let (key, new) = fresh().map_err(Failure::Entropy)?;
-    Ok((KeyFiles { key: Some(key), machine: None }, format!("new id {new} in place of {old}\n")))
+    Ok((
+        KeyFiles { key: Some(key), machine: here.map(String::into_bytes) },
+        format!("new id {new} in place of {old}\n"),
+    ))
 }
 
 /// A new key's file, and its id.
 fn fresh() -> Result<(Vec<u8>, NodeId), UsageError> {
     let identity = Identity::from_secret(host::entropy()?);
     Ok((identity.encode(), identity.id()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Key;
+
+    #[test]
+    fn a_key_of_another_machine_is_replaced_and_nothing_else() {
+        let note = |digit: char| format!("{}\n", digit.to_string().repeat(64));
+        let ours = Identity::from_secret(Key::new([7; 32]));
+        let settled = |key: Option<&[u8]>, noted: Option<&str>, here: Option<String>| {
+            let noted = noted.map(|note| note.as_bytes().to_vec());
+            let change = settled(&KeyFiles { key: key.map(<[u8]>::to_vec), machine: noted }, here);
+            (change.key, change.machine.map(|note| String::from_utf8(note).unwrap()))
+        };
+        let (key, a, b) = (ours.encode(), note('a'), note('b'));
+        let key = Some(key.as_slice());
+        // Nothing to compare, or the same.
+        assert_eq!(settled(key, Some(&a), None), (None, None));
+        assert_eq!(settled(key, Some(&a), Some(a.clone())), (None, None));
+        // No note, none of ours, or no key that could be replaced: it is noted.
+        for noted in [None, Some(""), Some("x"), Some(&a[1..]), Some(&a[..64])] {
+            assert_eq!(settled(key, noted, Some(b.clone())), (None, Some(b.clone())), "{noted:?}");
+        }
+        for no_key in [None, Some(b"{".as_slice())] {
+            assert_eq!(settled(no_key, Some(&a), Some(b.clone())), (None, Some(b.clone())));
+        }
+        let (new, noted) = settled(key, Some(&a), Some(b.clone()));
+        assert_eq!(noted, Some(b));
+        assert_ne!(Identity::decode(&new.unwrap()).unwrap().id(), ours.id());
+    }
+
+    #[test]
+    fn the_help_fits_a_terminal() {
+        for line in IDENTITY_HELP.lines() {
+            assert!(line.len() <= 80, "too wide for a terminal of 80 columns: {line}");
+        }
+    }
 }

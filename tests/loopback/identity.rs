@@ -1,6 +1,7 @@
 //! The node's key in its state folder: private, the same after a restart, and never in the way of a start.
 
 use crate::place::{LIMIT, PEER, Place, event};
+use crate::support::skip;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::fs;
@@ -198,4 +199,48 @@ fn the_key_is_found_by_the_port_and_wrong_usage_is_told() {
     }
     let (status, help, _) = identity(&place, &["new", "--help"]);
     assert!(status == Some(0) && help.contains("--state DIR"), "{help}");
+}
+
+#[test]
+fn a_key_copied_to_another_machine_is_replaced_at_the_start() {
+    let Some(place) = Place::new("a copied key") else { return };
+    let raw = fs::read_to_string("/etc/machine-id")
+        .or_else(|_| fs::read_to_string("/var/lib/dbus/machine-id"))
+        .unwrap_or_default();
+    let raw = raw.trim();
+    if raw.is_empty() || raw == "uninitialized" {
+        return skip("a copied key", "this machine has no id");
+    }
+    let (id, said) = started(&place);
+    assert!(!said.contains("another machine"), "{said}");
+    let note = place.path("bob/state/identity.machine");
+    let here = fs::read_to_string(&note).expect("this machine is noted");
+    let mode = || fs::metadata(&note).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!((here.len(), mode()), (65, 0o600), "{here}");
+    assert_eq!(holding(&place, "bob/state", raw.as_bytes()), [""; 0]);
+    // As it comes from elsewhere.
+    let secret = fs::read(place.path("bob/state/identity")).expect("ours");
+    fs::write(&note, format!("{}\n", "0".repeat(64))).expect("ours");
+    let (new, said) = started(&place);
+    assert_ne!(new, id);
+    assert_eq!(said.matches("another machine").count(), 1, "{said}");
+    assert!(said.contains(&id) && said.contains(&new), "{said}");
+    assert_eq!(holding(&place, "bob/state", &secret), [""; 0], "the old key is kept nowhere");
+    // And once only.
+    let same = || {
+        let (again, said) = started(&place);
+        assert!(again == new && !said.contains("key") && !said.contains("machine"), "{said}");
+        assert_eq!((fs::read_to_string(&note).expect("noted"), mode()), (here.clone(), 0o600));
+    };
+    same();
+    // The key of an earlier version has no note, and gets one.
+    fs::remove_file(&note).expect("ours");
+    same();
+    // One that is made by hand is of this machine, whatever was noted before.
+    fs::write(&note, format!("{}\n", "0".repeat(64))).expect("ours");
+    let (status, out, err) = identity(&place, &["new", "--state", "bob/state"]);
+    assert_eq!(status, Some(0), "{err}");
+    let (id, said) = started(&place);
+    assert!(out.starts_with(&format!("new id {id} in place of id {new}")), "{out}");
+    assert!(!said.contains("another machine"), "{said}");
 }

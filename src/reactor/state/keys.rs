@@ -51,6 +51,17 @@ pub fn change_key(
 }
 
 impl StateFolder {
+    /// The same at the start of a node, which nothing of it may prevent.
+    pub(in crate::reactor) fn settle_key(&self, settle: impl FnOnce(&KeyFiles) -> KeyFiles) {
+        // What cannot be read the node tells itself.
+        let Ok(files) = self.key_files() else { return };
+        if let Err(fault) = self.keep_key(&settle(&files)) {
+            log::warn!(
+                "the files of the node's key cannot be written ({fault}): it goes on with those it has"
+            );
+        }
+    }
+
     fn key_files(&self) -> Result<KeyFiles, Fault> {
         // A note that cannot be read says nothing, and is written anew.
         let machine = self.read(MACHINE.current, FILE_MAX).unwrap_or_default();
