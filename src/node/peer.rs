@@ -4,6 +4,7 @@
 mod answer;
 mod ask;
 mod browse;
+mod clones;
 mod commands;
 mod console;
 mod contract;
@@ -101,6 +102,7 @@ pub struct Peer {
     known: Known,
     dialer: Dialer,
     discovery: Discovery,
+    clones: clones::Clones,
     registries: Vec<Registry>,
     transfers: Table<Transfer>,
     /// Downloads that wait for others to end, in order.
@@ -240,6 +242,7 @@ impl Peer {
             known: Known::default(),
             dialer: Dialer::new(limits),
             discovery: Discovery::new(config.group.as_ref(), instance, limits),
+            clones: clones::Clones::default(),
             registries: config.bootstraps.iter().cloned().map(Registry::new).collect(),
             transfers: Table::new(),
             queued: VecDeque::new(),

@@ -199,6 +199,7 @@ impl Peer {
             ip: self.listen.ip(),
             port: self.listen.port(),
             id: self.identity.id().to_string(),
+            clone: self.clones.now(now, self.patience()),
             group: self.config.group.as_ref().map(group_name),
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: (now - self.started).as_secs(),

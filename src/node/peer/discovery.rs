@@ -364,6 +364,8 @@ impl Peer {
                 let back =
                     self.discovery.joined.values_mut().filter(|joined| source == IpAddr::V4(joined.addr));
                 back.for_each(|joined| joined.unheard = 0);
+            } else {
+                self.heard_clone(now, source, member);
             }
             return;
         }
@@ -399,10 +401,14 @@ impl Peer {
         if newcomer {
             self.heard_of_a_node(now);
             self.say_rarely(now, "a node said HELLO", addr);
-            let least = self.discovery.last_hello.map_or(now, |last| (last + GREET_LEAST).max(now));
-            let due = least + self.between(Duration::ZERO, GREET_PAUSE);
-            self.timers.set(Timer::Greet, due, "greet a newcomer");
+            self.greet_soon(now);
         }
+    }
+
+    pub(super) fn greet_soon(&mut self, now: Instant) {
+        let least = self.discovery.last_hello.map_or(now, |last| (last + GREET_LEAST).max(now));
+        let due = least + self.between(Duration::ZERO, GREET_PAUSE);
+        self.timers.set(Timer::Greet, due, "greet a newcomer");
     }
 
     /// A newcomer has not heard us yet: HELLO ahead of time.
@@ -429,7 +435,7 @@ impl Peer {
     }
 
     /// So many missed periods, and the jitter we put on our own.
-    fn patience(&self) -> Duration {
+    pub(super) fn patience(&self) -> Duration {
         self.config.limits.hello_interval * self.config.limits.hello_missed * 23 / 20
     }
 }

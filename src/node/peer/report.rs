@@ -201,6 +201,8 @@ pub(super) struct Status {
     pub(super) ip: IpAddr,
     pub(super) port: u16,
     pub(super) id: String,
+    /// A node that says it has the same key.
+    pub(super) clone: Option<SocketAddr>,
     /// The short name of the group; none: an open node.
     pub(super) group: Option<String>,
     pub(super) version: &'static str,
@@ -310,6 +312,9 @@ impl Status {
         };
         row("node", &SocketAddr::new(self.ip, self.port));
         row("id", &self.id);
+        if let Some(clone) = self.clone {
+            row("clone", &format!("{clone} says it has this node's own key: see `ds-peer identity --help`"));
+        }
         row("group", &self.group.as_deref().unwrap_or("none: an open node"));
         row("version", &self.version);
         row("up", &clock(Duration::from_secs(self.uptime_seconds)));

@@ -11,6 +11,9 @@ use crate::ids::{LanId, NodeId};
 use crate::node::rules::source;
 use crate::world::World;
 use distrishare::config::Limits;
+use distrishare::machine::{Kept, Slot};
+use distrishare::proto::v2::announcement::{Announcement, AnnouncementKey};
+use distrishare::proto::v2::identity::Identity;
 use std::collections::BTreeSet;
 
 /// A peer on the group, with nobody else there.
@@ -300,5 +303,68 @@ fn a_port_that_stays_taken_is_spoken_of_once() {
             world.run_for(S * 200);
         });
         assert_eq!(log.matches("multicast unavailable").count(), 1, "{log}");
+    });
+}
+
+/// Whom a node's `status` names as having its key.
+fn clone_of(world: &mut World, node: NodeId) -> serde_json::Value {
+    let said = command(world, node, "status");
+    let status = said.iter().find(|event| event["event"] == "status").expect("its status");
+    assert!(status.as_object().is_some_and(|status| status.contains_key("clone")), "{status}");
+    status["clone"].clone()
+}
+
+#[test]
+fn a_node_with_a_copy_of_the_key_is_told_on_both_sides_at_once() {
+    scenario("a_copied_key", 4, |world| {
+        let lan = world.lan();
+        let nodes = peers_on(world, lan, 3, |_| {});
+        world.run_for(S);
+        let kept = (Kept::Identity, Slot::Current);
+        let key = world.nodes[nodes[0].0].disk.state.get(&kept).cloned().expect("its key");
+        world.kill(nodes[1]);
+        world.nodes[nodes[1].0].disk.state.insert(kept, key.clone());
+        world.start(nodes[1]);
+        let addrs: Vec<String> = nodes.iter().map(|node| addr_of(world, *node).to_string()).collect();
+        let named = |log: &str, addr: &str| log.matches(&format!("{addr} has this node's own key")).count();
+        let log = logged(world, |world| {
+            for &node in &nodes {
+                world.type_line(node, "multicast on");
+                world.run_for(S * 2);
+            }
+            world.run_for(S * 4);
+        });
+        assert_eq!([0, 1, 2].map(|i| named(&log, &addrs[i])), [1, 1, 0], "{log}");
+        assert_eq!(clone_of(world, nodes[0]), addrs[1]);
+        assert_eq!(clone_of(world, nodes[1]), addrs[0]);
+        assert_eq!(clone_of(world, nodes[2]), serde_json::Value::Null);
+        // The same again is not said again, and what has gone is not shown.
+        let log = logged(world, |world| {
+            world.run_for(S * 100);
+            world.type_line(nodes[1], "multicast off");
+            world.run_for(S);
+        });
+        assert_eq!([0, 1].map(|i| named(&log, &addrs[i])), [0, 0], "{log}");
+        assert_eq!(clone_of(world, nodes[0]), serde_json::Value::Null);
+        // Nobody is his own copy after a restart, nor one by what others say of him.
+        world.kill(nodes[0]);
+        world.start(nodes[0]);
+        world.run_for(S);
+        let log = logged(world, |world| {
+            world.type_line(nodes[0], "multicast on");
+            world.run_for(S * 5);
+            let node = Identity::decode(&key).expect("a key").id();
+            let own = match addr_of(world, nodes[0]) {
+                std::net::SocketAddr::V4(addr) => addr,
+                addr => panic!("{addr}"),
+            };
+            for addr in [own, "10.0.0.77:9000".parse().expect("an address")] {
+                let member = Announcement { goodbye: false, instance: 7, sequence: 1, node, addr };
+                world.inject(lan, source([10, 0, 7, 1]), &AnnouncementKey::new(None).seal(&member, [3; 12]));
+                world.run_for(S);
+            }
+        });
+        assert!(!log.contains("own key"), "{log}");
+        assert_eq!(clone_of(world, nodes[0]), serde_json::Value::Null);
     });
 }
