@@ -283,11 +283,12 @@ fn ten_thousand_that_never_get_on_disturb_nobody() {
     scenario("ten_thousand_that_never", 1, |world| {
         let lan = world.lan();
         let node = peers_on(world, lan, 1, |_| {})[0];
-        world.share(node, "there", Content::generated(8, 4_000_000));
+        world.share(node, "there", Content::generated(8, 20_000_000));
         let hosts = [world.host(&[lan]), world.host(&[lan])];
         let busy = super::common::plain(world, hosts[0]);
+        // What lies in the buffers before it delays the pair by less than a round.
         let slow = host_of(world, node);
-        world.env.net.topology.host_mut(slow).byte_ns = 1000;
+        world.env.net.topology.host_mut(slow).byte_ns = 250;
         let to = addr_of(world, node);
         world.run_for(S);
         let friend = world.actor(hosts[1], Member::new(dial(to), 1));
