@@ -46,7 +46,7 @@ fn hash(index: &mut Index, meta: Meta, bytes: &[u8]) {
 fn hashing(c: &mut Criterion) {
     let mut group = c.benchmark_group("index/hash 256 MiB");
     group.sample_size(10).throughput(Throughput::Bytes(FILE));
-    let meta = Meta { size: FILE, mtime: 1, device: 1, inode: 1 };
+    let meta = Meta { size: FILE, mtime: 1, device: 1, inode: 1, ..Meta::default() };
     let bytes: Vec<u8> = (0..SLICE).map(|i| (i * 31) as u8).collect();
     group.bench_function("through the index", |b| {
         b.iter(|| {
@@ -68,7 +68,7 @@ fn hashing(c: &mut Criterion) {
 }
 
 fn file(i: u64) -> Entry {
-    let meta = Meta { size: i * 1000, mtime: 1, device: 1, inode: i };
+    let meta = Meta { size: i * 1000, mtime: 1, device: 1, inode: i, ..Meta::default() };
     Entry { name: format!("Albums/Band {:03}/Song {i:06} of Many.ogg", i % 500), meta }
 }
 

@@ -147,7 +147,7 @@ fn indexed() {
     index.start(now);
     index.log_failed(now, Log::Kept, Fault::Denied, true);
     let before = resident();
-    let meta = |inode| Meta { size: 8, mtime: 1, device: 1, inode };
+    let meta = |inode| Meta { size: 8, mtime: 1, device: 1, inode, ..Meta::default() };
     let mut names = 0;
     for part in 0..FILES / 256 {
         let entry = |i| Entry { name: file_name(i), meta: meta(i as u64) };

@@ -34,9 +34,11 @@
 //!   socket can take more, until `poll_transmit` returns `None`.
 
 mod fault;
+mod meta;
 mod numbered;
 
 pub use fault::Fault;
+pub use meta::Meta;
 pub use numbered::{numbered, shortened};
 
 use crate::time::{Duration, Instant, WallTime};
@@ -440,19 +442,6 @@ pub struct Entry {
     pub name: String,
     /// What it is.
     pub meta: Meta,
-}
-
-/// What a file is: while all of it stays the same, so does the content, as far as can be told without reading it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Meta {
-    /// Bytes.
-    pub size: u64,
-    /// Last change of the content: nanoseconds since 1970, may be negative.
-    pub mtime: i64,
-    /// The file system it lies on.
-    pub device: u64,
-    /// Its number there.
-    pub inode: u64,
 }
 
 /// How a listing goes on.

@@ -6,7 +6,7 @@
 //! requests that it asked for and has not closed since. After every call it may have more to ask, and another deadline.
 //!
 //! At most [`Limits::index_files`] files are in it, and as many roots again that no file has claimed yet (from the log, or
-//! of files that vanished): those are forgotten after the next listing of everything. A file takes about 160 bytes beside
+//! of files that vanished): those are forgotten after the next listing of everything. A file takes about 180 bytes beside
 //! its name.
 //!
 //! Hashed are first files that were asked for, then the smaller before the larger: not while a listing is under way, since
@@ -198,6 +198,8 @@ impl Index {
             }
             self.table.set_state(slot, State::Hashing);
         }
+        // What the listing said beyond that, too.
+        let meta = self.table.get(slot).map_or(meta, |file| file.meta());
         if let Some(work) = &mut self.hashing.work {
             work.opened(meta);
         }
@@ -214,9 +216,10 @@ impl Index {
             None => self.spoiled(now, meta),
             Some(ended) => {
                 // The last ones are left to the end of the record.
+                let of = (work.meta, work.path);
                 let values = if ended { None } else { work.values() };
                 if let Some((first, values)) = values {
-                    self.journal.put_values(meta, first, &values);
+                    self.journal.put_values(of, first, &values);
                 }
                 self.hashing.rest(now);
                 if ended {
@@ -391,13 +394,13 @@ impl Index {
 
     fn finish(&mut self) {
         let Some(work) = self.hashing.work.take() else { return };
-        let (file, meta) = (work.file, work.meta);
+        let (file, of) = (work.file, (work.meta, work.path));
         let hashed = work.finish();
         self.asks.push_back(Ask::Close);
         if let Some(slot) = self.table.slot(file) {
             self.table.set_root(slot, hashed.root);
         }
-        self.journal.put(meta, &hashed);
+        self.journal.put(of, &hashed);
     }
 
     /// Files are being named: a smaller one than those known so far may come.

@@ -5,8 +5,8 @@
 //!
 //! ```text
 //! 16 bytes   magic, version u32, zero u32
-//! records:   length u32 (of the whole record), kind u8 (1), device u64, inode u64, size u64, mtime i64,
-//!            number of values u32, values of 32 bytes each: all pieces', then all groups' (each only if more than one),
+//! records:   length u32 (of the whole record), kind u8 (1), device u64, inode u64, size u64, mtime i64, ctime i64,
+//!            marks u32, born u32, path u32 (the first 4 bytes of the BLAKE3 hash of the name), number of values u32, values of 32 bytes each: all pieces', then all groups' (each only if more than one),
 //!            root 32 bytes, first 8 bytes of the BLAKE3 hash of all that
 //! ```
 //!
@@ -29,11 +29,11 @@ pub const HEADER: usize = 16;
 
 /// The first byte is no text's, the line end is lost where a program "repairs" them.
 const MAGIC: [u8; 8] = *b"\x89DSIDX\r\n";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// The only kind of record by now: what a file came to.
 const KIND_FILE: u8 = 1;
-/// Length, kind, device, inode, size, mtime, number of values.
-const HEAD: usize = 4 + 1 + 4 * 8 + 4;
+/// Length, kind, device, inode, size, mtime, ctime, marks, born, path, number of values.
+const HEAD: usize = 4 + 1 + 5 * 8 + 3 * 4 + 4;
 /// Root and checksum.
 const TAIL: usize = 32 + CHECK;
 const CHECK: usize = 8;
@@ -43,6 +43,8 @@ const CHECK: usize = 8;
 pub struct Entry {
     /// What the file was when it was hashed.
     pub meta: Meta,
+    /// [`path_of`] its name then.
+    pub path: u32,
     /// What it came to.
     pub root: Root,
     /// Where its record stands in the log.
@@ -55,12 +57,13 @@ pub struct Entry {
 
 impl Entry {
     /// `meta.size` is at most [`SIZE_MAX`].
-    fn new(meta: Meta, root: Root, at: u64) -> Entry {
+    fn new(meta: Meta, path: u32, root: Root, at: u64) -> Entry {
         let (pieces, groups) = (list_len(Span::Piece, meta.size), list_len(Span::Group, meta.size));
         let values = at + HEAD as u64;
         let behind = values + pieces * VALUE as u64;
         Entry {
             meta,
+            path,
             root,
             record: at..at + record_len(meta.size),
             values_at: (pieces > 0).then_some(values),
@@ -70,7 +73,7 @@ impl Entry {
 
     /// The same record after it was copied to `new_at` of another log.
     pub fn moved(&self, new_at: u64) -> Entry {
-        Entry::new(self.meta, self.root, new_at)
+        Entry::new(self.meta, self.path, self.root, new_at)
     }
 
     /// Where in the log `count` values stand, from that of piece or group `first` on; `None`: the file has not so many, or
@@ -88,6 +91,11 @@ impl Entry {
     }
 }
 
+/// What a log keeps of a name.
+pub fn path_of(name: &str) -> u32 {
+    u32::from_le_bytes(read::bytes_at(blake3::hash(name.as_bytes()).as_bytes(), 0))
+}
+
 /// What a log begins with.
 pub fn header() -> [u8; HEADER] {
     let mut header = [0; HEADER];
@@ -98,8 +106,8 @@ pub fn header() -> [u8; HEADER] {
 
 /// The record of a file that will stand at `at` of the log. `None`: `hashed` is not what a file of `meta.size` bytes
 /// comes to (it grew or shrank meanwhile, or some values were taken before), or the file is longer than [`SIZE_MAX`].
-pub fn encode(meta: &Meta, hashed: &Hashed, at: u64) -> Option<(Vec<u8>, Entry)> {
-    let (encoder, mut record) = Encoder::begin(meta, at)?;
+pub fn encode(meta: &Meta, path: u32, hashed: &Hashed, at: u64) -> Option<(Vec<u8>, Entry)> {
+    let (encoder, mut record) = Encoder::begin(meta, path, at)?;
     let (rest, entry) = encoder.finish(hashed)?;
     record.extend_from_slice(&rest);
     Some((record, entry))
@@ -110,6 +118,7 @@ pub fn encode(meta: &Meta, hashed: &Hashed, at: u64) -> Option<(Vec<u8>, Entry)>
 #[derive(Clone, Debug)]
 pub struct Encoder {
     meta: Meta,
+    path: u32,
     at: u64,
     /// Of piece values, that still have to come.
     left: u64,
@@ -118,7 +127,7 @@ pub struct Encoder {
 
 impl Encoder {
     /// The record's beginning. `None`: the file is longer than [`SIZE_MAX`].
-    pub fn begin(meta: &Meta, at: u64) -> Option<(Encoder, Vec<u8>)> {
+    pub fn begin(meta: &Meta, path: u32, at: u64) -> Option<(Encoder, Vec<u8>)> {
         if meta.size > SIZE_MAX {
             return None;
         }
@@ -128,12 +137,17 @@ impl Encoder {
         for field in [meta.device, meta.inode, meta.size] {
             head.extend_from_slice(&field.to_le_bytes());
         }
-        head.extend_from_slice(&meta.mtime.to_le_bytes());
+        for time in [meta.mtime, meta.ctime] {
+            head.extend_from_slice(&time.to_le_bytes());
+        }
+        for digest in [meta.marks, meta.born, path] {
+            head.extend_from_slice(&digest.to_le_bytes());
+        }
         head.extend_from_slice(&u32::try_from(values_len(meta.size)).ok()?.to_le_bytes());
         let mut sum = blake3::Hasher::new();
         sum.update(&head);
         let left = list_len(Span::Piece, meta.size);
-        Some((Encoder { meta: *meta, at, left, sum }, head))
+        Some((Encoder { meta: *meta, path, at, left, sum }, head))
     }
 
     /// The next piece values, as [`crate::proto::content::FileHasher::take_values`] gives them. `None`: these are more
@@ -160,7 +174,7 @@ impl Encoder {
         rest.extend_from_slice(hashed.root.as_bytes());
         self.sum.update(&rest[behind..]);
         rest.extend_from_slice(&self.sum.finalize().as_bytes()[..CHECK]);
-        Some((rest, Entry::new(self.meta, hashed.root, self.at)))
+        Some((rest, Entry::new(self.meta, self.path, hashed.root, self.at)))
     }
 }
 

@@ -34,14 +34,46 @@ pub(super) fn size_of(stat: &Stat) -> u64 {
 
 /// What a file is, as the contract tells it.
 pub(super) fn meta_of(stat: &Stat) -> Meta {
-    let mtime = i128::from(stat.st_mtime) * 1_000_000_000 + i128::from(stat.st_mtime_nsec);
+    // The types of these fields differ between processors.
+    #[allow(clippy::useless_conversion)]
+    let links = u64::try_from(stat.st_nlink).unwrap_or(u64::MAX);
     Meta {
         size: size_of(stat),
-        // The year 2262 and later look all the same.
-        mtime: i64::try_from(mtime).unwrap_or(i64::MAX),
+        mtime: nanoseconds(stat.st_mtime.into(), stat.st_mtime_nsec.into()),
+        ctime: nanoseconds(stat.st_ctime.into(), stat.st_ctime_nsec.into()),
+        marks: digest(&[stat.st_mode.into(), stat.st_uid.into(), stat.st_gid.into(), links]),
+        born: 0,
         device: stat.st_dev,
         inode: stat.st_ino,
     }
+}
+
+/// The year 2262 and later look all the same.
+fn nanoseconds(seconds: i128, more: i128) -> i64 {
+    i64::try_from(seconds * 1_000_000_000 + more).unwrap_or(i64::MAX)
+}
+
+/// Never 0.
+fn digest(words: &[u64]) -> u32 {
+    let mut hasher = blake3::Hasher::new();
+    for word in words {
+        hasher.update(&word.to_le_bytes());
+    }
+    let [a, b, c, d, ..] = *hasher.finalize().as_bytes();
+    u32::from_le_bytes([a, b, c, d]).max(1)
+}
+
+/// A regular file of a folder as a listing names it: with the time at which it was made, if the file system tells.
+pub(super) fn listed(dir: BorrowedFd<'_>, name: &str) -> Option<Meta> {
+    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok().filter(is_regular)?;
+    let born = statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME).ok();
+    let born =
+        born.filter(|born| born.stx_mask & StatxFlags::BTIME.bits() != 0 && born.stx_ino == stat.st_ino);
+    let born = born.map_or(0, |born| {
+        let at = nanoseconds(born.stx_btime.tv_sec.into(), born.stx_btime.tv_nsec.into());
+        digest(&[u64::from_ne_bytes(at.to_ne_bytes())])
+    });
+    Some(Meta { born, ..meta_of(&stat) })
 }
 
 /// Opens a regular file for reading. What is not one is found out by a descriptor without effects, before anything

@@ -1,9 +1,9 @@
 //! The files beneath a folder, named in order, one slice per turn of the loop.
 
 use super::Reactor;
-use super::beneath::{fault, is_regular, meta_of, open_folder};
+use super::beneath::{fault, listed, open_folder};
 use crate::machine::{Dir, Entry, Fault, Input, ListEnd, RequestId};
-use rustix::fd::{BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, DirEntry, FileType, statat};
 use std::ffi::CStr;
 
@@ -143,12 +143,9 @@ impl Listing {
             }
             return;
         }
-        if let Ok(stat) = statat(&folder.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
-            if is_regular(&stat) {
-                let name = format!("{}{name}", folder.prefix);
-                self.entries.push(Entry { name, meta: meta_of(&stat) });
-                self.named += 1;
-            }
+        if let Some(meta) = listed(folder.fd.as_fd(), name) {
+            self.entries.push(Entry { name: format!("{}{name}", folder.prefix), meta });
+            self.named += 1;
         }
     }
 }

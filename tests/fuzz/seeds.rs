@@ -437,14 +437,14 @@ fn group_lines() -> Vec<Vec<u8>> {
 fn index_logs() -> Vec<Vec<u8>> {
     let mut log = index_log::header().to_vec();
     for (size, count) in [(5, 0), (PIECE * 3 - 1, 3), (0, 0)] {
-        let meta = Meta { size, mtime: -5, device: 2, inode: 40 + size };
+        let meta = Meta { size, mtime: -5, device: 2, inode: 40 + size, ..Meta::default() };
         let (root, values) = (Root::new([8; 32]), vec![[6; 32]; count]);
         let hashed = Hashed { root, size, values, groups: Vec::new() };
-        log.extend(index_log::encode(&meta, &hashed, log.len() as u64).expect("a small file").0);
+        log.extend(index_log::encode(&meta, 3, &hashed, log.len() as u64).expect("a small file").0);
     }
     let with = |step: u8, log: &[u8]| [&[step], log].concat();
     let mut all = vec![with(0, &log), with(1, &log), with(100, &log[..log.len() - 3])];
-    for (at, value) in [(1, 0), (8, 2), (12, 1), (16, 0), (20, 2), (41, 1), (60, 1)] {
+    for (at, value) in [(1, 0), (8, 3), (12, 1), (16, 0), (20, 2), (61, 1), (80, 1)] {
         let mut bad = log.clone();
         bad[at] = value;
         all.push(with(13, &bad));

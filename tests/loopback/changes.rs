@@ -4,6 +4,8 @@ use crate::place::{LIMIT, Node, Place, content, event, until};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_secs(3);
@@ -113,4 +115,37 @@ fn a_restart_hashes_nothing_again() {
     until("the index", || (status(&mut ann)["index"]["hashed_bytes"] == 20 * MIB + 1).then_some(()));
     let read = read_by(ann.pid());
     assert!(read > MIB as u64 && read < 4 * MIB as u64, "{read} bytes read");
+}
+
+#[test]
+fn what_was_written_under_an_old_time_is_read_again_and_what_was_only_touched_up_is_not() {
+    let Some(place) = Place::new("a time that was set back") else { return };
+    const MIB: usize = 1 << 20;
+    let path = place.path("ann/shared_files/vault");
+    place.write("ann/shared_files/vault", &content(1, 4 * MIB));
+    let (mut ann, mut bob) = (place.node("ann", &[]), place.node("bob", &[]));
+    ann.has_hashed(1);
+    let port = ann.port;
+    let root = |bob: &mut Node| {
+        let files = bob.run(&format!("browse 127.0.0.1 {port}"));
+        let vault = files.iter().find(|event| event["name"] == "vault");
+        vault.map(|file| file["root"].clone()).filter(Value::is_string)
+    };
+    let (old, read) = (root(&mut bob).expect("a root"), read_by(ann.pid()));
+    let modes = [0o600, 0o644].map(|mode| fs::set_permissions(&path, fs::Permissions::from_mode(mode)));
+    assert!(modes.iter().all(Result::is_ok) && fs::hard_link(&path, place.path("ann/link")).is_ok());
+    place.write("ann/shared_files/next", b"a change after that");
+    ann.has_hashed(2);
+    assert!(read_by(ann.pid()) - read < MIB as u64, "it was read again");
+    fs::remove_file(place.path("ann/shared_files/next")).expect("ours");
+
+    let mut file = fs::OpenOptions::new().write(true).open(&path).expect("ours");
+    let time = file.metadata().and_then(|meta| meta.modified()).expect("it has a time");
+    file.write_all(b"changed").and_then(|()| file.set_modified(time)).expect("written");
+    drop(file);
+    until("the change is seen", || root(&mut bob).filter(|now| *now != old));
+    let events = bob.get(ann.port, "vault");
+    let saved = event(&events, "downloaded").unwrap_or_else(|| panic!("{events:?}"));
+    let got = fs::read(place.path("bob").join(saved["path"].as_str().expect("a path"))).expect("there");
+    assert!(got[..7] == *b"changed" && got[7..] == content(1, 4 * MIB)[7..]);
 }

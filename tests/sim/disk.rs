@@ -266,7 +266,8 @@ impl Disk {
     /// What the file is now.
     pub(crate) fn meta(&self, inode: Inode) -> Meta {
         let mtime = self.mtimes.get(&inode).copied().unwrap_or(EPOCH);
-        Meta { size: self.len(inode), mtime, device: 1, inode: inode.0 }
+        let born = u32::try_from(inode.0).unwrap_or(u32::MAX);
+        Meta { size: self.len(inode), mtime, ctime: mtime, marks: 1, born, device: 1, inode: inode.0 }
     }
 
     pub(crate) fn open(&mut self, dir: Dir, name: &str) -> Result<(Inode, u64), Fault> {

@@ -153,7 +153,7 @@ impl Compaction {
         self.looked += bytes.len() as u64;
         for entry in self.reader.push(bytes) {
             let Range { start, end } = entry.record;
-            if !table.uses(entry.meta, start) {
+            if !table.uses(entry.meta.inode, entry.path, start) {
                 continue;
             }
             match self.live.back_mut().filter(|last| last.end == start) {

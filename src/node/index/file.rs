@@ -40,6 +40,8 @@ pub(super) struct File {
     /// The name as search sees it, where it differs.
     pub(super) folded: Option<Box<str>>,
     pub(super) meta: Meta,
+    /// [`crate::proto::index_log::path_of`] its name, or the last one it had.
+    pub(super) path: u32,
     /// Where its record in the log begins.
     pub(super) record: u64,
     pub(super) root: Option<Root>,
@@ -58,6 +60,7 @@ impl File {
             name: Box::default(),
             folded: None,
             meta: Meta::default(),
+            path: 0,
             record: NOWHERE,
             root: None,
             stamp: 0,
@@ -91,7 +94,8 @@ impl File {
     /// What the log holds of it.
     pub(super) fn entry(&self) -> Option<Entry> {
         let (record, root) = (self.record()?, self.root?);
-        let nowhere = Entry { meta: self.meta, root, record: 0..0, values_at: None, groups_at: None };
+        let (meta, path) = (self.meta, self.path);
+        let nowhere = Entry { meta, path, root, record: 0..0, values_at: None, groups_at: None };
         Some(nowhere.moved(record))
     }
 
@@ -108,17 +112,37 @@ impl File {
         self.restless
     }
 
+    /// Whether its root is also that of a file that is `meta` at `path`, as far as can be told without reading that.
+    pub(super) fn is_like(&self, meta: &Meta, path: u32) -> bool {
+        let old = &self.meta;
+        if self.path == path && old.is_still(meta) {
+            return true;
+        }
+        if (old.size, old.mtime) != (meta.size, meta.mtime)
+            || !old.may_be_born_with(meta)
+            || old.inode != meta.inode
+        {
+            return false;
+        }
+        // Not touched, on a disk that may have got another number; or moved, which is a change of its own. What keeps its
+        // name was written to, unless it was seen to go, and is the same one.
+        let moved = self.path != path
+            || self.state == State::Unclaimed && self.seen != 0 && old.born != 0 && old.born == meta.born;
+        old.ctime == meta.ctime || old.device == meta.device && (moved || old.marks != meta.marks)
+    }
+
     pub(super) fn is_named(&self) -> bool {
         !matches!(self.state, State::Free | State::Unclaimed)
     }
 }
 
-pub(super) fn same_inode(a: &Meta, b: &Meta) -> bool {
-    (a.device, a.inode) == (b.device, b.inode)
+pub(super) fn inode_order(files: &[File], a: u32, b: u32) -> Ordering {
+    let key = |slot: u32| (files[slot as usize].meta.inode, slot);
+    key(a).cmp(&key(b))
 }
 
-pub(super) fn inode_order(files: &[File], a: u32, b: u32) -> Ordering {
-    let key = |slot: u32| (files[slot as usize].meta.device, files[slot as usize].meta.inode, slot);
+pub(super) fn path_order(files: &[File], a: u32, b: u32) -> Ordering {
+    let key = |slot: u32| (files[slot as usize].path, slot);
     key(a).cmp(&key(b))
 }
 

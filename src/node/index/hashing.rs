@@ -44,6 +44,8 @@ pub(super) struct Work {
     pub(super) file: FileNo,
     /// What it was when it was opened; before that, when it was listed.
     pub(super) meta: Meta,
+    /// The digest of its name.
+    pub(super) path: u32,
     hasher: FileHasher,
     stage: Stage,
     /// Values were handed on.
@@ -106,7 +108,7 @@ impl Work {
     /// A slice came. `Some(true)`: it was the last one; `None`: there is something else in the file than there was.
     pub(super) fn slice(&mut self, bytes: &[u8], meta: Meta) -> Option<bool> {
         let left = self.meta.size - self.offset();
-        if meta != self.meta || bytes.is_empty() || bytes.len() as u64 > left {
+        if !self.meta.is_still(&meta) || bytes.is_empty() || bytes.len() as u64 > left {
             return None;
         }
         self.stage = Stage::Resting;
@@ -172,11 +174,11 @@ impl Hashing {
         let wanted = std::iter::from_fn(|| self.wanted.pop_front());
         let mut wanted = wanted.filter_map(|file| table.slot(file)).filter(waits);
         let slot = wanted.next().or_else(|| table.first_waiting().filter(|_| !only_wanted))?;
-        let (file, meta) = (table.number(slot), table.get(slot)?.meta());
+        let (file, meta, path) = (table.number(slot), table.get(slot)?.meta(), table.get(slot)?.path);
         table.set_state(slot, State::Hashing);
         let (hasher, stage, streaming) = (FileHasher::new(), Stage::Opening, self.streaming);
         let stream_at = streaming.step;
-        self.work = Some(Work { file, meta, hasher, stage, streamed: false, stream_at, streaming });
+        self.work = Some(Work { file, meta, path, hasher, stage, streamed: false, stream_at, streaming });
         Some(slot)
     }
 

@@ -150,7 +150,7 @@ impl Journal {
         match &mut self.state {
             State::Loading { reader, offset: wanted } if log == Log::Kept && offset == *wanted => {
                 for entry in reader.push(bytes) {
-                    table.keep(entry.meta, entry.root, entry.record.start);
+                    table.keep(&entry);
                 }
                 *wanted += bytes.len() as u64;
                 if bytes.is_empty() || *wanted >= meta.size || reader.damage().is_some() {
@@ -215,12 +215,12 @@ impl Journal {
     }
 
     /// The record of a file that was hashed.
-    pub(super) fn put(&mut self, meta: Meta, hashed: &Hashed) {
+    pub(super) fn put(&mut self, (meta, path): (Meta, u32), hashed: &Hashed) {
         let at = self.end + self.gathered.len() as u64;
         let written = match self.stream.take() {
             Some((encoder, at)) => encoder.finish(hashed).map(|record| (record, at)),
             None if self.writes() => {
-                crate::proto::index_log::encode(&meta, hashed, at).map(|record| (record, at))
+                crate::proto::index_log::encode(&meta, path, hashed, at).map(|record| (record, at))
             }
             None => None,
         };
@@ -230,10 +230,10 @@ impl Journal {
     }
 
     /// Values of a long file that is being hashed. They go into its record, if one can be written.
-    pub(super) fn put_values(&mut self, meta: Meta, first: bool, values: &[Value]) {
+    pub(super) fn put_values(&mut self, (meta, path): (Meta, u32), first: bool, values: &[Value]) {
         if first && self.writes() {
             let at = self.end + self.gathered.len() as u64;
-            if let Some((encoder, head)) = Encoder::begin(&meta, at) {
+            if let Some((encoder, head)) = Encoder::begin(&meta, path, at) {
                 self.gathered.extend_from_slice(&head);
                 self.stream = Some((encoder, at));
             }

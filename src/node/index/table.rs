@@ -1,14 +1,15 @@
 //! The shared files as records in one list, and four orders over them.
 //!
-//! A record is 120 bytes beside the name (and the folded name where that differs), an order four to eight. A record
-//! without a name is *unclaimed*: a root that is known for a file of that device, inode, size and time, wherever it will
+//! A record is 136 bytes beside the name (and the folded name where that differs), an order four to eight. A record
+//! without a name is *unclaimed*: a root that is known for a file of that inode or name, size and times, wherever it will
 //! turn up. The log fills the table with such records, and a file that vanishes leaves one, so that a rename costs nothing.
 
-use super::file::{File, FileNo, NOWHERE, State, inode_order, root_order, same_inode, size_order};
+use super::file::{File, FileNo, NOWHERE, State, inode_order, path_order, root_order, size_order};
 use super::order::{Numbers, Order};
 use crate::machine::Meta;
 use crate::proto::content::Root;
 use crate::proto::fold::fold;
+use crate::proto::index_log::{Entry, path_of};
 
 /// Files and bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,8 +56,9 @@ pub(super) struct Table {
     by_name: Order,
     /// Those that are known.
     by_root: Order,
-    /// Those that are known or unclaimed.
+    /// Those that are known or unclaimed, by inode, and by the digest of their names.
     by_inode: Order,
+    by_path: Order,
     /// Those that wait, the smaller first: most files are known soon, and one that still grows waits longer.
     waiting: Order,
     stamps: u32,
@@ -138,7 +140,8 @@ impl Table {
         if self.named.files >= self.room {
             return Taken::Full;
         }
-        let like = self.like(meta);
+        let path = path_of(name);
+        let like = self.like(&meta, path, None);
         let taken_over = like.filter(|&slot| self.files[slot as usize].state == State::Unclaimed);
         let (root, record) = like.map_or((None, NOWHERE), |slot| {
             let file = &self.files[slot as usize];
@@ -156,7 +159,7 @@ impl Table {
         let stamp = self.stamps;
         let name = name.into();
         self.files[slot as usize] =
-            File { name, folded, meta, record, root, stamp, seen, state, restless: 0 };
+            File { name, folded, meta, path, record, root, stamp, seen, state, restless: 0 };
         self.link(slot);
         let Table { by_name, files, .. } = self;
         by_name.insert(slot, |other| files[other as usize].name < files[slot as usize].name);
@@ -164,24 +167,34 @@ impl Table {
     }
 
     /// What the file of that slot is now.
-    pub(super) fn update(&mut self, slot: u32, meta: Meta) -> Taken {
-        if self.files[slot as usize].meta == meta {
+    pub(super) fn update(&mut self, slot: u32, mut meta: Meta) -> Taken {
+        let file = &self.files[slot as usize];
+        if file.meta == meta {
             return Taken::Same(slot);
         }
-        let (root, record) = match self.like(meta) {
+        if meta.born == 0 && file.meta.is_same_inode(&meta) {
+            meta.born = file.meta.born;
+        }
+        if file.meta.is_still(&meta) {
+            self.unlink(slot);
+            self.files[slot as usize].meta = meta;
+            self.link(slot);
+            return Taken::Same(slot);
+        }
+        let (root, record) = match self.like(&meta, file.path, Some(slot)) {
             Some(like) => (self.files[like as usize].root, self.files[like as usize].record),
             None => (None, NOWHERE),
         };
         self.unlink(slot);
         let file = &mut self.files[slot as usize];
-        let (old, old_root, old_record) = (file.meta, file.root, file.record);
+        let (old, path, old_root, old_record) = (file.meta, file.path, file.root, file.record);
         (file.meta, file.root, file.record) = (meta, root, record);
         file.state = if root.is_some() { State::Known } else { State::Waiting };
         let seen = file.seen;
         self.link(slot);
         // Another file has taken its name: the one that was here may have taken that other one's.
-        if let Some(old_root) = old_root.filter(|_| !same_inode(&old, &meta)) {
-            self.keep_seen(old, old_root, old_record, seen);
+        if let Some(old_root) = old_root.filter(|_| !old.is_same_inode(&meta)) {
+            self.keep_seen((old, path), old_root, old_record, seen);
         }
         if root.is_some() { Taken::Adopted(slot) } else { Taken::Changed(slot) }
     }
@@ -219,17 +232,16 @@ impl Table {
 
     /// The log holds at `record` what such a file came to.
     pub(super) fn confirm(&mut self, meta: Meta, root: Root, record: u64) {
-        let like =
-            self.inodes_from(meta).take_while(|&slot| same_inode(&self.files[slot as usize].meta, &meta));
-        let same = |file: &File| file.meta == meta && file.root == Some(root);
-        let like: Vec<u32> = like.filter(|&slot| same(&self.files[slot as usize])).collect();
+        let same = |file: &File| file.meta.is_still(&meta) && file.root == Some(root);
+        let like: Vec<u32> =
+            self.with_inode(meta.inode).filter(|&slot| same(&self.files[slot as usize])).collect();
         like.into_iter().for_each(|slot| self.set_record(slot, Some(record)));
     }
 
-    /// Whether the record at `record` of the log, on such a file, is of use.
-    pub(super) fn uses(&self, meta: Meta, record: u64) -> bool {
-        let mut like = self.inodes_from(meta).map(|slot| &self.files[slot as usize]);
-        like.by_ref().take_while(|file| same_inode(&file.meta, &meta)).any(|file| file.record == record)
+    /// Whether the record at `record` of the log, on a file of that inode and name, is of use.
+    pub(super) fn uses(&self, inode: u64, path: u32, record: u64) -> bool {
+        let mut like = self.with_inode(inode).chain(self.with_path(path));
+        like.any(|slot| self.files[slot as usize].record == record)
     }
 
     /// Bytes of the log that are of use.
@@ -239,14 +251,14 @@ impl Table {
 
     /// The log says: a file that is so has this root. A newer word on the same inode replaces an older one, and nothing is
     /// kept for which there is no room.
-    pub(super) fn keep(&mut self, meta: Meta, root: Root, record: u64) {
-        self.keep_seen(meta, root, record, 0);
+    pub(super) fn keep(&mut self, entry: &Entry) {
+        self.keep_seen((entry.meta, entry.path), entry.root, entry.record.start, 0);
     }
 
-    fn keep_seen(&mut self, meta: Meta, root: Root, record: u64, seen: u32) {
-        let older = self.inodes_from(meta).next().filter(|&slot| {
+    fn keep_seen(&mut self, (meta, path): (Meta, u32), root: Root, record: u64, seen: u32) {
+        let older = self.with_inode(meta.inode).find(|&slot| {
             let file = &self.files[slot as usize];
-            same_inode(&file.meta, &meta) && file.state == State::Unclaimed
+            file.meta.is_same_inode(&meta) && file.state == State::Unclaimed
         });
         if let Some(slot) = older {
             self.remove_unclaimed(slot);
@@ -256,7 +268,7 @@ impl Table {
         }
         let Some(slot) = self.new_slot() else { return };
         self.files[slot as usize] =
-            File { meta, record, root: Some(root), seen, state: State::Unclaimed, ..File::free() };
+            File { meta, path, record, root: Some(root), seen, state: State::Unclaimed, ..File::free() };
         self.link(slot);
     }
 
@@ -297,7 +309,7 @@ impl Table {
 
     /// Bytes held, as far as can be told: records, orders, names.
     pub(super) fn memory(&self) -> usize {
-        let orders = [&self.by_name, &self.by_root, &self.by_inode, &self.waiting];
+        let orders = [&self.by_name, &self.by_root, &self.by_inode, &self.by_path, &self.waiting];
         let records = self.files.capacity() * size_of::<File>() + self.free.capacity() * size_of::<u32>();
         records + orders.iter().map(|order| order.memory()).sum::<usize>() + self.names
     }
@@ -308,15 +320,12 @@ impl Table {
         self.names
     }
 
-    /// A record with a known root for just such a file; one that nobody claims if there is one.
-    fn like(&self, meta: Meta) -> Option<u32> {
+    /// A record with a known root for just such a file; one that nobody claims if there is one. Another than `not`.
+    fn like(&self, meta: &Meta, path: u32, not: Option<u32>) -> Option<u32> {
         let mut found = None;
-        for slot in self.inodes_from(meta) {
+        for slot in self.with_inode(meta.inode).chain(self.with_path(path)) {
             let file = &self.files[slot as usize];
-            if !same_inode(&file.meta, &meta) {
-                break;
-            }
-            if file.meta == meta {
+            if Some(slot) != not && file.is_like(meta, path) {
                 found = Some(slot);
                 if file.state == State::Unclaimed {
                     break;
@@ -326,11 +335,16 @@ impl Table {
         found
     }
 
-    fn inodes_from(&self, meta: Meta) -> impl Iterator<Item = u32> + '_ {
-        self.by_inode.from(move |other| {
-            let other = &self.files[other as usize].meta;
-            (other.device, other.inode) < (meta.device, meta.inode)
-        })
+    /// Files with a root that have this inode, on whatever device.
+    fn with_inode(&self, inode: u64) -> impl Iterator<Item = u32> + '_ {
+        let same = move |&slot: &u32| self.files[slot as usize].meta.inode == inode;
+        self.by_inode.from(move |other| self.files[other as usize].meta.inode < inode).take_while(same)
+    }
+
+    /// Files with a root that have or had a name of this digest.
+    fn with_path(&self, path: u32) -> impl Iterator<Item = u32> + '_ {
+        let same = move |&slot: &u32| self.files[slot as usize].path == path;
+        self.by_path.from(move |other| self.files[other as usize].path < path).take_while(same)
     }
 
     fn remove_unclaimed(&mut self, slot: u32) {
@@ -350,13 +364,14 @@ impl Table {
 
     /// Puts a record into the orders and sums of its state; the order of names is kept by those who give and take names.
     fn link(&mut self, slot: u32) {
-        let Table { files, by_root, by_inode, waiting, .. } = self;
+        let Table { files, by_root, by_inode, by_path, waiting, .. } = self;
         let file = &files[slot as usize];
         let size = file.meta.size;
         self.live += file.record_len();
         match file.state {
             State::Known | State::Unclaimed => {
                 by_inode.insert(slot, |other| inode_order(files, other, slot).is_lt());
+                by_path.insert(slot, |other| path_order(files, other, slot).is_lt());
             }
             State::Waiting => waiting.insert(slot, |other| size_order(files, other, slot).is_lt()),
             State::Unreadable => self.unreadable += 1,
@@ -375,13 +390,14 @@ impl Table {
 
     /// Takes it out again, before anything of it changes.
     fn unlink(&mut self, slot: u32) {
-        let Table { files, by_root, by_inode, waiting, .. } = self;
+        let Table { files, by_root, by_inode, by_path, waiting, .. } = self;
         let file = &files[slot as usize];
         let size = file.meta.size;
         self.live -= file.record_len();
         match file.state {
             State::Known | State::Unclaimed => {
-                let stood = by_inode.remove(slot, |other| inode_order(files, other, slot).is_lt());
+                let stood = by_inode.remove(slot, |other| inode_order(files, other, slot).is_lt())
+                    && by_path.remove(slot, |other| path_order(files, other, slot).is_lt());
                 debug_assert!(stood);
             }
             State::Waiting => {
@@ -416,6 +432,7 @@ impl Table {
         assert_eq!(count(&|f| f.state == State::Waiting), self.waiting.len());
         assert_eq!(count(&|f| f.state == State::Unreadable), self.unreadable);
         assert_eq!(count(&|f| f.root.is_some()), self.by_inode.len());
+        assert_eq!(count(&|f| f.root.is_some()), self.by_path.len());
         let sum = |wanted: &dyn Fn(&File) -> bool| {
             self.files.iter().filter(|f| wanted(f)).map(|f| u128::from(f.meta.size)).sum::<u128>()
         };

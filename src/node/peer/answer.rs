@@ -286,7 +286,7 @@ impl Peer {
         let Some(upload) = session.answering.uploads.iter_mut().find(|upload| upload.file == file) else {
             return;
         };
-        if upload.meta != meta {
+        if !upload.meta.is_still(&meta) {
             return self.answer_failed(now, conn, file, Fault::Shrunk, false);
         }
         upload.open = true;

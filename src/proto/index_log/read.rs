@@ -15,6 +15,8 @@ pub struct Reader {
     part: [u8; HEAD],
     part_len: usize,
     sum: blake3::Hasher,
+    /// Of the record that is being read.
+    path: u32,
     /// Bytes up to the end of the last good record.
     good: u64,
 }
@@ -63,7 +65,14 @@ impl Default for Reader {
 impl Reader {
     /// Nothing read yet.
     pub fn new() -> Reader {
-        Reader { state: State::Header, part: [0; HEAD], part_len: 0, sum: blake3::Hasher::new(), good: 0 }
+        Reader {
+            state: State::Header,
+            part: [0; HEAD],
+            part_len: 0,
+            sum: blake3::Hasher::new(),
+            path: 0,
+            good: 0,
+        }
     }
 
     /// The next bytes of the log; the entries that became whole with them, in order. A later entry with the same
@@ -141,12 +150,16 @@ impl Reader {
             inode: u64::from_le_bytes(bytes_at(head, 13)),
             size: u64::from_le_bytes(bytes_at(head, 21)),
             mtime: i64::from_le_bytes(bytes_at(head, 29)),
+            ctime: i64::from_le_bytes(bytes_at(head, 37)),
+            marks: u32::from_le_bytes(bytes_at(head, 45)),
+            born: u32::from_le_bytes(bytes_at(head, 49)),
         };
+        self.path = u32::from_le_bytes(bytes_at(head, 53));
         // The size alone decides how long the record is: what else is said of it must agree.
         let agrees = head[4] == KIND_FILE
             && meta.size <= SIZE_MAX
             && u64::from(u32::from_le_bytes(bytes_at(head, 0))) == record_len(meta.size)
-            && u64::from(u32::from_le_bytes(bytes_at(head, 37))) == values_len(meta.size);
+            && u64::from(u32::from_le_bytes(bytes_at(head, 57))) == values_len(meta.size);
         self.sum = blake3::Hasher::new();
         self.sum.update(head);
         self.state = match values_len(meta.size) {
@@ -174,7 +187,7 @@ impl Reader {
             self.state = State::Stopped(Damage::Checksum);
             return None;
         }
-        let entry = Entry::new(meta, Root::new(*root), self.good);
+        let entry = Entry::new(meta, self.path, Root::new(*root), self.good);
         self.good = entry.record.end;
         self.state = State::Head;
         Some(entry)

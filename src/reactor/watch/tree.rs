@@ -18,8 +18,9 @@ use std::ffi::CStr;
 /// Folders watched and entries looked at in one turn.
 pub(super) const SLICE: usize = 256;
 
-/// A file is told of when it is closed, not with each write.
+/// A file is told of when it is closed, not with each write; and when somebody gives it a time, or the right to be read.
 const MASK: WatchFlags = WatchFlags::CLOSE_WRITE
+    .union(WatchFlags::ATTRIB)
     .union(WatchFlags::CREATE)
     .union(WatchFlags::DELETE)
     .union(WatchFlags::DELETE_SELF)

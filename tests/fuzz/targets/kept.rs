@@ -107,11 +107,13 @@ pub(crate) fn index_log(data: &[u8]) {
             few @ 0..200 => u64::from(few) * 5000,
             many => u64::from(many - 199) * PIECE - u64::from(feed.byte()),
         };
-        let meta = Meta { size, mtime: feed.long() as i64, device: 1, inode: feed.long() };
+        let mut meta =
+            Meta { size, mtime: feed.long() as i64, device: 1, inode: feed.long(), ..Meta::default() };
+        (meta.ctime, meta.marks) = (meta.mtime ^ 5, meta.mtime as u32);
         let values = (0..list_len(Span::Piece, size)).map(|n| [n as u8; VALUE]).collect();
         let hashed = Hashed { root: Root::new(feed.array()), size, values, groups: Vec::new() };
         let (record, entry) =
-            index_log::encode(&meta, &hashed, log.len() as u64).expect("a file of that size");
+            index_log::encode(&meta, size as u32, &hashed, log.len() as u64).expect("a file of that size");
         log.extend_from_slice(&record);
         written.push(entry);
     }
@@ -227,7 +229,7 @@ fn encoded(entry: &Entry, log: &[u8]) -> Vec<u8> {
     };
     let (size, root) = (entry.meta.size, entry.root);
     let hashed = Hashed { root, size, values: list(Span::Piece), groups: list(Span::Group) };
-    index_log::encode(&entry.meta, &hashed, entry.record.start).expect("it was one").0
+    index_log::encode(&entry.meta, entry.path, &hashed, entry.record.start).expect("it was one").0
 }
 
 fn range(range: std::ops::Range<u64>) -> std::ops::Range<usize> {

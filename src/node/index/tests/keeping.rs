@@ -85,6 +85,103 @@ fn a_disk_that_is_away_for_a_while_is_not_read_again() {
     assert!(again.bytes_read() > 2);
 }
 
+/// What happens to each file, and what the listings and the restart after it read again.
+fn read_after(change: impl Fn(&mut Meta, &mut Vec<u8>)) -> (usize, usize) {
+    let mut world = shared();
+    let read = world.bytes_read();
+    for file in world.files.values_mut() {
+        change(&mut file.meta, &mut file.bytes);
+    }
+    world.hint("", true);
+    world.run(70 * SECOND);
+    world.assert_right();
+    let again = world.restart();
+    again.assert_right();
+    (world.bytes_read() - read, again.bytes_read())
+}
+
+#[test]
+fn what_happens_to_a_file_beside_its_content_costs_no_reading() {
+    let later = |meta: &mut Meta| meta.ctime += 1_000_000_000;
+    let mode = read_after(|meta, _| {
+        later(meta);
+        meta.marks += 1;
+    });
+    assert_eq!(mode, (0, 0), "its mode, owner or number of names");
+    assert_eq!(read_after(|meta, _| meta.device += 1), (0, 0), "the number of its disk");
+    let everything = read_after(|_, _| {}).0 + shared().bytes_read();
+    let written = read_after(|meta, bytes| {
+        later(meta);
+        if let Some(first) = bytes.first_mut() {
+            *first ^= 1;
+        }
+    });
+    assert_eq!(written, (everything, 0), "written to, and the time set back");
+    let replaced = read_after(|meta, bytes| {
+        later(meta);
+        meta.born += 1000;
+        bytes.reverse();
+    });
+    assert_eq!(replaced, (everything, 0), "another file with its inode, size and time");
+}
+
+#[test]
+fn files_whose_inodes_differ_at_each_look_are_read_once() {
+    let mut world = shared();
+    let renumber = |world: &mut World, by: u64| {
+        for file in world.files.values_mut() {
+            (file.meta.inode, file.meta.born) = (file.meta.inode + by, 0);
+        }
+    };
+    let read = world.bytes_read();
+    for round in 1..4 {
+        renumber(&mut world, 1000 * round);
+        world.hint("", true);
+        world.run(70 * SECOND);
+        world.assert_right();
+    }
+    assert_eq!(world.bytes_read(), read);
+    let again = world.restart_with(|world| renumber(world, 7));
+    again.assert_right();
+    assert_eq!((again.bytes_read(), &again.log), (0, &world.log));
+}
+
+#[test]
+fn a_file_that_was_moved_away_and_back_is_not_read_again_and_another_in_its_place_is() {
+    let mut world = shared();
+    let read = world.bytes_read();
+    let mut away = world.files.remove("two pieces").expect("it is there");
+    world.hint("", false);
+    world.run(2 * SECOND);
+    away.meta.ctime += 5;
+    world.files.insert("two pieces".to_owned(), away.clone());
+    world.hint("", false);
+    world.run(2 * SECOND);
+    world.assert_right();
+    assert_eq!(world.bytes_read(), read);
+    // To another name, as a rename does it: that changes `ctime`, too.
+    let mut file = world.files.remove("two pieces").expect("it is there");
+    file.meta.ctime += 5;
+    world.files.insert("renamed".to_owned(), file);
+    world.hint("", false);
+    world.run(2 * SECOND);
+    world.assert_right();
+    assert_eq!(world.bytes_read(), read);
+
+    world.files.remove("renamed");
+    world.hint("", false);
+    world.run(2 * SECOND);
+    away.meta.born += 1;
+    away.meta.ctime += 9;
+    away.bytes.reverse();
+    let len = away.bytes.len();
+    world.files.insert("renamed".to_owned(), away);
+    world.hint("", false);
+    world.run(70 * SECOND);
+    world.assert_right();
+    assert_eq!(world.bytes_read() - read, len);
+}
+
 #[test]
 fn small_files_share_an_append() {
     let mut world = World::new();
@@ -295,7 +392,7 @@ fn the_values_of_a_long_file_go_to_the_log_while_it_is_read() {
 fn keeps_a_long_file(size: u64) {
     use super::super::{Ask, Log};
     let limits = crate::config::Limits { run_chunks: 256, ..limits() };
-    let meta = Meta { size, mtime: 1, device: 1, inode: 1 };
+    let meta = Meta { size, mtime: 1, device: 1, inode: 1, ..Meta::default() };
     let zeros = vec![0; 1 << 20];
     let (mut index, mut log, mut now) = (Index::new(&limits), Vec::new(), Instant::ZERO);
     index.start(now);

@@ -12,7 +12,10 @@ fn table(count: u64, name: impl Fn(u64) -> String) -> Index {
     let mut index = Index::new(&Limits::desktop());
     index.start(Instant::ZERO);
     index.log_failed(Instant::ZERO, super::super::Log::Kept, crate::machine::Fault::Denied, true);
-    let entry = |i| Entry { name: name(i), meta: Meta { size: i * 1000, mtime: 5, device: 1, inode: i } };
+    let entry = |i| Entry {
+        name: name(i),
+        meta: Meta { size: i * 1000, mtime: 5, device: 1, inode: i, ..Meta::default() },
+    };
     for start in (0..count).step_by(256) {
         let entries: Vec<Entry> = (start..count.min(start + 256)).map(entry).collect();
         index.listed(Instant::ZERO, &entries, &ListEnd::More);

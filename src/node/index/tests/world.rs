@@ -116,7 +116,8 @@ impl World {
         self.inodes += 1;
         let mtime = self.now.as_micros() as i64 * 1000 + self.inodes as i64;
         let inode = self.files.get(name).map_or(self.inodes, |file| file.meta.inode);
-        let meta = Meta { size: bytes.len() as u64, mtime, device: 7, inode };
+        let born = u32::try_from(inode).expect("few");
+        let meta = Meta { size: bytes.len() as u64, mtime, ctime: mtime, marks: 1, born, device: 7, inode };
         self.files.insert(name.to_owned(), Disk { bytes: bytes.to_vec(), meta, fault: None });
     }
 

@@ -63,7 +63,7 @@ impl Peer {
         let size = download.size;
         let Stage::Looking(looking) = &mut download.stage else { return self.close_file(file) };
         looking.meta = opened;
-        let is_known = looking.known.is_some_and(|known| known == opened);
+        let is_known = looking.known.is_some_and(|known| known.is_still(&opened));
         if opened.size != size {
             return self.look_further(now, id);
         }
@@ -84,7 +84,7 @@ impl Peer {
         let Some(download) = self.download_mut(id) else { return };
         let (root, size) = (download.root, download.size);
         let Stage::Looking(looking) = &mut download.stage else { return };
-        if bytes.is_empty() || meta != looking.meta || offset != looking.hasher.bytes() {
+        if bytes.is_empty() || !looking.meta.is_still(&meta) || offset != looking.hasher.bytes() {
             return self.look_further(now, id);
         }
         looking.hasher.update(bytes);
