@@ -37,7 +37,8 @@ Usage: ds-peer [OPTIONS] [IP] PORT
   PORT                    listen on this TCP port (0: any free one)
   IP                      listen on this address only and announce it; without
                           it, or if it is not an address of this host (a
-                          router's public one), listen on all addresses
+                          router's public one), listen on all addresses, of
+                          IPv6 too (the same as 0.0.0.0)
 
 Folders:
       --shared DIR        what is offered to others      [default: shared_files]
@@ -104,7 +105,8 @@ Usage: ds-bootstrap [OPTIONS] [IP] [PORT]
 
   PORT                    listen on this TCP port (0: any free one)
                                                                [default: 8000]
-  IP                      listen on this address only            [default: all]
+  IP                      listen on this address only
+                                              [default: all, of IPv4 and IPv6]
 
       --state DIR         what is kept over restarts
                           [default: $XDG_STATE_HOME/distrishare/bootstrap-PORT]

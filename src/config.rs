@@ -1,7 +1,9 @@
 //! Every constant of the program with its unit. Made once from the command line, validated once, then only read.
 
+mod address;
 mod limits;
 
+pub use address::{is_ip, unmapped, zoned};
 pub use limits::{Limits, SwarmLimits};
 
 use crate::time::Duration;
@@ -120,7 +122,7 @@ pub struct Rates {
 /// What a registry is told by its operator.
 #[derive(Clone, Debug)]
 pub struct BootstrapConfig {
-    /// Listen on this address.
+    /// Listen on this address; 0.0.0.0: on all, of IPv6 too.
     pub listen: SocketAddr,
     /// How long a registration counts without being renewed.
     pub lease: Duration,
@@ -144,7 +146,7 @@ pub enum ConsoleMode {
 /// A host, by name or address, and a port, as the operator typed them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostPort {
-    /// Name or address; an IPv6 address without its brackets.
+    /// Name or address; an IPv6 address without its brackets, maybe with its zone.
     pub host: String,
     /// Port, not 0.
     pub port: u16,
@@ -188,7 +190,7 @@ impl HostPort {
         Ok(HostPort { host: host.to_owned(), port })
     }
 
-    /// The address, if the host is one and not a name.
+    /// The address, if the host is one and neither a name nor an address with a zone, which only the system knows.
     pub fn literal(&self) -> Option<SocketAddr> {
         self.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, self.port))
     }
@@ -350,6 +352,8 @@ mod tests {
         assert_eq!(good("box.lan", Some(8000)), Ok("box.lan:8000".into()));
         assert_eq!(good("[::1]:80", None), Ok("[::1]:80".into()));
         assert_eq!(good("[::1]", Some(9)), Ok("[::1]:9".into()));
+        assert_eq!(good("[fe80::1%eth0]:80", None), Ok("[fe80::1%eth0]:80".into()));
+        assert!(HostPort::parse("[fe80::1%2]:80", None).is_ok_and(|zoned| zoned.literal().is_none()));
         for bad in ["", ":80", "::1:80", "[::1", "[::1]80", "a:0", "a:65536", "a:+1", "a: 1", "a b:1", "a"] {
             let text = HostPort::parse(bad, None).expect_err(bad);
             assert!(text.contains("HOST:PORT"), "{text}");

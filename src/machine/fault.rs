@@ -52,6 +52,8 @@ pub enum Fault {
     AlreadyShared,
     /// The name could not be resolved.
     UnknownHost,
+    /// A link-local IPv6 address without a zone, or with one that is no interface of this host.
+    NoZone,
     /// Any other error of the system, by number (EIO is 5); 0 if the system gave none.
     Os(i32),
 }
@@ -110,6 +112,7 @@ impl fmt::Display for Fault {
             Fault::InUse => "in use by another process",
             Fault::AlreadyShared => "the file lies in the shared folder already",
             Fault::UnknownHost => "unknown host name",
+            Fault::NoZone => "a link-local address needs an interface of this host, as in fe80::1%eth0",
             Fault::Os(0) => "unknown error of the system",
             Fault::Os(n) => return write!(f, "{}", io::Error::from_raw_os_error(*n)),
         })

@@ -23,7 +23,7 @@ mod probe;
 #[cfg(test)]
 mod tests;
 
-use crate::config::BootstrapConfig;
+use crate::config::{BootstrapConfig, unmapped};
 use crate::machine::{
     Census, ConnId, Deadline, Fault, Input, Kept, ListenerId, Machine, Output, Received, Signal, Slot,
     Transmit,
@@ -344,7 +344,7 @@ impl Bootstrap {
 impl Machine for Bootstrap {
     fn handle_accept(&mut self, now: Instant, _listener: ListenerId, peer: SocketAddr) -> Option<ConnId> {
         let conn = match self.phase {
-            Phase::Serving => self.accept(now, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
+            Phase::Serving => self.accept(now, unmapped(peer)),
             _ => None,
         };
         self.check();

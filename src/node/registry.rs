@@ -13,6 +13,7 @@
 
 mod ring;
 
+use crate::config::unmapped;
 use crate::machine::Deadline;
 use crate::node::gate::source;
 use crate::node::timers::Timers;
@@ -204,7 +205,7 @@ impl Registry {
         });
         let before = self.len();
         for record in records {
-            let addr = SocketAddr::new(record.addr.ip().to_canonical(), record.addr.port());
+            let addr = unmapped(record.addr);
             let full = self.len() >= self.bounds.nodes || self.crowded(addr.ip());
             if full || refusal(addr, self.bounds.listen).is_some() || self.nodes.contains_key(&addr) {
                 continue;

@@ -2,6 +2,8 @@
 
 use crate::machine::Interface;
 use if_addrs::IfAddr;
+use rustix::net::netdevice::{index_to_name, name_to_index};
+use rustix::net::{AddressFamily, SocketType, socket};
 use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,6 +26,16 @@ pub(super) fn list() -> Vec<Interface> {
     interfaces.sort();
     interfaces.dedup();
     interfaces
+}
+
+/// The number of the interface that a zone names, or whose number it is.
+pub(super) fn zone(name: &str) -> Option<u32> {
+    let socket = socket(AddressFamily::INET, SocketType::DGRAM, None).ok()?;
+    let index = match name.parse::<u32>() {
+        Ok(index) => index_to_name(&socket, index).ok().map(|_| index),
+        Err(_) => name_to_index(&socket, name).ok(),
+    };
+    index.filter(|&index| index != 0)
 }
 
 fn of(found: if_addrs::Interface) -> Option<Interface> {

@@ -1,7 +1,8 @@
 //! Names the operator typed, looked up beside the loop: the system's resolver may take half a minute, so it runs in
 //! a process of its own, which is this program once more, and its answer comes through a pipe.
 
-use super::{Reactor, token};
+use super::{Reactor, interfaces, token};
+use crate::config::zoned;
 use crate::machine::{Fault, Input, RequestId};
 use crate::time::{Duration, Instant};
 use mio::Interest;
@@ -11,7 +12,7 @@ use rustix::io::{Errno, ioctl_fionbio, read};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 
 /// Look-ups at once; an operator types one at a time.
@@ -130,6 +131,10 @@ impl Reactor {
     pub(super) fn resolve(&mut self, request: RequestId, host: &str, port: u16) {
         let result = if let Ok(ip) = host.parse::<IpAddr>() {
             Ok(SocketAddr::new(ip, port))
+        } else if let Some((ip, zone)) = zoned(host) {
+            interfaces::zone(zone)
+                .map(|zone| SocketAddrV6::new(ip, port, 0, zone).into())
+                .ok_or(Fault::NoZone)
         } else if host.is_empty()
             || host.starts_with('-')
             || host.contains(|c: char| c.is_control() || c == ' ')
@@ -317,6 +322,24 @@ mod tests {
         assert_eq!(reactor.lookups_until(), Some(until));
         reactor.lookups_turn();
         assert_eq!((answer(&mut reactor), reactor.lookups.len()), (Some(Fault::TimedOut), 0));
+    }
+
+    #[test]
+    fn a_zone_is_an_interface_of_this_host() {
+        let (_temp, mut reactor) = reactor();
+        let mut of = |host: &str| {
+            reactor.resolve(RequestId(7), host, 80);
+            match reactor.answers.pop_front() {
+                Some(Answer::Input(Input::Resolved { result, .. })) => result.map(|addr| addr.to_string()),
+                _ => panic!("{host}: answered at once"),
+            }
+        };
+        let lo = interfaces::zone("lo").expect("a loopback");
+        let by_index = Ok(format!("[fe80::1%{lo}]:80"));
+        assert_eq!((of("fe80::1%lo"), of(&format!("fe80::1%{lo}"))), (by_index.clone(), by_index));
+        for zone in ["nosuch0", "0", "4294967296", "an-interface-of-too-long-a-name"] {
+            assert_eq!(of(&format!("fe80::1%{zone}")), Err(Fault::NoZone), "{zone}");
+        }
     }
 
     #[test]

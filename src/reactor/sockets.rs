@@ -3,6 +3,7 @@
 use super::receiving::{Habit, Rest};
 use super::seal::Carry;
 use super::{Reactor, token};
+use crate::config::unmapped;
 use crate::machine::{ConnId, Fault, Input, ListenerId, Machine};
 use crate::time::{Duration, Instant};
 use mio::Interest;
@@ -10,7 +11,7 @@ use mio::net::{TcpListener, TcpStream};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 
 /// Connections the kernel holds ready for us; with a full queue it drops SYNs and clients wait for seconds.
 const BACKLOG: i32 = 1024;
@@ -132,7 +133,8 @@ impl Stream {
 impl Reactor {
     pub(super) fn listen(&mut self, listener: ListenerId, addr: SocketAddr) {
         let opened = open_listener(addr).and_then(|mut io| {
-            let addr = io.local_addr()?;
+            // Asked for 0.0.0.0 and told [::], the node would take itself for one of IPv6.
+            let addr = SocketAddr::new(addr.ip(), io.local_addr()?.port());
             self.poll.registry().register(&mut io, token::of_listener(listener), Interest::READABLE)?;
             Ok((io, addr))
         });
@@ -200,8 +202,7 @@ impl Reactor {
             Ok((io, peer)) => {
                 self.stats.accepts += 1;
                 self.accept_pause.wait = Duration::ZERO;
-                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-                if let Some(conn) = machine.handle_accept(self.clock.now(), id, peer) {
+                if let Some(conn) = machine.handle_accept(self.clock.now(), id, unmapped(peer)) {
                     self.adopt(conn, io, false);
                 }
                 self.drain(machine);
@@ -238,6 +239,7 @@ impl Reactor {
     pub(super) fn connect(&mut self, conn: ConnId, addr: SocketAddr) {
         match TcpStream::connect(addr) {
             Ok(io) => self.adopt(conn, io, true),
+            Err(_) if lacks_zone(addr) => self.answer(Input::Closed { conn, fault: Fault::NoZone }),
             Err(error) => self.answer(Input::Closed { conn, fault: Fault::of(&error) }),
         }
     }
@@ -360,7 +362,7 @@ impl Reactor {
         match local {
             Ok(local) => {
                 stream.connecting = false;
-                machine.handle_input(self.clock.now(), Input::Connected { conn, local });
+                machine.handle_input(self.clock.now(), Input::Connected { conn, local: unmapped(local) });
                 self.drain(machine);
                 true
             }
@@ -386,9 +388,28 @@ impl Reactor {
     }
 }
 
+fn lacks_zone(addr: SocketAddr) -> bool {
+    matches!(addr, SocketAddr::V6(addr) if addr.ip().is_unicast_link_local() && addr.scope_id() == 0)
+}
+
+/// 0.0.0.0 means all addresses, those of IPv6 too where this host has it: one socket, one port for both.
 fn open_listener(addr: SocketAddr) -> io::Result<TcpListener> {
+    if addr.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
+        match open_one(SocketAddr::from((Ipv6Addr::UNSPECIFIED, addr.port())), true) {
+            Ok(listener) => return Ok(listener),
+            // Whether that port is free for IPv4 is seen below.
+            Err(error) => log::debug!("not listening by IPv6: {error}"),
+        }
+    }
+    open_one(addr, false)
+}
+
+fn open_one(addr: SocketAddr, both: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    if both {
+        socket.set_only_v6(false)?;
+    }
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG)?;
     Ok(TcpListener::from_std(socket.into()))
@@ -396,6 +417,7 @@ fn open_listener(addr: SocketAddr) -> io::Result<TcpListener> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Answer;
     use super::*;
     use crate::config::{Folders, Limits};
     use crate::machine::{Census, Deadline, Id, Output, Received, Transmit};
@@ -404,10 +426,12 @@ mod tests {
     #[derive(Default)]
     struct Idle {
         closed: Vec<Fault>,
+        called: Vec<SocketAddr>,
     }
 
     impl Machine for Idle {
-        fn handle_accept(&mut self, _: Instant, _: ListenerId, _: SocketAddr) -> Option<ConnId> {
+        fn handle_accept(&mut self, _: Instant, _: ListenerId, peer: SocketAddr) -> Option<ConnId> {
+            self.called.push(peer);
             None
         }
 
@@ -467,6 +491,43 @@ mod tests {
         let mut machine = Idle::default();
         assert!(!reactor.establish(&mut machine, conn));
         assert_eq!((machine.closed, reactor.stats().streams), (vec![Fault::Refused], 0));
+    }
+
+    /// IPv6 as well where there is any, with one port for both; the node goes on to see 0.0.0.0.
+    #[test]
+    fn all_addresses_are_those_of_both_families() {
+        let (_temp, mut reactor) = reactor();
+        let id = ListenerId(0);
+        reactor.listen(id, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)));
+        let port = match reactor.answers.pop_front() {
+            Some(Answer::Input(Input::Listening { addr, .. })) if addr.ip() == Ipv4Addr::UNSPECIFIED => {
+                addr.port()
+            }
+            other => panic!("{other:?}"),
+        };
+        let mut callers = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))];
+        let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+        if std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+            callers.push(v6);
+        }
+        for caller in callers {
+            let ours = std::net::TcpStream::connect(caller).expect("it listens");
+            let mut machine = Idle::default();
+            reactor.listeners.get_mut(&id).expect("it is there").pending = true;
+            reactor.accept_turn(&mut machine);
+            assert_eq!(machine.called, [ours.local_addr().expect("connected")]);
+        }
+    }
+
+    #[test]
+    fn a_link_local_address_without_its_interface_is_told_so() {
+        let (_temp, mut reactor) = reactor();
+        let conn = ConnId(Id { index: 0, generation: 0 });
+        reactor.connect(conn, "[fe80::1]:9000".parse().expect("an address"));
+        let Some(Answer::Input(Input::Closed { fault, .. })) = reactor.answers.pop_front() else {
+            panic!("closed at once")
+        };
+        assert!(matches!(fault, Fault::NoZone), "{fault}");
     }
 
     #[test]

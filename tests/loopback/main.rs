@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod changes;
+mod families;
 mod folders;
 mod group;
 mod identity;

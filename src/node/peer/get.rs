@@ -101,9 +101,13 @@ impl Peer {
             Ok(addr) => self.get_from(now, job, addr, name, folder),
             Err(fault) => {
                 let host = for_terminal(&host);
-                let text = format!(
-                    "{host}: {fault}: is the name spelt right? If it is the beginning of a file's name, put that in quotes"
-                );
+                let text = if fault == Fault::NoZone {
+                    format!("{host}: {fault}")
+                } else {
+                    format!(
+                        "{host}: {fault}: is the name spelt right? If it is the beginning of a file's name, put that in quotes"
+                    )
+                };
                 self.finish(now, job, Err(Failure::new(Code::Network, text)));
             }
         }

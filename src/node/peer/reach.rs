@@ -197,6 +197,9 @@ impl Peer {
             self.unfinished.give_back(source(peer.ip()));
         }
         self.timers.cancel(Timer::Conn(conn));
+        // With its zone, if it has one.
+        let mut at = peer;
+        at.set_port(theirs.port);
         if dialled {
             // Whatever is wished for from now on does not wait for a session that ends.
             self.sessions.dialling.remove(&peer);
@@ -209,9 +212,7 @@ impl Peer {
             self.known.learn(peer, Via::Dial, now, &self.own, &self.config.limits);
             self.known.met(peer, node, now);
             self.dialer.forgive(peer);
-        } else if let Ok(addr) =
-            admit(SocketAddr::new(peer.ip(), theirs.port), Learned::Observed, &self.here())
-        {
+        } else if let Ok(addr) = admit(at, Learned::Observed, &self.here()) {
             self.known.claimed(addr, node, now, &self.own, &self.config.limits);
             if let Some(session) = self.session_mut(conn) {
                 session.listens = Some(addr);

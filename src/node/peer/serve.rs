@@ -2,6 +2,7 @@
 
 use super::files::Owner;
 use super::{Conn, Peer, Timer};
+use crate::config::unmapped;
 use crate::machine::{ConnId, Dir, Fault, FileId, ListenerId, Output, Received, Transmit};
 use crate::node::gate::{Verdict, source};
 use crate::node::outgoing::Outgoing;
@@ -109,7 +110,7 @@ impl Serve {
 impl Peer {
     /// A connection came in.
     pub(super) fn accept(&mut self, now: Instant, _: ListenerId, peer: SocketAddr) -> Option<ConnId> {
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let peer = unmapped(peer);
         if self.stopping {
             return None;
         }

@@ -4,10 +4,9 @@ use super::entries::Entry;
 use super::source;
 use super::words::Word;
 use super::{Command, CommandError, NodeRef, Wanted, Way, Which};
-use crate::config::{BOOTSTRAP_PORT, HostPort, parse_port, parse_rate};
+use crate::config::{BOOTSTRAP_PORT, HostPort, is_ip, parse_port, parse_rate};
 use crate::time::Duration;
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 /// Longest `wait`, in seconds: a day.
 const WAIT_MAX: f64 = 86_400.0;
@@ -104,7 +103,7 @@ impl<'a> Args<'a> {
     /// `IP PORT` or `HOST:PORT`.
     fn node(&mut self) -> Result<HostPort, CommandError> {
         let first = self.need("IP")?;
-        let host = if first.parse::<IpAddr>().is_ok() {
+        let host = if is_ip(first) {
             first.to_owned()
         } else if let Ok(node) = HostPort::parse(first, None) {
             return Ok(node);
@@ -164,11 +163,11 @@ pub(super) fn get(args: &mut Args<'_>) -> Result<Command, CommandError> {
 fn begins_with_node(words: &[Word]) -> bool {
     let [first, rest @ ..] = words else { return true };
     let first = first.text.as_str();
-    if bare(first).parse::<IpAddr>().is_ok() {
+    if is_ip(bare(first)) {
         return rest.first().is_none_or(|port| is_digits(&port.text));
     }
     if let Some((host, port)) = first.rsplit_once(':') {
-        if bare(host).parse::<IpAddr>().is_ok() && (host.starts_with('[') || !host.contains(':')) {
+        if is_ip(bare(host)) && (host.starts_with('[') || !host.contains(':')) {
             return is_digits(port);
         }
         return is_host(host) && is_port(port);
@@ -216,7 +215,7 @@ pub(super) fn browse(args: &mut Args<'_>) -> Result<Command, CommandError> {
             return Ok(Command::Browse(NodeRef::Id(args.need("node")?.to_owned())));
         }
         // Only an address alone still lacks something: its port.
-        if word.text.parse::<IpAddr>().is_err() && HostPort::parse(&word.text, None).is_err() {
+        if !is_ip(&word.text) && HostPort::parse(&word.text, None).is_err() {
             let problem = format!(
                 "`{}` is neither an address nor the beginning (4 digits or more) of an id",
                 word.text

@@ -152,6 +152,11 @@ fn get_takes_numbers_a_name_or_a_node() {
         ("get a.9 80 b", name("a.9 80 b")),
         ("get vol.2:80 b", name("vol.2:80 b")),
         ("get box.lan.:80 b", get("box.lan.", 80, "b")),
+        ("get fe80::1%eth0 9000 a b", get("fe80::1%eth0", 9000, "a b")),
+        ("get [fe80::1%2]:9000 a", get("fe80::1%2", 9000, "a")),
+        ("get [::1]:9000 a", get("::1", 9000, "a")),
+        ("get fe80::1%eth0 a", name("fe80::1%eth0 a")),
+        ("get box%eth0 9000 a", name("box%eth0 9000 a")),
         ("get a:099 b", name("a:099 b")),
         ("get a:99999 b", name("a:99999 b")),
     ] {
