@@ -18,3 +18,4 @@ mod slots;
 pub mod swarm;
 mod table;
 pub mod timers;
+mod upload_queue;

@@ -32,6 +32,12 @@ pub struct Limits {
     pub unauth_per_ip: usize,
     /// Uploads at once to one source address; loopback is exempt.
     pub uploads_per_ip: usize,
+    /// Downloads of v1 that wait for an upload slot, in all, …
+    pub v1_waits: usize,
+    /// … and of one source address. Each is a connection and a name.
+    pub v1_waits_per_ip: usize,
+    /// So long they wait: the original gives up after 5 s without a byte, and is told that we are busy before that.
+    pub v1_wait: Duration,
     /// Bytes of a v1 or bootstrap request.
     pub request_max: usize,
     /// From accept to the whole request.
@@ -192,6 +198,9 @@ const DESKTOP: Limits = Limits {
     conns_per_ip: 64,
     unauth_per_ip: 16,
     uploads_per_ip: 8,
+    v1_waits: 64,
+    v1_waits_per_ip: 16,
+    v1_wait: s(4),
     request_max: 4096,
     request_deadline: s(5),
     registry_reply_max: 1400,
@@ -289,6 +298,8 @@ impl Limits {
             conns_per_ip: 8,
             unauth_per_ip: 4,
             uploads_per_ip: 4,
+            v1_waits: 16,
+            v1_waits_per_ip: 4,
             registry_page_max: 4 << 10,
             registry_nodes: 512,
             registry_per_ip: 8,

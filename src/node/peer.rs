@@ -46,6 +46,7 @@ use crate::node::outgoing::Outgoing;
 use crate::node::swarm::SourceNo;
 use crate::node::table::Table;
 use crate::node::timers::{LATE, LATE_GRACE, Timers};
+use crate::node::upload_queue::UploadQueue;
 use crate::proto::address::Here;
 use crate::proto::entropy::Entropy;
 use crate::proto::v2::identity::Identity;
@@ -96,6 +97,7 @@ pub struct Peer {
     gate: Gate,
     /// Uploads running, by source.
     uploads: BTreeMap<IpAddr, usize>,
+    upload_queue: UploadQueue,
     totals: Totals,
     notices: Notices,
 
@@ -237,6 +239,7 @@ impl Peer {
             files: Files::new(limits),
             gate: Gate::default(),
             uploads: BTreeMap::new(),
+            upload_queue: UploadQueue::default(),
             totals: Totals::default(),
             notices: Notices::default(),
             known: Known::default(),
@@ -400,8 +403,11 @@ impl Peer {
         }
     }
 
-    /// What follows from an input: dials that have room now, the next line of a script, the end of one, a prompt.
+    /// What follows from an input: uploads and dials that have room now, the next line of a script, the end of one, a prompt.
     fn settle(&mut self, now: Instant) {
+        if self.files.has_freed() {
+            self.serve_waiting(now);
+        }
         loop {
             self.make_room_for_dials(now);
             let Some(conn) = self.dialer.next(self.room()) else { break };

@@ -63,6 +63,8 @@ pub(super) struct Files {
     kept: u64,
     /// Downloads at once: their files must find room among those that may be open.
     pub(super) downloads_max: usize,
+    /// One was closed since somebody asked.
+    freed: bool,
     /// Places of all others: those of downloads are kept, or uploads could take them all.
     others_max: usize,
 }
@@ -78,6 +80,7 @@ impl Files {
             discarded: 0,
             kept: 0,
             downloads_max,
+            freed: false,
             others_max: limits.open_files.saturating_sub(downloads_max * FILES_EACH).max(1),
         }
     }
@@ -106,23 +109,34 @@ impl Files {
 
     /// It has its final name.
     pub(super) fn committed(&mut self, file: FileId) -> Option<Owner> {
-        let owner = self.held.remove(file.0)?;
+        let owner = self.remove(file)?;
         self.committed += u64::from(owner.grows());
         Some(owner)
     }
 
     /// It is closed or thrown away. False: it was not ours any more.
     pub(super) fn drop(&mut self, file: FileId) -> bool {
-        let Some(owner) = self.held.remove(file.0) else { return false };
+        let Some(owner) = self.remove(file) else { return false };
         self.discarded += u64::from(owner.grows());
         true
     }
 
     /// It is closed unfinished, to be opened again. False: it was not ours any more.
     pub(super) fn keep(&mut self, file: FileId) -> bool {
-        let Some(owner) = self.held.remove(file.0) else { return false };
+        let Some(owner) = self.remove(file) else { return false };
         self.kept += u64::from(owner.grows());
         true
+    }
+
+    fn remove(&mut self, file: FileId) -> Option<Owner> {
+        let owner = self.held.remove(file.0)?;
+        self.freed = true;
+        Some(owner)
+    }
+
+    /// Whether a place may have become free since this was asked last.
+    pub(super) fn has_freed(&mut self) -> bool {
+        std::mem::take(&mut self.freed)
     }
 
     /// Whether one more file may be open that is not a download's.

@@ -13,7 +13,7 @@ use crate::proto::name::check_name;
 use crate::proto::v1::{self, Refusal, Request};
 use crate::time::Instant;
 use log::{debug, info};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Sockets kept back for telling callers that there is no room.
 pub(super) const BUSY_RESERVE: usize = 16;
@@ -38,11 +38,13 @@ pub(super) struct Serve {
     state: State,
 }
 
-/// Reading → Opening → Sending → Lingering; refusals skip Opening.
+/// Reading → Waiting → Opening → Sending → Lingering; refusals skip what is between, and who finds a slot does not wait.
 #[derive(Debug)]
 enum State {
     /// The request comes in.
     Reading(ObjectScanner),
+    /// A download without a slot yet: it is in the queue.
+    Waiting { name: String },
     /// The file is looked for.
     Opening { name: String, download: bool },
     /// The answer goes out; `upload` names the file if it is one.
@@ -223,12 +225,43 @@ impl Peer {
             let text = if download { Refusal::NoSuchFile.text() } else { v1::NOT_FOUND };
             return self.answer(now, conn, text);
         }
+        if self.files.may_add() && (!download || self.has_slot(ip)) {
+            return self.open_for(now, conn, name, download);
+        }
         let limits = &self.config.limits;
-        let theirs = self.uploads.get(&source(ip)).copied().unwrap_or(0);
-        let crowded = download && !ip.is_loopback() && theirs >= limits.uploads_per_ip;
-        if crowded || !self.files.may_add() {
+        if !download || !self.upload_queue.enter(ip, conn, limits) {
             return self.answer(now, conn, Refusal::Busy.text());
         }
+        self.timers.set(Timer::Conn(conn), now + limits.v1_wait, "upload slot");
+        if let Some(serve) = self.serve_mut(conn) {
+            serve.state = State::Waiting { name };
+        }
+    }
+
+    /// Whether a source may have one more upload.
+    fn has_slot(&self, ip: IpAddr) -> bool {
+        let theirs = self.uploads.get(&source(ip)).copied().unwrap_or(0);
+        ip.is_loopback() || theirs < self.config.limits.uploads_per_ip
+    }
+
+    /// A file was closed: whose turn is it?
+    pub(super) fn serve_waiting(&mut self, now: Instant) {
+        while self.files.may_add() {
+            let mut queue = std::mem::take(&mut self.upload_queue);
+            let next = queue.next(|from| self.has_slot(from));
+            self.upload_queue = queue;
+            let Some(conn) = next else { return };
+            if let Some(Serve { state: State::Waiting { name }, .. }) = self.serve_mut(conn) {
+                let name = std::mem::take(name);
+                self.open_for(now, conn, name, true);
+            }
+        }
+    }
+
+    /// Has the file opened that `conn` asked for, in a slot of its source's if it is to be sent.
+    fn open_for(&mut self, now: Instant, conn: ConnId, name: String, download: bool) {
+        let Some(serve) = self.serve_mut(conn) else { return };
+        let ip = serve.peer.ip();
         if download {
             *self.uploads.entry(source(ip)).or_default() += 1;
         }
@@ -280,7 +313,7 @@ impl Peer {
                 info!("upload of {} broken off: {fault}", for_log(name));
                 self.leave(now, conn, Leave::FileBroken(fault));
             }
-            State::Sending { .. } | State::Reading(_) | State::Lingering => {}
+            State::Sending { .. } | State::Reading(_) | State::Waiting { .. } | State::Lingering => {}
         }
     }
 
@@ -334,6 +367,8 @@ impl Peer {
         match &serve.state {
             State::Reading(scanner) if scanner.is_empty() => self.leave(now, conn, Leave::Probed),
             State::Reading(_) => self.answer(now, conn, Refusal::NotJson.text()),
+            // It hung up, or is done speaking: which one cannot be seen, so it gets the answer that is there.
+            State::Waiting { .. } => self.stop_waiting(now, conn),
             State::Opening { .. } | State::Sending { .. } => {}
             State::Lingering => self.leave(now, conn, Leave::Answered),
         }
@@ -344,6 +379,7 @@ impl Peer {
         let Some(Conn::Serve(serve)) = self.conns.get_mut(conn.0) else { return };
         match &mut serve.state {
             State::Reading(_) => self.leave(now, conn, Leave::RequestTimeout),
+            State::Waiting { .. } => self.stop_waiting(now, conn),
             // The disk is slow, not the peer.
             State::Opening { .. } => self.timers.set(Timer::Conn(conn), now + limits.drain_interval, "open"),
             // We hold it back ourselves.
@@ -357,6 +393,11 @@ impl Peer {
             },
             State::Lingering => self.leave(now, conn, Leave::Answered),
         }
+    }
+
+    fn stop_waiting(&mut self, now: Instant, conn: ConnId) {
+        self.upload_queue.leave(conn);
+        self.answer(now, conn, Refusal::Busy.text());
     }
 
     pub(super) fn serve_transmit(serve: &Serve) -> Option<Transmit<'_>> {
@@ -382,6 +423,7 @@ impl Peer {
     /// The connection is gone, whoever ended it: everything it held is given back.
     pub(super) fn serve_gone(&mut self, conn: ConnId) {
         self.shares.gone(conn);
+        self.upload_queue.leave(conn);
         self.release(conn);
         if let Some(Conn::Serve(serve)) = self.conns.remove(conn.0) {
             self.gate.leave(serve.peer.ip(), serve.accepted, conn);

@@ -35,6 +35,7 @@ fn open_gate() -> Limits {
         conns_per_ip: 5000,
         unauth_per_ip: 5000,
         uploads_per_ip: 5000,
+        v1_waits: 0,
         ..Limits::desktop()
     }
 }

@@ -1,12 +1,17 @@
 //! The original's programs and ours, in both directions.
 
 use super::common::{
-    MS, NO_FILE, PORT, S, addr_of, alive, at_registry, bootstrap, command, errors, get_at, has_copy, peer,
-    peers_on, plain,
+    BUSY, MS, NO_FILE, PORT, S, addr_of, alive, at_registry, bootstrap, command, crowd, errors, get_at,
+    has_copy, heard, peer, peers_on, plain, request, send,
 };
+use crate::actor::Step;
 use crate::content::Content;
 use crate::harness::scenario;
+use crate::ids::{ActorId, HostId, NodeId};
 use crate::original::{OriginalBootstrap, OriginalPeer, Task};
+use crate::world::World;
+use distrishare::config::Limits;
+use std::net::SocketAddr;
 
 const SIZES: [u64; 6] = [0, 1, 4095, 4096, 4097, 1_000_000];
 const NAMES: [&str; 3] = ["with blanks.txt", "año.txt", "😀.png"];
@@ -65,6 +70,92 @@ fn our_server_to_its_client() {
         assert!(last.iter().all(|note| log.notes.contains(note)), "{:?}", log.notes);
         let said = &world.log(wrong).notes;
         assert_eq!(said[..], ["search file1: ERROR: Autentication faild."]);
+    });
+}
+
+/// A class behind one router: more than there are upload slots for one address.
+#[test]
+fn twenty_of_its_nodes_behind_one_address_all_get_the_file() {
+    scenario("twenty_of_its_nodes", 4, |world| {
+        let lan = world.lan();
+        let node = peers_on(world, lan, 1, |_| {})[0];
+        let content = Content::generated(7, 1_000_000);
+        world.share(node, "lesson", content.clone());
+        world.run_for(MS * 10);
+        let (to, host) = (addr_of(world, node), world.host(&[lan]));
+        world.env.net.topology.host_mut(host).byte_ns = 100;
+        let class: Vec<_> = (0..20)
+            .map(|i| {
+                let original = OriginalPeer::new(PORT + i);
+                // Within a blink; more than `unauth_per_ip` before one of them has spoken are another matter.
+                let after = S + MS * 5 * u32::from(i);
+                world.actor(host, original.then(after, Task::Download(to, "lesson".into())))
+            })
+            .collect();
+        world.run_for(S * 15);
+        for actor in class {
+            let log = world.log(actor);
+            let whole = log.files.get("lesson").is_some_and(|got| got.same(&content));
+            assert!(whole, "{:?}", log.notes);
+        }
+    });
+}
+
+/// Eight who read nothing have all slots of their address.
+fn crowded(world: &mut World, limits: Limits) -> (HostId, NodeId, SocketAddr, ActorId) {
+    let lan = world.lan();
+    let node = peers_on(world, lan, 1, move |config| config.limits = limits.clone())[0];
+    world.share(node, "there", "content");
+    world.share(node, "big", Content::generated(77, 1 << 30));
+    world.run_for(MS * 10);
+    let (to, host) = (addr_of(world, node), world.host(&[lan]));
+    let steps = vec![send(request("download", "big")), Step::Hear, Step::NeverRead];
+    let running = crowd(world, host, to, 8, MS * 5, steps);
+    world.run_for(S / 2);
+    (host, node, to, running)
+}
+
+#[test]
+fn those_that_wait_hear_busy_beyond_the_bounds() {
+    // hostile: 69. `v1_waits`, `v1_waits_per_ip`, `v1_wait`
+    scenario("those_that_wait", 3, |world| {
+        let limits = Limits { v1_waits: 5, v1_waits_per_ip: 3, ..Limits::desktop() };
+        let (host, _, to, running) = crowded(world, limits);
+        let late = crowd(world, host, to, 10, MS * 10, vec![send(request("download", "there"))]);
+        world.run_for(S);
+        assert_eq!(heard(world, late), BUSY.repeat(7), "three wait");
+        world.run_for(S * 2);
+        assert_eq!(heard(world, late), BUSY.repeat(7));
+        world.run_for(S * 3 / 2);
+        assert_eq!(heard(world, late), BUSY.repeat(10), "nobody waits longer than the original does");
+        // Who hung up leaves the queue to others; and a slot that comes back is theirs at once, in their order.
+        let gone = crowd(
+            world,
+            host,
+            to,
+            3,
+            MS * 10,
+            vec![send(request("download", "there")), Step::Wait(MS * 20), Step::Reset],
+        );
+        world.run_for(MS * 100);
+        assert_eq!(heard(world, gone), "");
+        let waiting = crowd(world, host, to, 3, MS * 10, vec![send(request("download", "there"))]);
+        world.run_for(MS * 500);
+        assert_eq!(heard(world, waiting), "");
+        world.stop(running);
+        world.run_for(MS * 500);
+        assert_eq!(heard(world, waiting), "content".repeat(3));
+    });
+}
+
+#[test]
+fn who_waits_and_finishes_sending_is_told_at_once() {
+    scenario("who_waits_and_finishes_sending", 2, |world| {
+        let (host, _, to, _) = crowded(world, Limits::desktop());
+        let asked = crowd(world, host, to, 1, S, vec![send(request("download", "there")), Step::Fin]);
+        let open = crowd(world, host, to, 1, S, vec![send(request("search", "there"))]);
+        world.run_for(S);
+        assert_eq!((heard(world, asked).as_str(), heard(world, open).as_str()), (BUSY, "FOUND"));
     });
 }
 

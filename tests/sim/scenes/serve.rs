@@ -360,7 +360,12 @@ fn a_file_that_changes_while_it_is_sent() {
 fn eight_uploads_to_one_address_the_rest_hear_busy() {
     // hostile: 69
     scenario("eight_uploads_to_one_address", 3, |world| {
-        let (lan, node, to) = served(world);
+        // Nobody waits for a slot here; `those_that_wait` in `original` is about them.
+        let lan = world.lan();
+        let node = peers_on(world, lan, 1, |config| config.limits.v1_waits = 0)[0];
+        let to = addr_of(world, node);
+        world.share(node, "there", "content");
+        world.run_for(MS * 10);
         world.share(node, "big", Content::generated(77, 1 << 30));
         let host = world.host(&[lan]);
         let steps = vec![send(request("download", "big")), Step::Hear, Step::NeverRead];
