@@ -4,7 +4,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use distrishare::config::Limits;
-use distrishare::machine::{Entry, Fault, ListEnd, Meta};
+use distrishare::machine::{Entry, Fault, LeftOut, ListEnd, Meta};
 use distrishare::node::index::{Ask, Cursor, Index, Log};
 use distrishare::proto::query::Query;
 use distrishare::time::Instant;
@@ -26,7 +26,7 @@ fn index(files: impl Iterator<Item = Entry>) -> Index {
     for part in files.chunks(256) {
         index.listed(now, part, &ListEnd::More);
     }
-    index.listed(now, &[], &ListEnd::Done { skipped: 0 });
+    index.listed(now, &[], &ListEnd::Done(LeftOut::default()));
     index
 }
 

@@ -8,7 +8,7 @@
 mod support;
 
 use distrishare::config::{CHUNK, Crypto, Limits, Secret, V1_DEFAULT_SECRET};
-use distrishare::machine::{Entry, Fault, ListEnd, Meta};
+use distrishare::machine::{Entry, Fault, LeftOut, ListEnd, Meta};
 use distrishare::node::index::{Ask, Index, Log};
 use distrishare::proto::content::Root;
 use distrishare::proto::v1::{FOUND, Request, encode_request};
@@ -155,7 +155,7 @@ fn indexed() {
         names += entries.iter().map(|entry| entry.name.len() as u64).sum::<u64>();
         index.listed(now, &entries, &ListEnd::More);
     }
-    index.listed(now, &[], &ListEnd::Done { skipped: 0 });
+    index.listed(now, &[], &ListEnd::Done(LeftOut::default()));
     let (count, mut opened) = (FILES / 256 * 256, 0);
     while index.progress().hashed_files < count {
         match index.poll_output() {

@@ -34,10 +34,12 @@
 //!   socket can take more, until `poll_transmit` returns `None`.
 
 mod fault;
+mod left_out;
 mod meta;
 mod numbered;
 
 pub use fault::Fault;
+pub use left_out::LeftOut;
 pub use meta::Meta;
 pub use numbered::{numbered, shortened};
 
@@ -450,8 +452,8 @@ pub struct Entry {
 pub enum ListEnd {
     /// More parts follow.
     More,
-    /// This was the last part. `skipped` files were left out because their names are not valid UTF-8.
-    Done { skipped: u64 },
+    /// This was the last part.
+    Done(LeftOut),
     /// The limit of files was reached: this was the last part, and there are more files than were named.
     Truncated,
     /// The folder could not be read.

@@ -31,7 +31,7 @@ pub use search::Cursor;
 pub use view::{FileView, Progress};
 
 use crate::config::{CHUNK, Limits};
-use crate::machine::{Entry, Fault, ListEnd, Meta};
+use crate::machine::{Entry, Fault, LeftOut, ListEnd, Meta};
 use crate::proto::content::{FileHasher, PIECE, SIZE_MAX};
 use crate::proto::name::check_name;
 use crate::time::{Duration, Instant};
@@ -90,7 +90,8 @@ pub struct Index {
     /// Bytes of a read.
     slice: usize,
     limited: bool,
-    refused: u64,
+    /// At the last listing of everything.
+    left_out: LeftOut,
     /// Said already.
     warned: Warned,
 }
@@ -98,7 +99,7 @@ pub struct Index {
 #[derive(Debug, Default)]
 struct Warned {
     limit: bool,
-    refused: bool,
+    left_out: bool,
     listing: bool,
 }
 
@@ -116,7 +117,7 @@ impl Index {
             rescan_unseen: limits.rescan_unseen,
             slice,
             limited: false,
-            refused: 0,
+            left_out: LeftOut::default(),
             warned: Warned::default(),
         }
     }
@@ -170,18 +171,19 @@ impl Index {
             return;
         }
         let seen = job.seen;
-        let (mut refused, mut full) = (0, false);
+        let (mut left_out, mut full) = (LeftOut::default(), false);
         for entry in entries {
             if let Some(job) = self.scan.as_mut().and_then(|scan| scan.job.as_mut()) {
                 job.note_device(entry.meta.device);
             }
             if check_name(&entry.name).is_err() {
-                refused += 1;
+                left_out.names += 1;
+                left_out.note(|| entry.name.clone());
             } else {
                 full |= !self.take(now, entry, seen);
             }
         }
-        self.end_part(now, refused, full, end);
+        self.end_part(now, &left_out, full, end);
         self.pump(now);
     }
 

@@ -63,9 +63,17 @@ fn digest(words: &[u64]) -> u32 {
     u32::from_le_bytes([a, b, c, d]).max(1)
 }
 
-/// A regular file of a folder as a listing names it: with the time at which it was made, if the file system tells.
-pub(super) fn listed(dir: BorrowedFd<'_>, name: &str) -> Option<Meta> {
-    let stat = statat(dir, name, AtFlags::SYMLINK_NOFOLLOW).ok().filter(is_regular)?;
+/// A regular file of a folder as a listing names it: with the time at which it was made, if the file system tells. None:
+/// there is no such file, or something else. [`Fault::Denied`]: it is there, and this process may not read it.
+pub(super) fn listed(dir: BorrowedFd<'_>, name: &str) -> Result<Option<Meta>, Fault> {
+    let stat = match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Ok(None),
+        stat => stat.map_err(fault)?,
+    };
+    if !is_regular(&stat) {
+        return Ok(None);
+    }
+    accessat(dir, name, Access::READ_OK, AtFlags::empty()).map_err(fault)?;
     let born = statx(dir, name, AtFlags::SYMLINK_NOFOLLOW, StatxFlags::BTIME).ok();
     let born =
         born.filter(|born| born.stx_mask & StatxFlags::BTIME.bits() != 0 && born.stx_ino == stat.st_ino);
@@ -73,7 +81,7 @@ pub(super) fn listed(dir: BorrowedFd<'_>, name: &str) -> Option<Meta> {
         let at = nanoseconds(born.stx_btime.tv_sec.into(), born.stx_btime.tv_nsec.into());
         digest(&[u64::from_ne_bytes(at.to_ne_bytes())])
     });
-    Some(Meta { born, ..meta_of(&stat) })
+    Ok(Some(Meta { born, ..meta_of(&stat) }))
 }
 
 /// Opens a regular file for reading. What is not one is found out by a descriptor without effects, before anything

@@ -2,7 +2,7 @@
 
 use super::Reactor;
 use super::beneath::{fault, listed, open_folder};
-use crate::machine::{Dir, Entry, Fault, Input, ListEnd, RequestId};
+use crate::machine::{Dir, Entry, Fault, Input, LeftOut, ListEnd, RequestId};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, DirEntry, FileType, statat};
 use std::ffi::CStr;
@@ -28,7 +28,7 @@ pub(super) struct Listing {
     stack: Vec<Folder>,
     max: usize,
     named: usize,
-    skipped: u64,
+    left_out: LeftOut,
     truncated: bool,
     entries: Vec<Entry>,
 }
@@ -56,7 +56,7 @@ impl Listing {
             stack: Vec::new(),
             max,
             named: 0,
-            skipped: 0,
+            left_out: LeftOut::default(),
             truncated: false,
             entries: Vec::new(),
         }
@@ -103,11 +103,17 @@ impl Listing {
 
     fn read_one(&mut self) {
         let Some(folder) = self.stack.last_mut() else { return };
-        let entry = folder.reading.as_mut().and_then(rustix::fs::Dir::next);
-        let Some(Ok(entry)) = entry else {
-            folder.reading = None;
-            folder.names.sort_unstable_by(|a, b| b.cmp(a));
-            return;
+        let entry = match folder.reading.as_mut().and_then(rustix::fs::Dir::next) {
+            Some(Ok(entry)) => entry,
+            end => {
+                folder.reading = None;
+                folder.names.sort_unstable_by(|a, b| b.cmp(a));
+                if let Some(Err(errno)) = end {
+                    log::warn!("cannot read all of the folder {:?}: {errno}", folder.prefix);
+                    self.left_out.interrupted.push(folder.prefix.clone());
+                }
+                return;
+            }
         };
         let raw = entry.file_name();
         if is_hidden(raw) {
@@ -118,7 +124,8 @@ impl Listing {
             return;
         }
         let Ok(name) = raw.to_str() else {
-            self.skipped += 1;
+            self.left_out.names += 1;
+            self.left_out.note(|| format!("{}{}", folder.prefix, raw.to_string_lossy()));
             return;
         };
         // More than can be named need not be held; the order is then that of the disk in part.
@@ -135,18 +142,38 @@ impl Listing {
         let Some(folder) = self.stack.last() else { return };
         if name.ends_with('/') {
             let prefix = format!("{}{name}", folder.prefix);
-            if prefix.matches('/').count() < DEPTH {
-                // One that went away or may not be read is passed over.
-                if let Err(fault) = self.enter(root, prefix) {
-                    log::debug!("cannot list the folder {name:?}: {fault}");
+            if prefix.matches('/').count() >= DEPTH {
+                self.left_out.deep += 1;
+                return self.left_out.note(|| prefix);
+            }
+            match self.enter(root, prefix.clone()) {
+                // Or it went away.
+                Ok(()) | Err(Fault::NotFound | Fault::NotRegular) => {}
+                Err(Fault::Denied) => self.unreadable(prefix),
+                Err(fault) => {
+                    log::warn!("cannot list the folder {prefix:?} for now: {fault}");
+                    self.left_out.interrupted.push(prefix);
                 }
             }
             return;
         }
-        if let Some(meta) = listed(folder.fd.as_fd(), name) {
-            self.entries.push(Entry { name: format!("{}{name}", folder.prefix), meta });
-            self.named += 1;
+        let name_in = |folder: &Folder| format!("{}{name}", folder.prefix);
+        match listed(folder.fd.as_fd(), name) {
+            Ok(Some(meta)) => {
+                self.entries.push(Entry { name: name_in(folder), meta });
+                self.named += 1;
+            }
+            Err(Fault::Denied) => {
+                let name = name_in(folder);
+                self.unreadable(name);
+            }
+            Ok(None) | Err(_) => {}
         }
+    }
+
+    fn unreadable(&mut self, name: String) {
+        self.left_out.unreadable += 1;
+        self.left_out.note(|| name);
     }
 }
 
@@ -188,7 +215,7 @@ impl Reactor {
                 return self.listings.push_front(listing);
             }
             Ok(true) if listing.truncated => ListEnd::Truncated,
-            Ok(true) => ListEnd::Done { skipped: listing.skipped },
+            Ok(true) => ListEnd::Done(std::mem::take(&mut listing.left_out)),
             Err(fault) => ListEnd::Failed(fault),
         };
         self.answer(Input::Listed { request, entries: listing.entries, end });
@@ -221,7 +248,7 @@ mod tests {
         for answer in reactor.answers {
             let Answer::Input(Input::Listed { request, entries, end }) = answer else { continue };
             named += entries.len();
-            if end == (ListEnd::Done { skipped: 0 }) {
+            if end == ListEnd::Done(LeftOut::default()) {
                 done.push(request.0);
             }
         }

@@ -4,7 +4,8 @@ use crate::place::{LIMIT, Node, PEER, content};
 use crate::place::{Place, answers_at_once, event, until};
 use crate::support::{self, Program, skip};
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, chown, symlink};
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 #[test]
@@ -144,6 +145,61 @@ fn a_shared_folder_may_be_replaced_while_the_node_runs() {
         told.contains("nothing is shared until") && told.contains("is another folder than before"),
         "{told}"
     );
+}
+
+/// Root may read everything: where root runs this, the node does not.
+fn as_nobody(place: &Place, name: &str, folders: &[&str]) -> Node {
+    let mut command = place.command(name, &["--json", "--keep-going", "--log-level", "warn"]);
+    if rustix::process::geteuid().is_root() {
+        const NOBODY: u32 = 65534;
+        let open = fs::set_permissions(place.path("."), fs::Permissions::from_mode(0o755));
+        open.expect("ours");
+        let program = place.path("ds-peer");
+        fs::copy(PEER, &program).expect("copied");
+        for folder in folders {
+            chown(place.path(folder), Some(NOBODY), Some(NOBODY)).expect("given away");
+        }
+        let mut other = Command::new(program);
+        other.args(command.get_args()).current_dir(place.path(name)).uid(NOBODY).gid(NOBODY);
+        command = other;
+    }
+    Node::started(Program::start(name, &mut command))
+}
+
+#[test]
+fn what_may_not_be_read_is_not_offered_until_it_may_and_is_told() {
+    let Some(place) = Place::new("unreadable files") else { return };
+    let at = |name: &str| place.path("bob/shared_files").join(name);
+    for name in ["open", "secret", "closed/in it", "listed only/in it"] {
+        place.write(&format!("bob/shared_files/{name}"), name.as_bytes());
+    }
+    let mode =
+        |name: &str, mode| fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).expect("set");
+    let hidden = [("secret", 0o200), ("closed", 0o300), ("listed only", 0o600)];
+    hidden.iter().for_each(|(name, to)| mode(name, *to));
+    let owned = [
+        "bob",
+        "bob/shared_files",
+        "bob/shared_files/secret",
+        "bob/shared_files/closed",
+        "bob/shared_files/listed only",
+    ];
+    let mut node = as_nobody(&place, "bob", &owned);
+    until("the first listing", || (node.status()["index"]["hashed_files"] == 1).then_some(()));
+    let status = node.status();
+    let left_out = &status["index"]["left_out"];
+    assert_eq!((&left_out["unreadable"], &left_out["names"]), (&3.into(), &0.into()), "{left_out}");
+    assert_eq!(left_out["examples"], serde_json::json!(["closed/", "listed only/", "secret"]));
+    let files = node.run("files");
+    assert_eq!(event(&files, "left_out").expect("told")["unreadable"], 3, "{files:?}");
+    until("the words", || node.console.program.heard().contains("not offered to others: 3").then_some(()));
+    hidden.iter().for_each(|(name, to)| mode(name, to | 0o700));
+    until("all is offered", || {
+        let index = &node.status()["index"];
+        (index["hashed_files"] == 4 && index["left_out"]["unreadable"] == 0).then_some(())
+    });
+    mode("secret", 0o200);
+    until("it is not offered any more", || (node.status()["index"]["files"] == 3).then_some(()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::toys::{Answer, Home, Script, answers, file, names_in, noise, run};
 use distrishare::config::{Folders, Limits};
-use distrishare::machine::{Dir, Entry, Fault, Input, Kept, ListEnd, Output, RequestId, Slot};
+use distrishare::machine::{Dir, Entry, Fault, Input, Kept, LeftOut, ListEnd, Output, RequestId, Slot};
 use distrishare::reactor::Reactor;
 use rustix::fs::{CWD, Mode};
 use std::fs;
@@ -223,7 +223,8 @@ fn a_listing_names_regular_files_in_order() {
     let names: Vec<_> = entries.iter().map(|entry| (entry.name.as_str(), entry.meta.size)).collect();
     let expected = [("1/2/3/4/5/6/7/eight", 0), ("a.txt", 1), ("a/x/deep", 4), ("b", 2), ("ñ", 3)];
     assert_eq!(names, expected);
-    assert_eq!(end, ListEnd::Done { skipped: 1 });
+    let deep = vec!["bad\u{fffd}".to_owned(), format!("{deep}/8/")];
+    assert_eq!(end, ListEnd::Done(LeftOut { names: 1, deep: 1, some: deep, ..LeftOut::default() }));
 }
 
 #[test]
@@ -234,13 +235,13 @@ fn a_listing_of_many_files_comes_in_parts_and_stops_at_the_limit() {
         home.share(&format!("{i:04}"), b"");
     }
     let (entries, end) = listing(&home, 100_000);
-    assert_eq!((entries.len(), end), (1500, ListEnd::Done { skipped: 0 }));
+    assert_eq!((entries.len(), end), (1500, ListEnd::Done(LeftOut::default())));
     assert!(entries.is_sorted());
     for max in [0, 1, 700, 1499] {
         let (entries, end) = listing(&home, max);
         assert_eq!((entries.len(), end), (max, ListEnd::Truncated));
     }
-    assert_eq!(listing(&home, 1500).1, ListEnd::Done { skipped: 0 });
+    assert_eq!(listing(&home, 1500).1, ListEnd::Done(LeftOut::default()));
 }
 
 #[test]
@@ -262,14 +263,16 @@ fn a_folder_is_listed_as_the_whole_lists_it() {
         let (entries, end) = listing_of(&home, folder, deep, max);
         (entries.into_iter().map(|entry| entry.name).collect::<Vec<_>>(), end)
     };
-    let done = ListEnd::Done { skipped: 0 };
+    let done = ListEnd::Done(LeftOut::default());
     let whole = |names: &[&str]| (names.iter().map(|&name| name.to_owned()).collect(), done.clone());
     assert_eq!(names("", false, 9), whole(&["top"]));
     assert_eq!(names("a", true, 9), whole(&["a/one", "a/x/two", "a/x/y/three"]));
     assert_eq!(names("a", false, 9), whole(&["a/one"]));
     assert_eq!(names("a/x", true, 9), whole(&["a/x/two", "a/x/y/three"]));
     assert_eq!(names("a", true, 2).1, ListEnd::Truncated);
-    assert_eq!(names("1/2/3/4", true, 9), whole(&["1/2/3/4/5/6/7/eight"]));
+    let deep = LeftOut { deep: 1, some: vec!["1/2/3/4/5/6/7/8/".to_owned()], ..LeftOut::default() };
+    let eight = vec!["1/2/3/4/5/6/7/eight".to_owned()];
+    assert_eq!(names("1/2/3/4", true, 9), (eight, ListEnd::Done(deep)));
     let failed = |folder| match names(folder, true, 9) {
         (none, ListEnd::Failed(fault)) if none.is_empty() => fault,
         other => panic!("{folder}: {other:?}"),

@@ -67,7 +67,7 @@ pub fn cycle(home: &Home, outputs: Vec<Output>) -> (Vec<Answer>, Vec<String>) {
     let (mut seen, mut names) = (Vec::new(), Vec::new());
     run(home.reactor(&Limits::desktop()), [outputs, vec![list()]].concat(), |script, input| {
         if let Some(Input::Listed { entries, end, .. }) = &input {
-            assert!(matches!(end, ListEnd::Done { .. } | ListEnd::Failed(Fault::NotFound)), "{end:?}");
+            assert!(matches!(end, ListEnd::Done(_) | ListEnd::Failed(Fault::NotFound)), "{end:?}");
             names = entries.iter().map(|entry| entry.name.clone()).collect();
             script.exit();
         }

@@ -1,5 +1,6 @@
 //! When which folder is listed: hints of changes, debounced and coalesced, and now and then everything.
 
+use crate::machine::LeftOut;
 use crate::proto::name::check_name;
 use crate::time::{Duration, Instant};
 use std::collections::BTreeMap;
@@ -32,8 +33,7 @@ pub(super) struct Job {
     /// Marks the files that it names.
     pub(super) seen: u32,
     pub(super) stage: Stage,
-    /// Files that were left out because of their names.
-    pub(super) refused: u64,
+    pub(super) left_out: LeftOut,
     /// There was no room for some file.
     pub(super) full: bool,
     /// Some file was gone, so that there is room again.
@@ -193,7 +193,7 @@ impl Scan {
             deep,
             seen: self.seen,
             stage: Stage::Naming,
-            refused: 0,
+            left_out: LeftOut::default(),
             full: false,
             gone: false,
             missing: false,

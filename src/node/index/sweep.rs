@@ -2,7 +2,7 @@
 
 use super::Index;
 use super::scan::{Job, Stage};
-use crate::machine::{Fault, ListEnd};
+use crate::machine::{Fault, LeftOut, ListEnd};
 use crate::time::Instant;
 
 /// Files looked at per call.
@@ -12,14 +12,14 @@ const PURGE: u32 = 8192;
 
 impl Index {
     /// A part of the listing was taken in.
-    pub(super) fn end_part(&mut self, now: Instant, refused: u64, full: bool, end: &ListEnd) {
+    pub(super) fn end_part(&mut self, now: Instant, left_out: &LeftOut, full: bool, end: &ListEnd) {
         let Some(scan) = &mut self.scan else { return };
         let Some(job) = &mut scan.job else { return };
-        job.refused += refused;
+        job.left_out.add(left_out);
         job.full |= full;
         match end {
             ListEnd::More => return,
-            ListEnd::Done { skipped } => job.refused += skipped,
+            ListEnd::Done(left_out) => job.left_out.add(left_out),
             ListEnd::Truncated => job.full = true,
             // Nothing can be offered, and it may be back soon, with all that is known of it.
             ListEnd::Failed(Fault::NoFolder) if job.is_whole() => job.missing = true,
@@ -95,7 +95,9 @@ impl Index {
                 // Over all that is in that folder: `0` stands behind `/`.
                 return (gone, Some(format!("{prefix}{folder}0")));
             }
-            if self.table.seen(slot) != job.seen {
+            // What could not be looked at may still be there.
+            let interrupted = || job.left_out.interrupted.iter().any(|folder| name.starts_with(folder));
+            if self.table.seen(slot) != job.seen && !interrupted() {
                 gone.push(slot);
             }
         }
@@ -111,12 +113,20 @@ impl Index {
             scan.look_again(now);
         }
         if job.is_whole() && well {
-            (self.limited, self.refused) = (job.full, job.refused);
+            self.limited = job.full;
             self.warned.listing = false;
             self.journal.retry(&mut self.asks);
         }
         self.limited |= job.full;
         self.warn(&job);
+        if !job.is_whole() && job.left_out.unreadable + self.left_out.unreadable > 0 {
+            // What is left out is told of the whole.
+            if let Some(scan) = &mut self.scan {
+                scan.look_again(now);
+            }
+        } else if job.is_whole() && well {
+            self.left_out = job.left_out;
+        }
     }
 
     /// What the operator should know, once.
@@ -127,11 +137,9 @@ impl Index {
                 self.room
             );
         }
-        if job.refused > 0 && job.is_whole() && !std::mem::replace(&mut self.warned.refused, true) {
-            log::warn!(
-                "shared files left out, since their names are not safe on every system: {}",
-                job.refused
-            );
+        let left_out = &job.left_out;
+        if left_out.count() > 0 && job.is_whole() && !std::mem::replace(&mut self.warned.left_out, true) {
+            log::warn!("not offered to others: {left_out}");
         }
     }
 }

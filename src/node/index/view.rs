@@ -2,7 +2,7 @@
 
 use super::Index;
 use super::file::FileNo;
-use crate::machine::Meta;
+use crate::machine::{LeftOut, Meta};
 use crate::proto::content::Root;
 use crate::proto::index_log;
 use crate::proto::name::has_spellings;
@@ -29,7 +29,7 @@ pub struct FileView<'a> {
 }
 
 /// How far the index is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress<'a> {
     /// Files, and their bytes (at most [`u64::MAX`] is told).
     pub files: usize,
@@ -43,8 +43,8 @@ pub struct Progress<'a> {
     pub pending: usize,
     /// Files that could not be read.
     pub unreadable: usize,
-    /// Files left out because of their names, at the last listing of everything.
-    pub refused: u64,
+    /// What was not offered at the last listing of everything.
+    pub left_out: &'a LeftOut,
     /// The file that is being hashed, bytes done and all.
     pub current: Option<(&'a str, u64, u64)>,
     /// There are more files than the index may hold.
@@ -125,7 +125,7 @@ impl Index {
             hashed_bytes: u64::try_from(known.bytes).unwrap_or(u64::MAX),
             pending: all.files - known.files - self.table.unreadable(),
             unreadable: self.table.unreadable(),
-            refused: self.refused,
+            left_out: &self.left_out,
             current,
             limited: self.limited,
             listed: self.scan.as_ref().is_some_and(|scan| scan.wholes() > 0),

@@ -251,12 +251,10 @@ impl Peer {
         };
         match end {
             ListEnd::More => return,
-            ListEnd::Done { skipped } => {
+            ListEnd::Done(left_out) => {
                 self.say(&summary);
-                if *skipped > 0 {
-                    let files =
-                        plural(usize::try_from(*skipped).unwrap_or(usize::MAX), "file is", "files are");
-                    self.console.note(&format!("{files} left out: the names are not valid UTF-8\n"));
+                if left_out.count() > 0 {
+                    self.tell(&Event::LeftOut(left_out.into()));
                 }
             }
             ListEnd::Truncated => self.tell(&Event::Truncated { files }),

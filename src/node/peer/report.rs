@@ -1,12 +1,16 @@
 //! What the operator is told: each thing once, as a line of text for a person or as a JSON object for a program.
 //! The names of events and fields are an interface (DESIGN.md section 6): add, never rename.
 
+mod left_out;
+
 use crate::machine::Fault;
 use crate::proto::escape::{for_json, for_terminal};
 use crate::time::Duration;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
+
+pub(super) use left_out::NotOffered;
 
 /// A thing that happened.
 #[derive(Debug, Serialize)]
@@ -47,6 +51,8 @@ pub(super) enum Event<'a> {
     Result { number: usize, name: &'a str, size: Option<u64>, root: Option<String>, sources: Vec<Place> },
     /// A folder holds more files than are listed; these are the first so many.
     Truncated { files: usize },
+    /// What lies in the folder that was listed and is not offered.
+    LeftOut(NotOffered),
     /// A transfer goes on. `rate`: bytes a second lately; `sources`: nodes that give it now.
     Progress {
         name: &'a str,
@@ -235,6 +241,8 @@ pub(super) struct IndexStatus {
     pub(super) hashing: Option<String>,
     /// There are more files than the index takes.
     pub(super) full: bool,
+    /// Of the last listing of everything.
+    pub(super) left_out: NotOffered,
 }
 
 impl Event<'_> {
@@ -299,6 +307,7 @@ impl Event<'_> {
             Event::Help { text } => (*text).to_owned(),
             Event::Error { message, .. } => format!("error: {message}\n"),
             Event::Dropped { lines } => super::console::lines_dropped(*lines),
+            Event::LeftOut(not_offered) => format!("not offered: {}\n", for_terminal(not_offered.text())),
             Event::Found { .. } | Event::Progress { .. } | Event::Done { .. } => return None,
         })
     }
@@ -342,6 +351,10 @@ impl Status {
             &format!("{}, {}", self.connections, plural(self.sessions, "session", "sessions")),
         );
         row("index", &self.index.text());
+        let not_offered = self.index.left_out.text();
+        if !not_offered.is_empty() {
+            row("not offered", &for_terminal(not_offered));
+        }
         text
     }
 }

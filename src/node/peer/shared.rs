@@ -222,6 +222,7 @@ impl Peer {
             hashed_bytes: progress.hashed_bytes + progress.current.map_or(0, |(_, done, _)| done),
             hashing,
             full: progress.limited,
+            left_out: progress.left_out.into(),
         }
     }
 }

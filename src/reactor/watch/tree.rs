@@ -247,6 +247,8 @@ impl Tree {
         // By its descriptor, so that no link on the way is followed.
         match add_watch(inotify, format!("/proc/self/fd/{}", fd.as_raw_fd()), MASK) {
             Ok(number) => self.insert(inotify, number, path.clone()),
+            // Nor can what is in it be listed.
+            Err(Errno::ACCESS) => return,
             // hostile: 174. As many as the system allows this user.
             Err(errno) => self.lose(errno),
         }

@@ -4,7 +4,7 @@ use super::{Happening, Node};
 use crate::disk::{Change, Found, Inode, TempName, temp_name};
 use crate::env::Env;
 use distrishare::config::IMPORT_PREFIX;
-use distrishare::machine::{Dir, Fault, FileId, Input, Kept, ListEnd, Log, Meta, RequestId, Slot};
+use distrishare::machine::{Dir, Fault, FileId, Input, Kept, LeftOut, ListEnd, Log, Meta, RequestId, Slot};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -392,7 +392,7 @@ impl Node {
             self.input(env, Input::Listed { request, entries, end: ListEnd::More });
         }
         let last = entries.chunks(size).next_back().map(<[_]>::to_vec).unwrap_or_default();
-        let end = if truncated { ListEnd::Truncated } else { ListEnd::Done { skipped: 0 } };
+        let end = if truncated { ListEnd::Truncated } else { ListEnd::Done(LeftOut::default()) };
         self.input(env, Input::Listed { request, entries: last, end });
     }
 

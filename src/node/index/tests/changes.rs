@@ -3,7 +3,7 @@
 use super::super::{Ask, Index, Log};
 use super::world::{SLICE, World, limits};
 use crate::config::Limits;
-use crate::machine::{Entry, Fault, ListEnd};
+use crate::machine::{Entry, Fault, LeftOut, ListEnd};
 use crate::proto::content::SIZE_MAX;
 use crate::time::Duration;
 
@@ -325,8 +325,9 @@ fn names_that_are_not_safe_are_left_out_and_counted() {
     }
     world.run(700 * SECOND);
     let progress = world.index.progress();
-    assert_eq!((progress.files, progress.refused, progress.pending), (4, 5, 0));
-    assert!(world.index.warned.refused);
+    assert_eq!((progress.files, progress.left_out.names, progress.pending), (4, 5, 0));
+    assert_eq!(progress.left_out.some.len(), 5);
+    assert!(world.index.warned.left_out);
 }
 
 #[test]
@@ -427,7 +428,7 @@ fn answers_that_nobody_asked_for_change_nothing() {
     let mut world = shared();
     world.start();
     let (now, meta) = (world.now, Meta { size: 5, ..Meta::default() });
-    world.index.listed(now, &[], &ListEnd::Done { skipped: 0 });
+    world.index.listed(now, &[], &ListEnd::Done(LeftOut::default()));
     world.index.opened(now, meta);
     world.index.read(now, 0, b"alpha", meta);
     world.index.failed(now, Fault::Denied, true);

@@ -2,7 +2,7 @@
 
 use super::super::Index;
 use super::world::{SLICE, World, limits};
-use crate::machine::{Fault, Meta};
+use crate::machine::{Fault, LeftOut, Meta};
 use crate::proto::content::PIECE;
 use crate::proto::index_log::{HEADER, Reader};
 use crate::time::{Duration, Instant};
@@ -83,6 +83,35 @@ fn a_disk_that_is_away_for_a_while_is_not_read_again() {
     again.run(2 * SECOND);
     again.assert_right();
     assert!(again.bytes_read() > 2);
+}
+
+#[test]
+fn a_folder_that_cannot_be_read_to_its_end_takes_nothing_away() {
+    let mut world = shared();
+    let (read, files) = (world.bytes_read(), world.files.clone());
+    let interrupted = vec!["small/".to_owned()];
+    world.files.retain(|name, _| !name.starts_with("small/1") && name != "two pieces");
+    world.left_out = LeftOut { interrupted, ..LeftOut::default() };
+    for (folder, deep) in [("", true), ("small", false)] {
+        world.hint(folder, deep);
+        world.run(2 * SECOND);
+        assert!(world.index.get("small/1").is_some() && world.index.get("small/12").is_some());
+        assert!(world.index.get("two pieces").is_none(), "what is beside it is seen to be gone");
+    }
+    world.left_out = LeftOut::default();
+    world.files = files;
+    world.hint("", true);
+    world.run(2 * SECOND);
+    world.assert_right();
+    assert_eq!(world.bytes_read(), read);
+    // Denied is no such thing: what may not be read is not offered.
+    world.files.retain(|name, _| !name.starts_with("small/1"));
+    world.left_out = LeftOut { unreadable: 11, ..LeftOut::default() };
+    world.hint("small", false);
+    world.run(2 * SECOND);
+    assert!(world.index.get("small/1").is_none());
+    world.run(2 * SECOND);
+    assert_eq!(world.index.progress().left_out.unreadable, 11, "told of the whole, soon");
 }
 
 /// What happens to each file, and what the listings and the restart after it read again.
@@ -405,7 +434,7 @@ fn keeps_a_long_file(size: u64) {
                 Ask::Watch | Ask::Close => {}
                 Ask::List { .. } => {
                     let entry = crate::machine::Entry { name: "long".into(), meta: changed };
-                    index.listed(now, &[entry], &crate::machine::ListEnd::Done { skipped: 0 });
+                    index.listed(now, &[entry], &crate::machine::ListEnd::Done(Default::default()));
                 }
                 Ask::Open { .. } => index.opened(now, changed),
                 Ask::Read { offset, len } => {

@@ -3,7 +3,7 @@
 use super::super::{Cursor, Index};
 use super::world::World;
 use crate::config::Limits;
-use crate::machine::{Entry, ListEnd, Meta};
+use crate::machine::{Entry, LeftOut, ListEnd, Meta};
 use crate::proto::query::Query;
 use crate::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ fn table(count: u64, name: impl Fn(u64) -> String) -> Index {
         let entries: Vec<Entry> = (start..count.min(start + 256)).map(entry).collect();
         index.listed(Instant::ZERO, &entries, &ListEnd::More);
     }
-    index.listed(Instant::ZERO, &[], &ListEnd::Done { skipped: 0 });
+    index.listed(Instant::ZERO, &[], &ListEnd::Done(LeftOut::default()));
     index
 }
 

@@ -2,7 +2,7 @@
 
 use super::super::{Ask, Index, Log};
 use crate::config::{CHUNK, Limits};
-use crate::machine::{Entry, Fault, ListEnd, Meta};
+use crate::machine::{Entry, Fault, LeftOut, ListEnd, Meta};
 use crate::time::{Duration, Instant};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -41,6 +41,7 @@ pub(super) struct World {
     pub(super) log_fault: Option<Fault>,
     pub(super) commit_fault: Option<Fault>,
     pub(super) list_fault: Option<Fault>,
+    pub(super) left_out: LeftOut,
     /// What a part of a listing takes.
     pub(super) list_cost: Duration,
     /// Entries of a part of a listing.
@@ -81,6 +82,7 @@ impl World {
             log_fault: None,
             commit_fault: None,
             list_fault: None,
+            left_out: LeftOut::default(),
             list_cost: Duration::ZERO,
             part: 256,
             after_reads: None,
@@ -213,7 +215,7 @@ impl World {
         for part in all[..all.len().min(max)].chunks(self.part) {
             self.replies.push_back(Reply::Listed(part.to_vec(), ListEnd::More));
         }
-        let end = if truncated { ListEnd::Truncated } else { ListEnd::Done { skipped: 0 } };
+        let end = if truncated { ListEnd::Truncated } else { ListEnd::Done(self.left_out.clone()) };
         self.replies.push_back(Reply::Listed(Vec::new(), end));
     }
 
