@@ -138,6 +138,8 @@ pub struct Limits {
     pub watches: usize,
     /// Files in the share index, where memory allows: [`Limits::within_memory`].
     pub index_files: usize,
+    /// Bytes of values that are held of shared files whose record cannot be written: 32 for each MiB of a file.
+    pub lists_held: usize,
     /// Between two listings of the shared folder where changes in it may go unseen: each wakes a disk that sleeps.
     pub rescan_unseen: Duration,
     /// Bytes of a datagram that is looked at.
@@ -251,6 +253,7 @@ const DESKTOP: Limits = Limits {
     listing_max: 100_000,
     watches: 8192,
     index_files: 1_000_000,
+    lists_held: 8 << 20,
     rescan_unseen: s(60),
     datagram_max: 512,
     datagrams_per_source: 30,
@@ -326,6 +329,7 @@ impl Limits {
             listing_max: 10_000,
             watches: 512,
             index_files: 100_000,
+            lists_held: 256 << 10,
             rescan_unseen: s(600),
             console_out_max: 64 << 10,
             open_files: 64,

@@ -16,6 +16,7 @@ mod compact;
 mod file;
 mod hashing;
 mod journal;
+mod lists;
 mod order;
 mod scan;
 mod search;
@@ -38,6 +39,7 @@ use crate::time::{Duration, Instant};
 use file::State;
 use hashing::{Hashing, Lost};
 use journal::Journal;
+use lists::Lists;
 use scan::{Scan, Stage};
 use std::collections::VecDeque;
 use table::{Table, Taken};
@@ -81,6 +83,8 @@ pub struct Index {
     asks: VecDeque<Ask>,
     table: Table,
     journal: Journal,
+    /// Of files that the journal does not have.
+    lists: Lists,
     /// None until the log was read.
     scan: Option<Scan>,
     hashing: Hashing,
@@ -111,6 +115,7 @@ impl Index {
             asks: VecDeque::new(),
             table: Table::new(limits.index_files),
             journal: Journal::new(slice),
+            lists: Lists::new(limits.lists_held),
             scan: None,
             hashing: Hashing::default(),
             room: limits.index_files,
@@ -136,6 +141,9 @@ impl Index {
     /// When [`Index::timeout`] is due, and why. May lie in the past: then it is due now.
     pub fn poll_timeout(&mut self) -> Option<(Instant, &'static str)> {
         let scan = self.scan.as_ref()?;
+        if !self.journal.is_loaded() {
+            return None;
+        }
         if !self.journal.is_settled() {
             return Some((Instant::ZERO, "index switch"));
         }
@@ -202,7 +210,9 @@ impl Index {
         }
         // What the listing said beyond that, too.
         let meta = self.table.get(slot).map_or(meta, |file| file.meta());
+        let known = self.table.get(slot).is_some_and(|file| file.root().is_some());
         if let Some(work) = &mut self.hashing.work {
+            work.again = known;
             work.opened(meta);
         }
         self.pump(now);
@@ -219,7 +229,9 @@ impl Index {
             Some(ended) => {
                 // The last ones are left to the end of the record.
                 let of = (work.meta, work.path);
-                let values = if ended { None } else { work.values() };
+                // Without a log they are held, if there is room for all of them.
+                let stay = ended || !self.journal.writes() && self.lists.may_hold(work.meta.size);
+                let values = if stay { None } else { work.values() };
                 if let Some((first, values)) = values {
                     self.journal.put_values(of, first, &values);
                 }
@@ -235,7 +247,7 @@ impl Index {
     /// The file to be hashed could not be opened, or not be read. `fatal`: it is closed.
     pub fn failed(&mut self, now: Instant, fault: Fault, fatal: bool) {
         let Some(work) = &self.hashing.work else { return };
-        let (file, meta) = (work.file, work.meta);
+        let (file, meta, again) = (work.file, work.meta, work.again);
         if fatal {
             self.hashing.work = None;
             self.journal.take_back(&mut self.asks);
@@ -244,10 +256,14 @@ impl Index {
         }
         if let Some(slot) = self.table.slot(file) {
             match fault {
+                // It is tried again when somebody asks again, and listed soon.
+                _ if again && !matches!(fault, Fault::TooManyOpen | Fault::NoMemory) => {}
                 Fault::Shrunk => self.hashing.changed(now, &mut self.table, slot, Lost::UnderWay, meta),
                 Fault::TooManyOpen | Fault::NoMemory => {
                     self.hashing.shortage(now);
-                    self.table.set_state(slot, State::Waiting);
+                    if !again {
+                        self.table.set_state(slot, State::Waiting);
+                    }
                 }
                 _ => {
                     log::debug!("a shared file cannot be hashed: {fault}");
@@ -317,6 +333,15 @@ impl Index {
         }
         self.pump(now);
         readable
+    }
+
+    /// Somebody waits for the values of this file, whose root is known: if its record does not come by itself, it is read
+    /// again.
+    pub fn wants_values(&mut self, now: Instant, no: FileNo) {
+        if self.journal.is_idle_or_broken() {
+            self.hashing.again(no);
+            self.pump(now);
+        }
     }
 
     /// A listing named this file. False: there is no room for it.
@@ -402,7 +427,9 @@ impl Index {
         if let Some(slot) = self.table.slot(file) {
             self.table.set_root(slot, hashed.root);
         }
-        self.journal.put(of, &hashed);
+        if !self.journal.put(of, &hashed) {
+            self.lists.keep(hashed);
+        }
     }
 
     /// Files are being named: a smaller one than those known so far may come.

@@ -118,6 +118,21 @@ fn a_restart_hashes_nothing_again() {
 }
 
 #[test]
+fn files_are_fetched_from_a_node_that_cannot_keep_its_index() {
+    let Some(place) = Place::new("no index log") else { return };
+    place.write("ann/shared_files/film", &content(3, 5 << 20));
+    place.write("ann/state/index.log/in the way", b"a folder");
+    fs::set_permissions(place.path("ann/state"), fs::Permissions::from_mode(0o700)).expect("ours");
+    let (mut ann, mut bob) = (place.node("ann", &[]), place.node("bob", &[]));
+    ann.has_hashed(1);
+    let events = bob.get(ann.port, "film");
+    let saved = event(&events, "downloaded").unwrap_or_else(|| panic!("{events:?}"));
+    let path = place.path("bob").join(saved["path"].as_str().expect("a path"));
+    assert_eq!(fs::read(path).expect("there"), content(3, 5 << 20));
+    until("the words", || ann.console.program.heard().contains("the index cannot be kept").then_some(()));
+}
+
+#[test]
 fn what_was_written_under_an_old_time_is_read_again_and_what_was_only_touched_up_is_not() {
     let Some(place) = Place::new("a time that was set back") else { return };
     const MIB: usize = 1 << 20;

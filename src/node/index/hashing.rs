@@ -46,6 +46,8 @@ pub(super) struct Work {
     pub(super) meta: Meta,
     /// The digest of its name.
     pub(super) path: u32,
+    /// Its root is known: it is read for its values.
+    pub(super) again: bool,
     hasher: FileHasher,
     stage: Stage,
     /// Values were handed on.
@@ -135,6 +137,8 @@ pub(super) struct Hashing {
     pub(super) work: Option<Work>,
     /// To be hashed first.
     wanted: VecDeque<FileNo>,
+    /// Files whose root is known and whose values somebody waits for.
+    again: VecDeque<FileNo>,
     /// Files that are left alone for a while.
     pauses: Timers<FileNo>,
     busy: bool,
@@ -162,7 +166,15 @@ impl Hashing {
     }
 
     pub(super) fn is_anything_wanted(&self) -> bool {
-        !self.wanted.is_empty()
+        !self.wanted.is_empty() || !self.again.is_empty()
+    }
+
+    /// Read this one again for its values.
+    pub(super) fn again(&mut self, file: FileNo) {
+        let under_way = self.work.as_ref().is_some_and(|work| work.file == file);
+        if !under_way && self.again.len() < WANTED_MAX && !self.again.contains(&file) {
+            self.again.push_back(file);
+        }
     }
 
     /// The next file, if it is time for it.
@@ -170,15 +182,21 @@ impl Hashing {
         if self.work.is_some() || self.next > now {
             return None;
         }
-        let waits = |slot: &u32| table.get(*slot).is_some_and(|file| file.state() == State::Waiting);
-        let wanted = std::iter::from_fn(|| self.wanted.pop_front());
-        let mut wanted = wanted.filter_map(|file| table.slot(file)).filter(waits);
-        let slot = wanted.next().or_else(|| table.first_waiting().filter(|_| !only_wanted))?;
+        let next = |queue: &mut VecDeque<FileNo>, wanted: State| {
+            let mut files = std::iter::from_fn(|| queue.pop_front()).filter_map(|file| table.slot(file));
+            files.find(|&slot| table.get(slot).is_some_and(|file| file.state() == wanted))
+        };
+        let slot = next(&mut self.wanted, State::Waiting).or_else(|| next(&mut self.again, State::Known));
+        let slot = slot.or_else(|| table.first_waiting().filter(|_| !only_wanted))?;
+        let again = table.get(slot)?.state() == State::Known;
         let (file, meta, path) = (table.number(slot), table.get(slot)?.meta(), table.get(slot)?.path);
-        table.set_state(slot, State::Hashing);
+        if !again {
+            table.set_state(slot, State::Hashing);
+        }
         let (hasher, stage, streaming) = (FileHasher::new(), Stage::Opening, self.streaming);
         let stream_at = streaming.step;
-        self.work = Some(Work { file, meta, path, hasher, stage, streamed: false, stream_at, streaming });
+        self.work =
+            Some(Work { file, meta, path, again, hasher, stage, streamed: false, stream_at, streaming });
         Some(slot)
     }
 
@@ -248,7 +266,7 @@ impl Hashing {
         let pause = self.pauses.next_deadline().map(|deadline| (deadline.at, deadline.reason));
         let waits = match &self.work {
             Some(work) => work.is_resting(),
-            None => table.first_waiting().is_some(),
+            None => table.first_waiting().is_some() || self.is_anything_wanted(),
         };
         let slice = (waits && hash).then_some((self.next, "hash"));
         [pause, slice].into_iter().flatten().min()

@@ -214,8 +214,8 @@ impl Journal {
         self.state = State::Ready;
     }
 
-    /// The record of a file that was hashed.
-    pub(super) fn put(&mut self, (meta, path): (Meta, u32), hashed: &Hashed) {
+    /// The record of a file that was hashed. False: it will not stand in the log.
+    pub(super) fn put(&mut self, (meta, path): (Meta, u32), hashed: &Hashed) -> bool {
         let at = self.end + self.gathered.len() as u64;
         let written = match self.stream.take() {
             Some((encoder, at)) => encoder.finish(hashed).map(|record| (record, at)),
@@ -224,9 +224,15 @@ impl Journal {
             }
             None => None,
         };
-        let Some(((bytes, entry), at)) = written else { return };
+        let Some(((bytes, entry), at)) = written else { return false };
         self.gathered.extend_from_slice(&bytes);
         self.unconfirmed.push_back(Unconfirmed { meta, root: hashed.root, at, end: entry.record.end });
+        true
+    }
+
+    /// Whether a record that is not there will not come by waiting.
+    pub(super) fn is_idle_or_broken(&self) -> bool {
+        !matches!(self.state, State::Compacting(_)) && (self.is_idle() || !self.writes())
     }
 
     /// Values of a long file that is being hashed. They go into its record, if one can be written.
@@ -271,9 +277,10 @@ impl Journal {
         asks.push_back(Ask::ReadLog { log: Log::Kept, offset: 0, len: 1 });
     }
 
-    /// Everything was listed: every second time it writes again where writing failed.
+    /// Everything was listed: every second time it writes again where writing failed, and opens what could not be opened.
     pub(super) fn retry(&mut self, asks: &mut VecDeque<Ask>) {
         match self.state {
+            State::Off => self.start(asks),
             State::Broken(0) => self.state = State::Broken(1),
             State::Broken(_) if self.confirmed >= HEADER as u64 => {
                 self.end = self.confirmed;
@@ -326,7 +333,7 @@ impl Journal {
         }
     }
 
-    fn writes(&self) -> bool {
+    pub(super) fn writes(&self) -> bool {
         matches!(self.state, State::Ready)
     }
 

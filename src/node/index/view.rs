@@ -3,7 +3,7 @@
 use super::Index;
 use super::file::FileNo;
 use crate::machine::{LeftOut, Meta};
-use crate::proto::content::Root;
+use crate::proto::content::{Root, Span};
 use crate::proto::index_log;
 use crate::proto::name::has_spellings;
 use unicode_normalization::UnicodeNormalization as _;
@@ -96,6 +96,12 @@ impl Index {
     /// A file with this content.
     pub fn by_root(&self, root: &Root) -> Option<FileView<'_>> {
         self.with_root(root).next()
+    }
+
+    /// `count` values of pieces or groups of a shared file, from `first` on, that are held since its record does not stand in
+    /// the log.
+    pub fn held_values(&self, root: &Root, span: Span, first: u64, count: u64) -> Option<Vec<u8>> {
+        self.lists.values(root, span, first, count)
     }
 
     /// All files with this content.

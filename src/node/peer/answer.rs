@@ -201,7 +201,13 @@ impl Peer {
         if !inside {
             return self.refuse(now, conn, id, Code::Bad, "the file has no such values");
         }
+        let no = view.no;
         let (Some(at), Some(file)) = (at, self.index_files.log()) else {
+            if let Some(bytes) = self.index.held_values(root, span, first, count) {
+                return self.send_values(now, conn, id, first, &bytes);
+            }
+            self.index.wants_values(now, no);
+            self.drive_index(now);
             return self.refuse(now, conn, id, Code::Busy, "the values are not at hand yet: ask again");
         };
         if !self.may_ask_more(conn, count * 32) {

@@ -2,8 +2,9 @@
 
 use super::super::Index;
 use super::world::{SLICE, World, limits};
+use crate::config::Limits;
 use crate::machine::{Fault, LeftOut, Meta};
-use crate::proto::content::PIECE;
+use crate::proto::content::{FileHasher, PIECE, Span};
 use crate::proto::index_log::{HEADER, Reader};
 use crate::time::{Duration, Instant};
 
@@ -275,6 +276,48 @@ fn without_a_log_it_works_all_the_same() {
     world.run(700 * SECOND);
     world.assert_right();
     assert_eq!(world.appended, 0);
+}
+
+#[test]
+fn values_that_the_log_does_not_have_are_held_or_made_again() {
+    let mut world = World::new();
+    world.log_fault = Some(Fault::ReadOnly);
+    let bytes = vec![1; 2 * PIECE as usize + 9];
+    world.put("a", &bytes);
+    world.start();
+    let root = world.index.get("a").and_then(|file| file.root).expect("known");
+    let values = |world: &World| world.index.held_values(&root, Span::Piece, 0, 3);
+    let mut hasher = FileHasher::new();
+    hasher.update(&bytes);
+    let right = hasher.finish().values.as_flattened().to_vec();
+    assert_eq!(values(&world).as_ref(), Some(&right));
+    // More came than there is room for: the next who asks finds it hashed again. Its root is known all the while.
+    for i in 0..3 {
+        world.put(&format!("long {i}"), &vec![i; 300 * PIECE as usize]);
+    }
+    world.index = Index::new(&Limits { lists_held: 24 << 10, ..limits() });
+    world.start();
+    world.run(2 * SECOND);
+    assert_eq!(values(&world), None);
+    let read = world.bytes_read();
+    let no = world.index.get("a").expect("there").no;
+    world.index.wants_values(world.now, no);
+    world.index.wants_values(world.now, no);
+    world.assert_right();
+    world.run(SECOND);
+    assert_eq!((values(&world), world.bytes_read() - read), (Some(right), bytes.len()));
+    // There is room for a log again: it is opened at a listing of everything, and has what is asked for.
+    world.log_fault = None;
+    world.run(1300 * SECOND);
+    assert!(world.index.progress().kept);
+    for name in ["a", "long 0", "long 1", "long 2"] {
+        let no = world.index.get(name).expect("there").no;
+        world.index.wants_values(world.now, no);
+    }
+    world.run(5 * SECOND);
+    world.assert_right();
+    world.assert_lists();
+    assert_eq!(world.restart().bytes_read(), 0);
 }
 
 #[test]
