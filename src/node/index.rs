@@ -1,7 +1,7 @@
 //! The share index: every file beneath the shared folder with size, time and BLAKE3 root.
 //!
 //! Files are found by listings, at the start, after hints of changes and now and then; what is new is hashed, one file and
-//! one slice at a time; roots are kept over restarts in a log by device, inode, size and time. The index touches nothing
+//! one slice at a time; roots are kept over restarts in a log by inode and name, size and times. The index touches nothing
 //! itself: it asks ([`Index::poll_output`]) and is told. Whoever owns it allots the ids, and tells it only of files and
 //! requests that it asked for and has not closed since. After every call it may have more to ask, and another deadline.
 //!
