@@ -7,7 +7,7 @@ use crate::harness::{run, run_twice, scenario};
 use crate::ids::NodeId;
 use crate::smith::{Flaw, PORT, Smith};
 use crate::world::World;
-use distrishare::machine::{Dir, Fault, Kept, Slot};
+use distrishare::machine::{Dir, Fault, Kept, LeftOut, ListEnd, Slot};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -150,7 +150,7 @@ fn listings_go_into_folders_and_stop_at_their_limit() {
             let end = world.events_named(NodeId(0), "listed").last().map(|event| text(event, "end"));
             (names.join(","), end.unwrap_or_default())
         };
-        let done = "Done { skipped: 0 }".to_owned();
+        let done = format!("{:?}", ListEnd::Done(LeftOut::default()));
         assert_eq!(list(world, "ls - deep 9"), ("a,sub/b,sub/deeper/c,subtle".into(), done.clone()));
         assert_eq!(list(world, "ls - flat 9"), ("a,subtle".into(), done.clone()));
         assert_eq!(list(world, "ls sub deep 9"), ("sub/b,sub/deeper/c".into(), done.clone()));
