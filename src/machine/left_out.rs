@@ -13,13 +13,16 @@ pub struct LeftOut {
     pub deep: u64,
     /// The first of all these, as far as they are text, those of folders with a slash at their end.
     pub some: Vec<String>,
-    /// Folders that could not be read for now, with a slash at their end: what was in them may still be there.
+    /// Files and folders that could not be looked at for now, folders with a slash at their end: what has such a name, or one
+    /// that begins so, may still be there. An empty one: anything may.
     pub interrupted: Vec<String>,
 }
 
 impl LeftOut {
     /// Names in [`LeftOut::some`].
-    const SOME: usize = 8;
+    pub const SOME: usize = 8;
+    /// Names in [`LeftOut::interrupted`]: with more of them the disk as a whole is in trouble.
+    const INTERRUPTED: usize = 64;
 
     /// Files and folders in all.
     pub fn count(&self) -> u64 {
@@ -33,13 +36,22 @@ impl LeftOut {
         }
     }
 
+    /// One that could not be looked at for now.
+    pub fn interrupt(&mut self, name: String) {
+        if self.interrupted.len() < LeftOut::INTERRUPTED {
+            self.interrupted.push(name);
+        } else {
+            self.interrupted = vec![String::new()];
+        }
+    }
+
     /// What another part of the same listing left out, or another check of what it named.
     pub fn add(&mut self, other: &LeftOut) {
         self.names += other.names;
         self.unreadable += other.unreadable;
         self.deep += other.deep;
         other.some.iter().for_each(|name| self.note(|| name.clone()));
-        self.interrupted.extend(other.interrupted.iter().cloned());
+        other.interrupted.iter().for_each(|name| self.interrupt(name.clone()));
     }
 }
 
@@ -65,6 +77,16 @@ impl fmt::Display for LeftOut {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_in_trouble_is_told_as_a_whole() {
+        let mut left_out = LeftOut::default();
+        for i in 0..1000 {
+            left_out.interrupt(format!("{i}/"));
+            let all = left_out.interrupted.contains(&String::new());
+            assert!(left_out.interrupted.len() <= LeftOut::INTERRUPTED && all == (i >= LeftOut::INTERRUPTED));
+        }
+    }
 
     #[test]
     fn it_is_told_by_number_and_name() {

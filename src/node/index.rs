@@ -338,7 +338,10 @@ impl Index {
     /// Somebody waits for the values of this file, whose root is known: if its record does not come by itself, it is read
     /// again.
     pub fn wants_values(&mut self, now: Instant, no: FileNo) {
-        if self.journal.is_idle_or_broken() {
+        let size = self.view(no).map_or(0, |file| file.meta.size);
+        // Nor is it read in vain, where there is room for its values nowhere.
+        let is_of_use = self.journal.writes() || self.lists.may_hold(size);
+        if is_of_use && self.journal.is_idle_or_broken() {
             self.hashing.again(no);
             self.pump(now);
         }

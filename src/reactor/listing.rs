@@ -109,8 +109,8 @@ impl Listing {
                 folder.reading = None;
                 folder.names.sort_unstable_by(|a, b| b.cmp(a));
                 if let Some(Err(errno)) = end {
-                    log::warn!("cannot read all of the folder {:?}: {errno}", folder.prefix);
-                    self.left_out.interrupted.push(folder.prefix.clone());
+                    let prefix = folder.prefix.clone();
+                    self.interrupt(prefix, fault(errno));
                 }
                 return;
             }
@@ -150,10 +150,7 @@ impl Listing {
                 // Or it went away.
                 Ok(()) | Err(Fault::NotFound | Fault::NotRegular) => {}
                 Err(Fault::Denied) => self.unreadable(prefix),
-                Err(fault) => {
-                    log::warn!("cannot list the folder {prefix:?} for now: {fault}");
-                    self.left_out.interrupted.push(prefix);
-                }
+                Err(fault) => self.interrupt(prefix, fault),
             }
             return;
         }
@@ -167,8 +164,20 @@ impl Listing {
                 let name = name_in(folder);
                 self.unreadable(name);
             }
-            Ok(None) | Err(_) => {}
+            Ok(None) => {}
+            Err(fault) => {
+                let name = name_in(folder);
+                self.interrupt(name, fault);
+            }
         }
+    }
+
+    fn interrupt(&mut self, name: String, fault: Fault) {
+        // A disk in trouble says the same of all.
+        if self.left_out.interrupted.is_empty() {
+            log::warn!("cannot look at {name:?} for now, so what is known of it stays: {fault}");
+        }
+        self.left_out.interrupt(name);
     }
 
     fn unreadable(&mut self, name: String) {

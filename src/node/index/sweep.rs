@@ -119,14 +119,28 @@ impl Index {
         }
         self.limited |= job.full;
         self.warn(&job);
-        if !job.is_whole() && job.left_out.unreadable + self.left_out.unreadable > 0 {
+        if job.is_whole() && well {
+            self.left_out = job.left_out;
+        } else if self.leaves_out_others(&job.left_out) {
             // What is left out is told of the whole.
             if let Some(scan) = &mut self.scan {
                 scan.look_again(now);
             }
-        } else if job.is_whole() && well {
-            self.left_out = job.left_out;
         }
+    }
+
+    /// Whether what is told to be left out is no longer so, as far as it has names: some of it is offered now, or what a listing
+    /// of a part left out is new.
+    fn leaves_out_others(&self, of_part: &LeftOut) -> bool {
+        let known = &self.left_out.some;
+        let is_offered = |name: &String| {
+            let first = self.table.names_from(name).next().and_then(|slot| self.table.get(slot));
+            first.is_some_and(|file| {
+                file.name() == name || name.ends_with('/') && file.name().starts_with(name)
+            })
+        };
+        let is_new = known.len() < LeftOut::SOME && of_part.some.iter().any(|name| !known.contains(name));
+        is_new || known.iter().any(is_offered)
     }
 
     /// What the operator should know, once.

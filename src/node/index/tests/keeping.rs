@@ -107,12 +107,27 @@ fn a_folder_that_cannot_be_read_to_its_end_takes_nothing_away() {
     assert_eq!(world.bytes_read(), read);
     // Denied is no such thing: what may not be read is not offered.
     world.files.retain(|name, _| !name.starts_with("small/1"));
-    world.left_out = LeftOut { unreadable: 11, ..LeftOut::default() };
+    let some = vec!["small/1".to_owned()];
+    world.left_out = LeftOut { unreadable: 11, some, ..LeftOut::default() };
     world.hint("small", false);
     world.run(2 * SECOND);
     assert!(world.index.get("small/1").is_none());
     world.run(2 * SECOND);
     assert_eq!(world.index.progress().left_out.unreadable, 11, "told of the whole, soon");
+    // Once told it costs no more listings of everything, whatever changes beside it, until it is offered.
+    let wholes = |world: &World| world.lists.iter().filter(|(_, folder, _)| folder.is_empty()).count();
+    let before = wholes(&world);
+    for i in 0..20 {
+        world.put(&format!("small/beside {i}"), b"x");
+        world.hint("small", false);
+        world.run(10 * SECOND);
+    }
+    assert_eq!(wholes(&world), before);
+    world.left_out = LeftOut::default();
+    world.put("small/1", b"readable");
+    world.hint("small", false);
+    world.run(4 * SECOND);
+    assert_eq!((wholes(&world), world.index.progress().left_out.count()), (before + 1, 0));
 }
 
 /// What happens to each file, and what the listings and the restart after it read again.
@@ -306,6 +321,13 @@ fn values_that_the_log_does_not_have_are_held_or_made_again() {
     world.assert_right();
     world.run(SECOND);
     assert_eq!((values(&world), world.bytes_read() - read), (Some(right), bytes.len()));
+    // What there is room for nowhere is not read in vain.
+    let long = world.index.get("long 0").expect("there").no;
+    world.index.lists = super::super::Lists::new(1024);
+    let read = world.bytes_read();
+    (0..5).for_each(|_| world.index.wants_values(world.now, long));
+    world.run(SECOND);
+    assert_eq!(world.bytes_read(), read);
     // There is room for a log again: it is opened at a listing of everything, and has what is asked for.
     world.log_fault = None;
     world.run(1300 * SECOND);
