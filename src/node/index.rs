@@ -6,7 +6,7 @@
 //! requests that it asked for and has not closed since. After every call it may have more to ask, and another deadline.
 //!
 //! At most [`Limits::index_files`] files are in it, and as many roots again that no file has claimed yet (from the log, or
-//! of files that vanished): those are forgotten after the next listing of everything. A file takes about 180 bytes beside
+//! of files that vanished): those are forgotten after the next listing of everything. A file takes about 200 bytes beside
 //! its name.
 //!
 //! Hashed are first files that were asked for, then the smaller before the larger: not while a listing is under way, since
