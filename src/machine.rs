@@ -23,9 +23,9 @@
 //! * **The node allots every id.** A [`ConnId`] lives from `handle_accept`/[`Output::Connect`]/[`Output::OpenConsole`]
 //!   until exactly one of [`Output::Close`] (the node ends it) or [`Input::Closed`] (the world ended it). Its slot is
 //!   given out again only when the driver knows of that: never by the call that ends it, if that is `handle_accept`.
-//!   A [`FileId`] lives from [`Output::OpenFile`], `OpenLog`, `CreateFile`, `OpenPart` or `ImportFile` until exactly one
-//!   of [`Output::CloseFile`], [`Output::DiscardFile`], [`Input::FileCommitted`] or [`Input::FileFailed`] with
-//!   `fatal = true`. A driver ignores outputs for ids it no longer knows; a node ignores inputs likewise.
+//!   A [`FileId`] lives from [`Output::OpenFile`], `OpenLog`, `CreateFile`, `OpenPart` or `Import` until exactly one
+//!   of [`Output::CloseFile`], [`Output::DiscardFile`], [`Input::FileCommitted`], [`Input::Imported`] or
+//!   [`Input::FileFailed`] with `fatal = true`. A driver ignores outputs for ids it no longer knows; a node ignores inputs likewise.
 //! * **End of stream.** [`Input::Eof`] comes when all bytes were handed over, even if the node has not consumed them
 //!   all (it may need the end to decide), and never while the connection is paused. Bytes that were not consumed are
 //!   handed over again after [`Output::Resume`], also when `Eof` was said already; and at once where some were consumed
@@ -39,7 +39,7 @@ mod meta;
 mod numbered;
 
 pub use fault::Fault;
-pub use left_out::LeftOut;
+pub use left_out::{ImportedFolder, LeftOut};
 pub use meta::Meta;
 pub use numbered::{numbered, shortened};
 
@@ -246,12 +246,14 @@ pub enum Input<'a> {
     /// `fatal`: the id is free and anything temporary that was made for it is gone; otherwise the node
     /// decides (and sends `CloseFile` or `DiscardFile`).
     FileFailed { file: FileId, fault: Fault, fatal: bool },
-    /// [`Output::ImportFile`] copied so many bytes of `size` so far.
+    /// [`Output::Import`] copied so many bytes of `size` so far; `size` grows while a folder is measured.
     FileProgress { file: FileId, bytes: u64, size: u64 },
-    /// [`Output::CommitFile`] or `ImportFile` is done: the file has this name (it may differ from the one asked for),
+    /// [`Output::CommitFile`] is done: the file has this name (it may differ from the one asked for),
     /// and this is what it is. `confirmed`: the disk said so of the name, too; without that a power cut may take it
     /// back. The id is free.
     FileCommitted { file: FileId, name: String, meta: Meta, confirmed: bool },
+    /// [`Output::Import`] is done: the copy has this name, and that many bytes in its files. `folder`: it is one. The id is free.
+    Imported { file: FileId, name: String, bytes: u64, folder: Option<ImportedFolder> },
     /// The answer to [`Output::ReadFile`]: what stands at `offset`, fewer bytes than asked for only at the end of the
     /// file (none: the end is at or before `offset`), and what the file is now.
     FileRead { file: FileId, offset: u64, bytes: &'a [u8], meta: Meta },
@@ -331,9 +333,10 @@ pub enum Output {
     DiscardFile { file: FileId },
     /// Close a file. A temporary one and a journal stay under their names, for a later `OpenPart` or `OpenLog`. No answer.
     CloseFile { file: FileId },
-    /// Copy the operator's file `source` to `name` in [`Dir::Shared`], in slices, by a temporary name. Answers:
-    /// `FileProgress` now and then, at last `FileCommitted` or fatal `FileFailed` ([`Fault::Exists`]: never overwritten).
-    ImportFile { file: FileId, source: PathBuf, name: String },
+    /// Copy the operator's file or folder `source` to `name` in [`Dir::Shared`], in slices, by a temporary name. Of a folder the
+    /// regular files beneath it are copied, at most `max`, hidden ones left out. Answers: `FileProgress` now and then, at last
+    /// `Imported` or fatal `FileFailed` ([`Fault::Exists`]: never overwritten).
+    Import { file: FileId, source: PathBuf, name: String, max: usize },
     /// Read up to `len` bytes of an open file, a temporary one or a log, when nothing more urgent is ready; the driver gives no more
     /// than a run ([`crate::config::Limits::run_chunks`]) at a time. One at a time per file. Answer: `FileRead`, or
     /// `FileFailed` that is not fatal.

@@ -31,6 +31,7 @@ mod system;
 mod table;
 mod token;
 mod turns;
+mod walk;
 mod watch;
 
 pub use folders::StartError;
@@ -38,7 +39,7 @@ pub use resolve::lookup;
 pub use state::change_key;
 
 use crate::config::{Folders, KeyFiles, Limits};
-use crate::machine::{ConnId, Dir, Fault, FileId, Input, Interface, ListenerId, Machine, Output, SLEEP_MAX};
+use crate::machine::{ConnId, Dir, Fault, Input, Interface, ListenerId, Machine, Output, SLEEP_MAX};
 use crate::time::{Duration, Instant};
 use mio::{Events, Poll};
 use rustix::fd::OwnedFd;
@@ -71,7 +72,7 @@ pub struct Reactor {
     /// What `~/` means in the path of a `share`.
     home: Option<PathBuf>,
     files: table::Table<files::OpenFile>,
-    imports: VecDeque<FileId>,
+    imports: import::Imports,
     reads: reading::Reads,
     listings: VecDeque<listing::Listing>,
     watches: BTreeMap<Dir, watch::Watch>,
@@ -170,7 +171,7 @@ impl Reactor {
             folders: handles,
             home,
             files: table::Table::new(),
-            imports: VecDeque::new(),
+            imports: import::Imports::default(),
             reads: reading::Reads::default(),
             listings: VecDeque::new(),
             watches: BTreeMap::new(),
@@ -311,7 +312,7 @@ impl Reactor {
             || !self.small.is_empty()
             || !self.bulk.is_empty()
             || !self.failed.is_empty()
-            || !self.imports.is_empty()
+            || self.imports.waits()
             || !self.listings.is_empty()
             || !self.reads.is_empty()
             || self.watch_waits()
@@ -380,7 +381,7 @@ impl Reactor {
             Output::CommitFile { file, name } => self.commit_file(file, &name),
             Output::DiscardFile { file } => self.end_file(file, true),
             Output::CloseFile { file } => self.end_file(file, false),
-            Output::ImportFile { file, source, name } => self.import_file(file, &source, &name),
+            Output::Import { file, source, name, max } => self.import(file, &source, &name, max),
             Output::ReadFile { file, offset, len } => self.read_file(file, offset, len),
             Output::ListFiles { request, dir, folder, deep, max } => {
                 self.listings.push_back(listing::Listing::new(request, dir, &folder, deep, max));

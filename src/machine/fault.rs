@@ -50,6 +50,14 @@ pub enum Fault {
     InUse,
     /// The source of an import already lies in the shared folder.
     AlreadyShared,
+    /// The shared folder lies in the source of an import.
+    HoldsShared,
+    /// The source of an import is a folder of the system, a whole home, or has to do with the node's own state.
+    NotForSharing,
+    /// No file in the source of an import can be shared.
+    NothingToShare,
+    /// A folder holds more files than were asked for.
+    TooManyFiles,
     /// The name could not be resolved.
     UnknownHost,
     /// A link-local IPv6 address without a zone, or with one that is no interface of this host.
@@ -110,7 +118,13 @@ impl fmt::Display for Fault {
             Fault::Shrunk => "the file became shorter while it was read",
             Fault::Changed => "another program changed the file meanwhile",
             Fault::InUse => "in use by another process",
-            Fault::AlreadyShared => "the file lies in the shared folder already",
+            Fault::AlreadyShared => "it lies in the shared folder already",
+            Fault::HoldsShared => "the shared folder itself lies in it",
+            Fault::NotForSharing => {
+                "a folder of the system, a whole home and the node's own state are not shared"
+            }
+            Fault::NothingToShare => "there is no file in it that can be shared",
+            Fault::TooManyFiles => "there are more files in it than this node takes",
             Fault::UnknownHost => "unknown host name",
             Fault::NoZone => "a link-local address needs an interface of this host, as in fe80::1%eth0",
             Fault::Os(0) => "unknown error of the system",

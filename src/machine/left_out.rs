@@ -18,6 +18,17 @@ pub struct LeftOut {
     pub interrupted: Vec<String>,
 }
 
+/// What was copied of a folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct ImportedFolder {
+    /// How many files.
+    pub files: usize,
+    /// The last of them in the order of names, relative to the folder.
+    pub last: String,
+    /// What was not copied.
+    pub left_out: LeftOut,
+}
+
 impl LeftOut {
     /// Names in [`LeftOut::some`].
     pub const SOME: usize = 8;

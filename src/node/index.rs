@@ -300,10 +300,10 @@ impl Index {
         }
     }
 
-    /// A file of ours was put there, whole, in this folder.
-    pub fn changed_by_us(&mut self, now: Instant, folder: &str) {
+    /// A file of ours was put there, whole, in this folder; `deep`: the folder itself, with all that is in it.
+    pub fn changed_by_us(&mut self, now: Instant, folder: &str, deep: bool) {
         if let Some(scan) = &mut self.scan {
-            scan.changed_by_us(now, folder);
+            scan.changed_by_us(now, folder, deep);
         }
         self.pump(now);
     }

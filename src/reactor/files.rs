@@ -1,6 +1,6 @@
 //! The node's open files: served ones, growing ones, their way to a final name.
 
-use super::beneath::{fault, is_plain, is_regular, is_under, meta_of, open_file};
+use super::beneath::{fault, is_plain, is_regular, is_under, meta_of, open_file, open_folder};
 use super::folders::FolderHandles;
 use super::growing::Growing;
 use super::import::Import;
@@ -10,7 +10,7 @@ use super::{Answer, Reactor};
 use crate::machine::{Dir, Fault, FileId, Input, Meta};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
-use rustix::fs::{fdatasync, flock, fstat, fsync, ftruncate, openat, statat, unlinkat};
+use rustix::fs::{fdatasync, flock, fstat, fsync, ftruncate, mkdirat, openat, statat, unlinkat};
 use rustix::io::{Errno, pwrite, retry_on_intr};
 
 /// A file by what is done with it.
@@ -86,6 +86,17 @@ pub(super) fn create_temporary(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedF
     let file = openat(dir, name, flags, Mode::from_raw_mode(0o600)).map_err(fault)?;
     lock(&file)?;
     Ok(file)
+}
+
+/// Makes a new folder and locks it likewise.
+pub(super) fn create_temporary_folder(dir: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Fault> {
+    if !is_plain(name) {
+        return Err(Fault::NotFound);
+    }
+    mkdirat(dir, name, Mode::from_raw_mode(0o700)).map_err(fault)?;
+    let folder = open_folder(dir, name)?;
+    lock(&folder)?;
+    Ok(folder)
 }
 
 /// Frees the blocks first: an unlink alone keeps them as long as anybody holds the file open. What somebody else put under
@@ -189,22 +200,18 @@ impl Reactor {
     pub(super) fn end_file(&mut self, file: FileId, discard: bool) {
         self.reads.forget(file);
         if let Some(open) = self.files.remove(file.0) {
-            self.leave(&open, discard);
+            self.leave(open, discard);
         }
     }
 
-    fn leave(&self, open: &OpenFile, discard: bool) {
+    fn leave(&mut self, open: OpenFile, discard: bool) {
         match open {
             OpenFile::Growing(growing) if discard => {
                 if let Ok(parts) = self.dir(Dir::Parts) {
                     growing.remove(parts);
                 }
             }
-            OpenFile::Importing(import) => {
-                if let Ok(shared) = self.dir(Dir::Shared) {
-                    import.remove(shared);
-                }
-            }
+            OpenFile::Importing(import) => self.break_off(*import),
             OpenFile::Log(log) => log.end(&self.state, self.folders.as_ref(), discard),
             OpenFile::Growing(_) | OpenFile::Reading(_) => {}
         }
@@ -244,8 +251,9 @@ impl Reactor {
     pub(super) fn leave_all(&mut self) {
         for open in self.files.drain() {
             let discard = matches!(&open, OpenFile::Growing(growing) if growing.is_v1());
-            self.leave(&open, discard);
+            self.leave(open, discard);
         }
+        self.end_removals();
     }
 }
 

@@ -239,6 +239,16 @@ impl FolderHandles {
         refuse_system(&self.config.shared, Use::Sharing, self.config.allow_system)
     }
 
+    /// What may not be shared where it lies is not copied into the shared folder either.
+    pub(super) fn refuse_copy(&self, folder: &Path) -> Result<(), Fault> {
+        let refused = refuse_sharing(folder, &self.state, self.home.as_deref())
+            .and_then(|()| refuse_system(folder, Use::Sharing, self.config.allow_system));
+        refused.map_err(|error| {
+            log::info!("{error}");
+            Fault::NotForSharing
+        })
+    }
+
     /// Before a download begins or goes on: its folders are opened again, or made, where they are no longer what they were.
     pub(super) fn ready_downloads(&mut self) -> Result<(), StartError> {
         let ready = self.open_downloads();

@@ -133,7 +133,7 @@ impl Growing {
             return Err(Fault::NotFound);
         }
         let meta = self.unchanged()?;
-        let temporary = Temporary { file: &self.file, dir: parts, name: &self.name };
+        let temporary = Temporary { file: &self.file, dir: parts, name: &self.name, mode: 0o666 };
         let placed = place(temporary, downloads, name, Taken::Number)?;
         Ok((placed, meta))
     }

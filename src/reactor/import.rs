@@ -1,146 +1,144 @@
-//! `share PATH`: the operator's file is copied into the shared folder, one slice per turn of the loop.
+//! `share PATH`: the operator's file or folder is copied into the shared folder, one slice per turn of the loop.
 
-use super::beneath::{fault, is_regular, meta_of, size_of};
-use super::files::{OpenFile, create_temporary, dir_of, remove_temporary, store_all};
+mod copy;
+mod folder;
+mod removal;
+
+pub(super) use removal::Removal;
+
+use super::beneath::{fault, is_folder, is_regular, size_of};
+use super::files::{OpenFile, create_temporary, create_temporary_folder, dir_of, remove_temporary};
 use super::folders::FolderHandles;
-use super::growing::{Space, WriteBack};
+use super::growing::Space;
 use super::place::{Placed, Taken, Temporary, place};
 use super::{Reactor, random_hex};
 use crate::config::IMPORT_PREFIX;
-use crate::machine::{Dir, Fault, FileId, Input, Meta};
+use crate::machine::{Dir, Fault, FileId, Input};
 use crate::time::{Duration, Instant};
+use copy::Copy;
+use folder::FolderCopy;
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, Mode, OFlags, SeekFrom, Stat};
-use rustix::fs::{copy_file_range, fstat, fstatfs, ftruncate, open, seek, stat, statat};
-use rustix::io::{Errno, pread};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, fstatfs, open, stat, statat};
+use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use unicode_normalization::UnicodeNormalization as _;
 
-/// Bytes copied per turn.
-const SLICE: u64 = 1 << 20;
 /// Least time between two reports.
 const PROGRESS: Duration = Duration::from_millis(250);
 /// File systems whose files are made up as they are read: their sizes mean nothing.
 const PROC_MAGIC: u64 = 0x9fa0;
 const SYS_MAGIC: u64 = 0x6265_6572;
 
+/// The copies under way, in turns, and the removal of those that were broken off.
+#[derive(Debug, Default)]
+pub(super) struct Imports {
+    files: VecDeque<FileId>,
+    removals: VecDeque<Removal>,
+}
+
+impl Imports {
+    pub(super) fn waits(&self) -> bool {
+        !self.files.is_empty() || !self.removals.is_empty()
+    }
+
+    fn remove_some(&mut self, shared: BorrowedFd<'_>) {
+        if self.removals.front_mut().is_some_and(|removal| removal.slice(shared)) {
+            self.removals.pop_front();
+        }
+    }
+}
+
 /// A copy that is under way.
 #[derive(Debug)]
 pub(super) struct Import {
-    source: OwnedFd,
-    copy: OwnedFd,
+    what: What,
     temporary: String,
     name: String,
-    size: u64,
-    done: u64,
-    /// The kernel copies by itself; unset once it has refused.
-    in_kernel: bool,
-    write_back: WriteBack,
     reported: Instant,
 }
 
+#[derive(Debug)]
+enum What {
+    File(Copy),
+    Folder(Box<FolderCopy>),
+}
+
 impl Import {
-    fn begin(folders: &FolderHandles, path: &Path, name: &str, now: Instant) -> Result<Import, Fault> {
+    fn begin(
+        folders: &FolderHandles,
+        path: &Path,
+        (name, max): (&str, usize),
+        now: Instant,
+    ) -> Result<Import, Fault> {
         let shared = folders.get(Dir::Shared)?;
         let (source, stat) = open_source(path)?;
-        if lies_in(shared, path) || is_same(shared, name, &stat) {
-            return Err(Fault::AlreadyShared);
+        match relation(shared, path) {
+            Relation::Inside => return Err(Fault::AlreadyShared),
+            Relation::Around => return Err(Fault::HoldsShared),
+            Relation::Apart if is_same(shared, name, &stat) => return Err(Fault::AlreadyShared),
+            Relation::Apart => {}
         }
         if statat(shared, name, AtFlags::SYMLINK_NOFOLLOW).is_ok() {
             return Err(Fault::Exists);
         }
         let temporary = format!("{IMPORT_PREFIX}{}", random_hex());
-        let copy = create_temporary(shared, &temporary)?;
-        // What is not a hole takes room; the disk's reserve is not ours.
-        let data = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
-        if data.min(size_of(&stat)) > Space::beside(&copy, folders.keep_free()).room {
-            remove_temporary(&copy, shared, &temporary);
-            return Err(Fault::NoSpace);
-        }
-        Ok(Import {
-            source,
-            copy,
-            temporary,
-            name: name.to_owned(),
-            size: size_of(&stat),
-            done: 0,
-            in_kernel: true,
-            write_back: WriteBack::default(),
-            reported: now,
-        })
+        let what = if is_regular(&stat) {
+            let copy = create_temporary(shared, &temporary)?;
+            // What is not a hole takes room; the disk's reserve is not ours.
+            let data = u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512);
+            if data.min(size_of(&stat)) > Space::beside(&copy, folders.keep_free()).room {
+                remove_temporary(&copy, shared, &temporary);
+                return Err(Fault::NoSpace);
+            }
+            What::File(Copy::new(source, copy, size_of(&stat)))
+        } else {
+            folders.refuse_copy(path)?;
+            let target = create_temporary_folder(shared, &temporary)?;
+            What::Folder(Box::new(FolderCopy::new(source, target, max, folders.keep_free())?))
+        };
+        Ok(Import { what, temporary, name: name.to_owned(), reported: now })
     }
 
-    /// Copies the next slice; `true` when all is copied. Holes stay holes.
     fn slice(&mut self, buffer: &mut [u8]) -> Result<bool, Fault> {
-        if self.done == self.size {
-            return Ok(true);
+        match &mut self.what {
+            What::File(copy) => copy.slice(buffer),
+            What::Folder(folder) => folder.slice(buffer),
         }
-        match seek(&self.source, SeekFrom::Data(self.done)) {
-            Ok(data) => self.done = data.min(self.size),
-            // Nothing but a hole up to the end, wherever that is now.
-            Err(Errno::NXIO) => {
-                let now = size_of(&fstat(&self.source).map_err(fault)?);
-                if now < self.size {
-                    return Err(Fault::Shrunk);
-                }
-                self.done = self.size;
-            }
-            Err(_) => {}
-        }
-        if self.done < self.size {
-            let hole = seek(&self.source, SeekFrom::Hole(self.done)).unwrap_or(self.size);
-            let want = hole.min(self.size).saturating_sub(self.done).clamp(1, SLICE);
-            let from = self.done;
-            self.done += self.copy_some(want, buffer)?;
-            self.write_back.stored(&self.copy, from..self.done);
-        }
-        if self.done == self.size {
-            ftruncate(&self.copy, self.size).map_err(fault)?;
-        }
-        Ok(self.done == self.size)
     }
 
-    fn copy_some(&mut self, want: u64, buffer: &mut [u8]) -> Result<u64, Fault> {
-        if self.in_kernel {
-            let (mut from, mut to) = (self.done, self.done);
-            let len = usize::try_from(want).unwrap_or(usize::MAX);
-            match copy_file_range(&self.source, Some(&mut from), &self.copy, Some(&mut to), len) {
-                Ok(0) => {}
-                Ok(n) => return Ok(n as u64),
-                Err(Errno::INTR) => return Ok(0),
-                Err(errno @ (Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::IO)) => {
-                    return Err(fault(errno));
-                }
-                Err(_) => {}
-            }
-            self.in_kernel = false;
+    /// Bytes copied, and of all.
+    fn progress(&self) -> (u64, u64) {
+        match &self.what {
+            What::File(copy) => (copy.done, copy.size),
+            What::Folder(folder) => folder.progress(),
         }
-        let mut done = 0;
-        while done < want {
-            let len = usize::try_from(want - done).unwrap_or(usize::MAX).min(buffer.len());
-            let read = match pread(&self.source, &mut buffer[..len], self.done + done) {
-                Ok(0) => return Err(Fault::Shrunk),
-                Ok(n) => n,
-                Err(Errno::INTR) => continue,
-                Err(errno) => return Err(fault(errno)),
-            };
-            match store_all(&self.copy, &buffer[..read], self.done + done) {
-                (_, Some(fault)) => return Err(fault),
-                (stored, None) => done += stored as u64,
-            }
-        }
-        Ok(done)
     }
 
-    fn finish(&self, shared: BorrowedFd<'_>) -> Result<(Placed, Meta), Fault> {
-        let meta = meta_of(&fstat(&self.copy).map_err(fault)?);
-        let temporary = Temporary { file: &self.copy, dir: shared, name: &self.temporary };
-        Ok((place(temporary, shared, &self.name, Taken::Refuse)?, meta))
+    fn finish(&self, file: FileId, shared: BorrowedFd<'_>) -> Result<Input<'static>, Fault> {
+        let placed = |copy, mode| {
+            let temporary = Temporary { file: copy, dir: shared, name: &self.temporary, mode };
+            place(temporary, shared, &self.name, Taken::Refuse)
+        };
+        let (Placed { name, .. }, bytes, folder) = match &self.what {
+            What::File(copy) => (placed(&copy.copy, 0o666)?, copy.size, None),
+            What::Folder(folder) => {
+                let (copied, bytes) = folder.copied();
+                (placed(&folder.target, 0o777)?, bytes, Some(copied))
+            }
+        };
+        Ok(Input::Imported { file, name, bytes, folder })
     }
 
-    pub(super) fn remove(&self, shared: BorrowedFd<'_>) {
-        remove_temporary(&self.copy, shared, &self.temporary);
+    /// Leaves nothing; of a folder what is still to be done.
+    pub(super) fn remove(self, shared: BorrowedFd<'_>) -> Option<Removal> {
+        match self.what {
+            What::File(copy) => {
+                remove_temporary(&copy.copy, shared, &self.temporary);
+                None
+            }
+            What::Folder(folder) => Some(Removal::new(folder.target, &self.temporary)),
+        }
     }
 }
 
@@ -169,24 +167,35 @@ fn meant(typed: &Path, home: Option<&Path>) -> PathBuf {
 /// Links are followed: it is the operator's own path. Looked at before it is opened, since opening a device does
 /// things and opening a FIFO waits.
 fn open_source(path: &Path) -> Result<(OwnedFd, Stat), Fault> {
-    if !is_regular(&stat(path).map_err(fault)?) {
+    let is_taken = |stat: &Stat| is_regular(stat) || is_folder(stat);
+    if !is_taken(&stat(path).map_err(fault)?) {
         return Err(Fault::NotRegular);
     }
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let source = open(path, flags, Mode::empty()).map_err(fault)?;
     let stat = fstat(&source).map_err(fault)?;
     let magic = u64::try_from(fstatfs(&source).map_err(fault)?.f_type).unwrap_or(0);
-    if !is_regular(&stat) || magic == PROC_MAGIC || magic == SYS_MAGIC {
+    if !is_taken(&stat) || magic == PROC_MAGIC || magic == SYS_MAGIC {
         return Err(Fault::NotRegular);
     }
     Ok((source, stat))
 }
 
-fn lies_in(shared: BorrowedFd<'_>, path: &Path) -> bool {
+/// Where the source of a copy lies.
+enum Relation {
+    /// In the shared folder, or it is that.
+    Inside,
+    /// The shared folder lies in it.
+    Around,
+    Apart,
+}
+
+fn relation(shared: BorrowedFd<'_>, path: &Path) -> Relation {
     let held = fs::read_link(format!("/proc/self/fd/{}", shared.as_raw_fd()));
     match (held, fs::canonicalize(path)) {
-        (Ok(held), Ok(path)) => path.starts_with(held),
-        _ => false,
+        (Ok(held), Ok(path)) if path.starts_with(&held) => Relation::Inside,
+        (Ok(held), Ok(path)) if held.starts_with(&path) => Relation::Around,
+        _ => Relation::Apart,
     }
 }
 
@@ -196,19 +205,34 @@ fn is_same(shared: BorrowedFd<'_>, name: &str, source: &Stat) -> bool {
 }
 
 impl Reactor {
-    pub(super) fn import_file(&mut self, file: FileId, source: &Path, name: &str) {
+    /// Leaves nothing of a copy that was broken off: at once, or bit by bit.
+    pub(super) fn break_off(&mut self, import: Import) {
+        if let Ok(shared) = dir_of(self.folders.as_ref(), Dir::Shared) {
+            self.imports.removals.extend(import.remove(shared));
+        }
+    }
+
+    /// On the way out.
+    pub(super) fn end_removals(&mut self) {
+        let Ok(shared) = dir_of(self.folders.as_ref(), Dir::Shared) else { return };
+        while !self.imports.removals.is_empty() {
+            self.imports.remove_some(shared);
+        }
+    }
+
+    pub(super) fn import(&mut self, file: FileId, source: &Path, name: &str, max: usize) {
         self.look_at_shared();
         let begun = match &self.folders {
             Some(folders) => {
                 let source = meant(source, self.home.as_deref());
-                Import::begin(folders, &source, name, self.clock.now())
+                Import::begin(folders, &source, (name, max), self.clock.now())
             }
             None => Err(Fault::NotFound),
         };
         match begun {
             Ok(import) => {
                 self.insert_file(file, OpenFile::Importing(Box::new(import)));
-                self.imports.push_back(file);
+                self.imports.files.push_back(file);
             }
             Err(fault) => self.answer(Input::FileFailed { file, fault, fatal: true }),
         }
@@ -216,35 +240,37 @@ impl Reactor {
 
     /// One slice of the import whose turn it is.
     pub(super) fn import_slice(&mut self) {
-        let Some(file) = self.imports.pop_front() else { return };
         let shared = dir_of(self.folders.as_ref(), Dir::Shared);
+        if let Ok(shared) = shared {
+            self.imports.remove_some(shared);
+        }
+        let Some(file) = self.imports.files.pop_front() else { return };
         // Discarded meanwhile: gone from the table.
         let Some(OpenFile::Importing(import)) = self.files.get_mut(file.0) else { return };
         let now = self.clock.now();
         let ended = match import.slice(self.buffer.whole()) {
             Ok(false) => {
-                self.imports.push_back(file);
+                self.imports.files.push_back(file);
                 if now.since(import.reported) >= PROGRESS {
                     import.reported = now;
-                    let (bytes, size) = (import.done, import.size);
+                    let (bytes, size) = import.progress();
                     self.answer(Input::FileProgress { file, bytes, size });
                 }
                 return;
             }
-            Ok(true) => shared.and_then(|shared| import.finish(shared)),
+            Ok(true) => shared.and_then(|shared| import.finish(file, shared)),
             Err(fault) => Err(fault),
         };
-        let answer = match ended {
-            Ok((Placed { name, confirmed }, meta)) => Input::FileCommitted { file, name, meta, confirmed },
-            Err(fault) => {
-                if let Ok(shared) = shared {
-                    import.remove(shared);
-                }
-                Input::FileFailed { file, fault, fatal: true }
+        match ended {
+            Ok(answer) => {
+                self.files.remove(file.0);
+                self.answer(answer);
             }
-        };
-        self.files.remove(file.0);
-        self.answer(answer);
+            Err(fault) => {
+                self.end_file(file, true);
+                self.answer(Input::FileFailed { file, fault, fatal: true });
+            }
+        }
     }
 }
 

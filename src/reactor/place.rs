@@ -23,12 +23,14 @@ pub(super) enum Taken {
     Refuse,
 }
 
-/// A temporary file by the folder it lies in and its name there.
+/// A temporary file, or a folder of such, by the folder it lies in and its name there.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Temporary<'a> {
     pub(super) file: &'a OwnedFd,
     pub(super) dir: BorrowedFd<'a>,
     pub(super) name: &'a str,
+    /// What it is to get, less the umask.
+    pub(super) mode: u32,
 }
 
 /// A file that has its final name.
@@ -50,13 +52,13 @@ pub(super) fn place(
     retry_on_intr(|| fdatasync(temporary.file)).map_err(fault)?;
     let (folder, parents, last, changed) = make_parents(dir, name, taken)?;
     // A file system without modes (vfat) refuses; nothing is lost by that.
-    let _ = fchmod(temporary.file, Mode::from_raw_mode(0o666 & !umask()));
+    let _ = fchmod(temporary.file, Mode::from_raw_mode(temporary.mode & !umask()));
     let is_taken = |errno| errno == Errno::EXIST;
     let placed = first_that_works(last, taken, is_taken, |name| rename_once(temporary, folder.as_fd(), name));
     let got = match placed {
         Ok((got, ())) => got,
         Err(fault) => {
-            let _ = fchmod(temporary.file, Mode::from_raw_mode(0o600));
+            let _ = fchmod(temporary.file, Mode::from_raw_mode(temporary.mode & 0o700));
             return Err(fault);
         }
     };
@@ -197,7 +199,7 @@ mod tests {
             }
             fs::write(temp.path().join("tmp"), b"new").expect("a file");
             let file = OwnedFd::from(fs::File::open(temp.path().join("tmp")).expect("opens"));
-            let temporary = Temporary { file: &file, dir: dir.as_fd(), name: "tmp" };
+            let temporary = Temporary { file: &file, dir: dir.as_fd(), name: "tmp", mode: 0o666 };
             assert_eq!(place(temporary, dir.as_fd(), taken, Taken::Refuse), Err(Fault::Exists));
             let placed = place(temporary, dir.as_fd(), taken, Taken::Number).expect("placed");
             let Placed { name, confirmed: true } = placed else { panic!("not confirmed") };
@@ -218,7 +220,7 @@ mod tests {
             fs::write(temp.path().join("taken"), b"old").expect("a file");
             symlink("nowhere", temp.path().join("link")).expect("a link");
             let file = OwnedFd::from(fs::File::open(temp.path().join("tmp")).expect("opens"));
-            let temporary = Temporary { file: &file, dir: dir.as_fd(), name: "tmp" };
+            let temporary = Temporary { file: &file, dir: dir.as_fd(), name: "tmp", mode: 0o666 };
             for taken in ["taken", "link"] {
                 assert_eq!(way(temporary, dir.as_fd(), taken), Err(Errno::EXIST));
             }
@@ -249,7 +251,7 @@ mod tests {
         fs::set_permissions(&part, fs::Permissions::from_mode(0o600)).expect("set");
         fs::write(temp.path().join("file"), b"old").expect("a file");
         let file = OwnedFd::from(fs::File::open(&part).expect("opens"));
-        let temporary = Temporary { file: &file, dir: dir.as_fd(), name: "tmp" };
+        let temporary = Temporary { file: &file, dir: dir.as_fd(), name: "tmp", mode: 0o666 };
         let long = "x".repeat(256);
         for (name, fault) in [
             ("file", Fault::Exists),
@@ -293,7 +295,7 @@ mod tests {
         ] {
             fs::write(at("tmp"), b"new").expect("a file");
             let file = OwnedFd::from(fs::File::open(at("tmp")).expect("opens"));
-            let temporary = Temporary { file: &file, dir: dir.as_fd(), name: "tmp" };
+            let temporary = Temporary { file: &file, dir: dir.as_fd(), name: "tmp", mode: 0o666 };
             let placed = place(temporary, dir.as_fd(), name, Taken::Number);
             assert_eq!(placed, Ok(Placed { name: expected.into(), confirmed: true }));
             assert_eq!(fs::read(at(expected)).expect("reads"), b"new");
@@ -310,7 +312,7 @@ mod tests {
         let dir = folder(temp.path());
         fs::write(temp.path().join("tmp"), b"new").expect("a file");
         let file = OwnedFd::from(fs::File::open(temp.path().join("tmp")).expect("opens"));
-        let temporary = Temporary { file: &file, dir: dir.as_fd(), name: "tmp" };
+        let temporary = Temporary { file: &file, dir: dir.as_fd(), name: "tmp", mode: 0o666 };
         let placed = place(temporary, dir.as_fd(), "a/b/c", Taken::Number);
         assert_eq!(placed, Ok(Placed { name: "a/b/c".into(), confirmed: true }));
         assert_eq!(fs::read(temp.path().join("a/b/c")).expect("reads"), b"new");

@@ -224,7 +224,7 @@ fn a_full_disk_fails_the_file_and_frees_the_space() {
         }
         served.stop();
         fs::write(home.at("source"), noise(6 << 20)).expect("a file");
-        let import = Output::ImportFile { file: file(1), source: home.at("source"), name: "copy".into() };
+        let import = Output::Import { file: file(1), source: home.at("source"), name: "copy".into(), max: 9 };
         let failed = crate::toys::Answer::Failed(Fault::NoSpace, true);
         assert_eq!(answers(home.reactor(&Limits::desktop()), vec![import], 1), [failed]);
         assert_eq!(names_in("/mnt/shared".as_ref()), [""; 0]);
@@ -242,7 +242,7 @@ fn a_limit_on_file_sizes_is_an_error_and_not_the_end() {
         setrlimit(Resource::Fsize, limit).expect("lowered");
         let mut reactor = home.reactor(&Limits::desktop());
         reactor.handle_signals().expect("handled");
-        let import = Output::ImportFile { file: file(1), source: home.at("source"), name: "copy".into() };
+        let import = Output::Import { file: file(1), source: home.at("source"), name: "copy".into(), max: 9 };
         assert_eq!(answers(reactor, vec![import], 1), [Answer::Failed(Fault::TooLarge, true)]);
     });
 }

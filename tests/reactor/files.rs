@@ -2,7 +2,9 @@
 
 use crate::toys::{Answer, Home, Script, answers, file, names_in, noise, run};
 use distrishare::config::{Folders, Limits};
-use distrishare::machine::{Dir, Entry, Fault, Input, Kept, LeftOut, ListEnd, Output, RequestId, Slot};
+use distrishare::machine::{
+    Dir, Entry, Fault, ImportedFolder, Input, Kept, LeftOut, ListEnd, Output, RequestId, Slot,
+};
 use distrishare::reactor::Reactor;
 use rustix::fs::{CWD, Mode};
 use std::fs;
@@ -15,7 +17,7 @@ fn open(name: &str) -> Output {
 }
 
 fn import(home: &Home, source: &str, name: &str) -> Output {
-    Output::ImportFile { file: file(1), source: home.at(source), name: name.into() }
+    Output::Import { file: file(1), source: home.at(source), name: name.into(), max: 999 }
 }
 
 fn one(home: &Home, output: Output) -> Answer {
@@ -138,11 +140,124 @@ fn an_import_copies_whole_files_and_refuses_the_rest() {
     symlink(home.at("shared/copy"), home.at("own/into")).expect("a link");
     assert_eq!(one(&home, import(&home, "own/into", "again")), failed(Fault::AlreadyShared));
     assert_eq!(one(&home, import(&home, "own/nothing", "n")), failed(Fault::NotFound));
-    let special = ["own", "own/fifo", "/dev/zero", "/proc/kcore", "/proc/self/status", "/sys/kernel/mm"];
+    let special = ["own/fifo", "/dev/zero", "/proc/kcore", "/proc/self/status", "/sys/kernel/mm"];
     for source in special.into_iter().filter(|source| home.at(source).exists()) {
         assert_eq!(one(&home, import(&home, source, "n")), failed(Fault::NotRegular), "{source}");
     }
     assert_eq!(names_in(&home.at("shared")), ["by-link", "copy", "e", "s"]);
+}
+
+/// A folder with two files, one in a folder of its own, and with things that are not shared.
+fn a_tree(home: &Home) {
+    fs::create_dir_all(home.at("own/tree/in/deep")).expect("folders");
+    fs::create_dir_all(home.at("own/tree/void")).expect("folders");
+    fs::create_dir_all(home.at("own/tree/1/2/3/4/5/6/7")).expect("folders");
+    fs::create_dir_all(home.at("own/tree/.hidden")).expect("folders");
+    for name in ["a", "in/deep/b", "1/2/3/4/5/6/7/too deep", ".hidden/c", ".d"] {
+        fs::write(home.at("own/tree").join(name), noise((2 << 20) + 5)).expect("a file");
+    }
+    symlink(home.at("own"), home.at("own/tree/out")).expect("a link");
+    symlink("/etc/hostname", home.at("own/tree/file")).expect("a link");
+    rustix::fs::mkfifoat(CWD, home.at("own/tree/fifo"), Mode::from_raw_mode(0o600)).expect("a fifo");
+}
+
+/// What becomes of one output that imports.
+fn imported(home: &Home, output: Output) -> Result<(String, u64, Option<ImportedFolder>), Fault> {
+    let mut ended = None;
+    run(home.reactor(&Limits::desktop()), vec![output], |script, input| match input {
+        Some(Input::Imported { name, bytes, folder, .. }) => {
+            ended = Some(Ok((name, bytes, folder)));
+            script.exit();
+        }
+        Some(Input::FileFailed { fault, fatal: true, .. }) => {
+            ended = Some(Err(fault));
+            script.exit();
+        }
+        _ => {}
+    });
+    ended.expect("an answer")
+}
+
+#[test]
+fn an_import_of_a_folder_copies_all_that_can_be_shared() {
+    let home = Home::new();
+    a_tree(&home);
+    let (name, bytes, folder) = imported(&home, import(&home, "own/tree", "copy")).expect("copied");
+    let ImportedFolder { files, last, left_out } = folder.expect("it is a folder");
+    assert_eq!((&*name, bytes, files, &*last), ("copy", 2 * ((2 << 20) + 5), 2, "in/deep/b"));
+    assert_eq!((left_out.deep, left_out.count()), (1, 1));
+    for name in ["a", "in/deep/b"] {
+        let [copy, own] =
+            ["shared/copy", "own/tree"].map(|top| fs::read(home.at(top).join(name)).expect("reads"));
+        assert!(copy == own, "{name}");
+    }
+    assert_eq!(names_in(&home.at("shared")), ["copy"]);
+    let mut names = names_in(&home.at("shared/copy"));
+    names.sort();
+    assert_eq!(names, ["a", "in"]);
+    let mode = |name: &str| fs::metadata(home.at(name)).expect("it is there").permissions().mode() & 0o777;
+    let umask = 0o666 & !mode("own/tree/a");
+    assert_eq!([mode("shared/copy"), mode("shared/copy/in")], [0o777 & !umask, 0o755 & !umask]);
+    assert_eq!(mode("shared/copy/in/deep/b"), 0o666 & !umask);
+
+    // It is all there, or there is nothing.
+    let refused = |source: &str, name: &str| imported(&home, import(&home, source, name)).expect_err(source);
+    assert_eq!(refused("own/tree", "copy"), Fault::Exists);
+    assert_eq!(refused("own/tree/void", "n"), Fault::NothingToShare);
+    assert_eq!(refused("shared/copy/in", "n"), Fault::AlreadyShared);
+    assert_eq!(refused("shared", "n"), Fault::AlreadyShared);
+    assert_eq!(refused("own/..", "n"), Fault::HoldsShared);
+    assert_eq!(refused("/etc", "n"), Fault::NotForSharing);
+    let state = home.reactor(&Limits::desktop());
+    drop(state);
+    assert_eq!(refused("state", "n"), Fault::NotForSharing);
+    let few = Output::Import { file: file(1), source: home.at("own/tree"), name: "n".into(), max: 1 };
+    assert_eq!(imported(&home, few).expect_err("too many"), Fault::TooManyFiles);
+    assert_eq!(names_in(&home.at("shared")), ["copy"]);
+}
+
+#[test]
+fn an_import_of_a_folder_broken_off_leaves_nothing() {
+    let home = Home::new();
+    a_tree(&home);
+    (0..300).for_each(|i| fs::write(home.at(&format!("own/tree/in/{i}")), "x").expect("a file"));
+    fs::write(home.at("own/tree/z"), noise(24 << 20)).expect("a file");
+    let copies = || names_in(&home.at("shared")).into_iter().map(|name| home.at("shared").join(name));
+    let mut looks = 0;
+    let outputs = vec![import(&home, "own/tree", "copy"), Output::ListInterfaces];
+    run(home.reactor(&Limits::desktop()), outputs, |script, input| {
+        match input {
+            Some(Input::Imported { .. }) => panic!("it was broken off"),
+            // When the large one has begun.
+            Some(Input::Interfaces(_)) if !copies().any(|copy| copy.join("z").exists()) => {
+                script.push(Output::ListInterfaces);
+            }
+            Some(Input::Interfaces(_)) => {
+                looks += 1;
+                assert!(copies().all(|copy| copy.to_string_lossy().contains("/.share-")));
+                script.push(Output::DiscardFile { file: file(1) });
+                script.exit();
+            }
+            _ => {}
+        }
+    });
+    assert_eq!((looks > 0, names_in(&home.at("shared"))), (true, Vec::new()));
+}
+
+#[test]
+fn copies_of_a_folder_that_a_killed_process_left_are_removed() {
+    let home = Home::new();
+    let left = home.at("shared/.share-0123456789abcdef");
+    fs::create_dir_all(left.join("in/deep")).expect("folders");
+    for name in ["a", "in/b", "in/deep/c"] {
+        fs::write(left.join(name), "x").expect("a file");
+    }
+    fs::write(home.at("mine"), "x").expect("a file");
+    symlink(home.at("mine"), left.join("in/link")).expect("a link");
+    fs::create_dir_all(home.at("shared/.share-of-mine/in")).expect("folders");
+    drop(home.reactor(&Limits::desktop()));
+    assert_eq!(names_in(&home.at("shared")), [".share-of-mine"]);
+    assert!(home.at("mine").exists());
 }
 
 #[test]

@@ -52,7 +52,7 @@ fn reads_beyond_the_end_of_closed_files_and_of_none() {
     let part = Output::CreateFile { file: file(2), name: "v1-0123456789abcdef".into(), reserve: 0 };
     let mut seen = Vec::new();
     std::fs::write(home.at("source"), b"67890").expect("a file");
-    let import = Output::ImportFile { file: file(4), source: home.at("source"), name: "copy".into() };
+    let import = Output::Import { file: file(4), source: home.at("source"), name: "copy".into(), max: 9 };
     let outputs = vec![open(1, "short"), part, import, read(4, 0, 1)];
     let mut failed = 0;
     run(home.reactor(&Limits::desktop()), outputs, |script, input| match input {

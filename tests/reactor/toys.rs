@@ -296,6 +296,10 @@ impl Machine for Server {
                 let Some(conn) = self.peer_of(file) else { return };
                 self.say(conn, &format!("{name} {size}\n"));
             }
+            Input::Imported { file, name, bytes, .. } => {
+                let Some(conn) = self.peer_of(file) else { return };
+                self.say(conn, &format!("{name} {bytes}\n"));
+            }
             _ => {}
         }
     }
@@ -658,6 +662,7 @@ impl Answer {
             }
             Input::FileFailed { fault, fatal, .. } => Answer::Failed(fault, fatal),
             Input::FileCommitted { name, meta, .. } => Answer::Committed(name, meta.size),
+            Input::Imported { name, bytes, .. } => Answer::Committed(name, bytes),
             Input::FileSynced { meta, .. } => Answer::Synced(meta.size),
             _ => return None,
         })

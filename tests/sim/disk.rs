@@ -313,14 +313,26 @@ impl Disk {
         }
     }
 
-    pub(crate) fn import(&mut self, source: &Path, name: &str) -> Result<Content, Fault> {
+    /// What becomes of the operator's file or folder: names and contents, in the order of names.
+    pub(crate) fn import(&mut self, source: &Path, name: &str) -> Result<Vec<(String, Content)>, Fault> {
         check_name(name);
         let faults = [Fault::NoSpace, Fault::Denied, Fault::Os(5)];
         self.may_fail("disk.open", self.faults.open, &faults)?;
-        if self.folders.contains_key(&self.as_stored(Dir::Shared, name)) {
+        if self.is_taken(name) {
             return Err(Fault::Exists);
         }
-        self.outside.get(source).cloned().ok_or(Fault::NotFound)
+        let copied = self.outside.iter().filter_map(|(path, content)| {
+            let rest = path.strip_prefix(source).ok()?.to_str()?;
+            Some((if rest.is_empty() { name.to_owned() } else { format!("{name}/{rest}") }, content.clone()))
+        });
+        let copied: Vec<_> = copied.collect();
+        if copied.is_empty() { Err(Fault::NotFound) } else { Ok(copied) }
+    }
+
+    /// Whether a file or a folder in the shared one has that name.
+    pub(crate) fn is_taken(&self, name: &str) -> bool {
+        self.folders.contains_key(&self.as_stored(Dir::Shared, name))
+            || self.beneath.contains(&(Dir::Shared, name.to_owned()))
     }
 
     /// The files of `folder`, those of the folders in it too if `deep`, in the order of names unless there are more

@@ -177,7 +177,12 @@ impl Toy {
                 self.files.insert(file, None);
                 self.growing.insert(file);
                 self.census.files_created += 1;
-                self.outputs.push_back(Output::ImportFile { file, source: path.into(), name: name.into() });
+                self.outputs.push_back(Output::Import {
+                    file,
+                    source: path.into(),
+                    name: name.into(),
+                    max: 9,
+                });
             }
             ["list"] => {
                 self.outputs.push_back(Output::ListFiles {
@@ -373,6 +378,7 @@ impl Machine for Toy {
             }
             Input::FileFailed { file, fault, fatal } => self.file_failed(now, file, fault, fatal),
             Input::FileCommitted { file, name, meta, .. } => self.committed(now, file, &name, meta.size),
+            Input::Imported { file, name, bytes, .. } => self.committed(now, file, &name, bytes),
             Input::Listed { entries, .. } => {
                 for entry in entries {
                     self.say(&format!("{{\"event\":\"file\",\"name\":\"{}\"}}", entry.name));

@@ -146,9 +146,9 @@ impl Scan {
         }
     }
 
-    /// We ourselves put a whole file there: no need to wait for quiet.
-    pub(super) fn changed_by_us(&mut self, now: Instant, folder: &str) {
-        self.changed(now, folder, false);
+    /// We ourselves put a whole file there, or the folder itself (`deep`): no need to wait for quiet.
+    pub(super) fn changed_by_us(&mut self, now: Instant, folder: &str, deep: bool) {
+        self.changed(now, folder, deep);
         if let Some(change) = self.changed.get_mut(folder) {
             (change.first, change.last) = (Instant::ZERO, Instant::ZERO);
             self.rest = now;

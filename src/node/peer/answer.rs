@@ -166,7 +166,7 @@ impl Peer {
         let (id, _, name) = stats.remove(at);
         if meta.is_some() {
             self.close_file(file);
-            self.index.changed_by_us(now, name.rsplit_once('/').map_or("", |(folder, _)| folder));
+            self.index.changed_by_us(now, name.rsplit_once('/').map_or("", |(folder, _)| folder), false);
             self.drive_index(now);
         }
         let found =

@@ -155,8 +155,8 @@ impl Peer {
 
     fn run_share(&mut self, now: Instant, name: &'static str, background: bool, path: &str) {
         let source = PathBuf::from(path);
-        if source.file_name().is_none() {
-            let text = format!("{} is a folder: only files can be shared", for_terminal(path));
+        if source.file_name().is_none() || source.as_os_str() == "~" {
+            let text = format!("{}: say which file or folder, by its own name", for_terminal(path));
             return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
         }
         let file_name = match file_name_of_source(&source) {
@@ -173,7 +173,8 @@ impl Peer {
         let file = self.files.add(Owner::Share(JobId(self.jobs.next_id())));
         let work = Work::Share { file, name: file_name.clone(), bytes: 0, size: 0 };
         self.begin(now, name, background, work);
-        self.outputs.push_back(Output::ImportFile { file, source, name: file_name });
+        let max = self.config.limits.index_files;
+        self.outputs.push_back(Output::Import { file, source, name: file_name, max });
     }
 
     fn run_list(&mut self, now: Instant, name: &'static str, background: bool, dir: Dir) {

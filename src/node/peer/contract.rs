@@ -39,6 +39,11 @@ impl Machine for Peer {
             Input::FileCommitted { file, name, meta, confirmed } => {
                 self.file_committed(now, (file, &name, meta, confirmed));
             }
+            Input::Imported { file, name, bytes, folder } => {
+                if let Some(Owner::Share(job)) = self.files.committed(file) {
+                    self.shared(now, job, (&name, bytes), folder.as_ref());
+                }
+            }
             Input::FileSynced { file, meta } => self.file_synced(now, file, meta),
             Input::Listed { request, entries, end } => self.listed(now, request, &entries, &end),
             Input::Resolved { request, result } => self.resolved(now, request, result),

@@ -230,7 +230,6 @@ impl Peer {
         match self.files.committed(file) {
             Some(Owner::Fetch(id)) => self.fetch_committed(now, id, name, meta.size, confirmed),
             Some(Owner::Part(id)) => self.part_committed(now, id, (file, name, meta, confirmed)),
-            Some(Owner::Share(job)) => self.shared(now, job, name, meta.size),
             _ => {}
         }
     }

@@ -7,7 +7,7 @@ use super::report::{Code, Event, Failure, bytes as sized, clock, plural};
 use super::search::Search;
 use super::{Peer, Timer};
 use crate::config::ConsoleMode;
-use crate::machine::{Dir, Entry, Fault, FileId, Id, ListEnd, Output, RequestId};
+use crate::machine::{Dir, Entry, Fault, FileId, Id, ImportedFolder, ListEnd, Output, RequestId};
 use crate::proto::command::List;
 use crate::proto::escape::for_terminal;
 use crate::time::{Duration, Instant};
@@ -274,13 +274,26 @@ impl Peer {
     }
 
     /// A copy into the shared folder is complete.
-    pub(super) fn shared(&mut self, now: Instant, job: JobId, name: &str, size: u64) {
-        self.tell(&Event::Shared { name, bytes: size });
+    pub(super) fn shared(
+        &mut self,
+        now: Instant,
+        job: JobId,
+        (name, bytes): (&str, u64),
+        folder: Option<&ImportedFolder>,
+    ) {
+        self.tell(&Event::Shared { name, bytes, files: folder.map(|folder| folder.files) });
+        let mut last = name.to_owned();
+        if let Some(folder) = folder {
+            if folder.left_out.count() > 0 {
+                self.tell(&Event::LeftOut((&folder.left_out).into()));
+            }
+            last = format!("{name}/{}", folder.last);
+        }
         if let Some(Job { work, .. }) = self.jobs.get_mut(job.0) {
-            *work = Work::Indexing { name: name.to_owned() };
+            *work = Work::Indexing { name: last };
         }
         self.timers.set(Timer::Job(job), now + INDEXED, "index of a new file");
-        self.index.changed_by_us(now, name.rsplit_once('/').map_or("", |(folder, _)| folder));
+        self.index.changed_by_us(now, if folder.is_some() { name } else { "" }, folder.is_some());
         self.drive_index(now);
     }
 
@@ -289,16 +302,15 @@ impl Peer {
         let Some(Job { work: Work::Share { name, .. }, .. }) = self.jobs.get(job.0) else { return };
         let name = for_terminal(name);
         let (code, text) = match fault {
-            Fault::Exists => (
-                Code::Other,
-                format!("a file {name} is shared already: rename yours, or remove that one first"),
-            ),
+            Fault::Exists => {
+                (Code::Other, format!("{name} is shared already: rename yours, or remove that one first"))
+            }
             Fault::NoSpace | Fault::Quota => {
                 (Code::NoSpace, format!("cannot share {name}: {fault}; nothing is kept"))
             }
             Fault::NotFound => (Code::NotFound, format!("cannot share {name}: {fault}: is the path right?")),
             Fault::NotRegular => {
-                (Code::Io, format!("cannot share {name}: {fault}: only files can be shared, one by one"))
+                (Code::Io, format!("cannot share {name}: it is neither a file nor a folder"))
             }
             fault => (Code::Io, format!("cannot share {name}: {fault}")),
         };

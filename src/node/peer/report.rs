@@ -73,8 +73,13 @@ pub(super) enum Event<'a> {
     Limit { up: Option<u64>, down: Option<u64> },
     /// A source sent so many wrong pieces of a download that it is not asked any more. `id`: of a node that was met in v2.
     Blamed { ip: IpAddr, port: u16, id: Option<String>, name: &'a str, pieces: u32 },
-    /// A file is shared now.
-    Shared { name: &'a str, bytes: u64 },
+    /// A file is shared now, or a folder with so many files.
+    Shared {
+        name: &'a str,
+        bytes: u64,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        files: Option<usize>,
+    },
     /// A registry knows us and told us of so many others. `asked`: a command asked for it.
     Registered {
         bootstrap: String,
@@ -294,7 +299,10 @@ impl Event<'_> {
                 let from = SocketAddr::new(*ip, *port);
                 format!("{from}{id} sent {wrong} of {} wrong: it is left out\n", for_terminal(name))
             }
-            Event::Shared { name, bytes: n } => format!("shared as {} ({})\n", for_terminal(name), bytes(*n)),
+            Event::Shared { name, bytes: n, files } => {
+                let files = files.map_or(String::new(), |n| plural(n, "file", "files") + ", ");
+                format!("shared as {} ({files}{})\n", for_terminal(name), bytes(*n))
+            }
             Event::Registered { bootstrap, nodes, .. } => {
                 let others = plural(*nodes, "other node", "other nodes");
                 format!("registered at bootstrap {}; it names {others}\n", for_terminal(bootstrap))

@@ -136,10 +136,11 @@ pub(super) const ENTRIES: &[Entry] = &[
         alias: None,
         choice: None,
         arguments: "PATH",
-        summary: "copy a file into the shared folder",
-        details: "From then on every node can find and fetch it under its own name. A file of\n\
-                  that name that is shared already is not replaced. PATH may begin with\n\
-                  ~/, or be an address as file managers give it (file:///home/me/a%20b.txt).",
+        summary: "copy a file or a folder into the shared folder",
+        details: "From then on every node can find and fetch it under its own name. What is\n\
+                  shared already under that name is not replaced. Of a folder all files in it\n\
+                  are copied, hidden ones and links left out. PATH may begin with ~/, or be an\n\
+                  address as file managers give it (file:///home/me/a%20b.txt).",
         build: arguments::share,
     },
     Entry {

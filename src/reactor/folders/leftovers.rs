@@ -1,6 +1,7 @@
 //! What a killed process left in the folders: temporary files of our own pattern, and halves of unfinished downloads.
 
 use super::super::beneath;
+use super::super::import::Removal;
 use crate::config::{JOURNAL_SUFFIX, PART_SUFFIX};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat};
@@ -13,7 +14,10 @@ pub(super) fn sweep(dir: BorrowedFd<'_>, prefix: &str) {
     let mut removed = 0;
     for entry in entries.flatten() {
         let Ok(name) = entry.file_name().to_str() else { continue };
-        if is_temporary(name, prefix) && remove_if_left(dir, name).is_some() {
+        if !is_temporary(name, prefix) {
+            continue;
+        }
+        if remove_if_left(dir, name).or_else(|| remove_folder_if_left(dir, name)).is_some() {
             removed += 1;
         }
     }
@@ -26,6 +30,18 @@ fn remove_if_left(dir: BorrowedFd<'_>, name: &str) -> Option<()> {
     let left = left(dir, name)?;
     unlinkat(dir, name, AtFlags::empty()).ok()?;
     drop(left);
+    Some(())
+}
+
+/// Copies of a folder that was on its way into the shared one.
+fn remove_folder_if_left(dir: BorrowedFd<'_>, name: &str) -> Option<()> {
+    let folder = beneath::open_folder(dir, name).ok()?;
+    flock(&folder, FlockOperation::NonBlockingLockExclusive).ok()?;
+    if fstat(&folder).ok()?.st_uid != rustix::process::geteuid().as_raw() {
+        return None;
+    }
+    let mut removal = Removal::new(folder, name);
+    while !removal.slice(dir) {}
     Some(())
 }
 

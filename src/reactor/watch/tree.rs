@@ -6,7 +6,7 @@
 //! beneath is forgotten, at the new one it is walked like any folder that came.
 
 use super::super::beneath::open_folder;
-use super::super::listing::{DEPTH, is_hidden, kind_of};
+use super::super::walk::{DEPTH, is_hidden, kind_of};
 use crate::machine::Fault;
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::FileType;

@@ -1,10 +1,12 @@
 //! A node's files: what it asked of the disk, and when and how the disk answers.
 
 use super::{Happening, Node};
-use crate::disk::{Change, Found, Inode, TempName, temp_name};
+use crate::disk::{Change, Disk, Found, Inode, TempName, temp_name};
 use crate::env::Env;
 use distrishare::config::IMPORT_PREFIX;
-use distrishare::machine::{Dir, Fault, FileId, Input, Kept, LeftOut, ListEnd, Log, Meta, RequestId, Slot};
+use distrishare::machine::{
+    Dir, Fault, FileId, ImportedFolder, Input, Kept, LeftOut, ListEnd, Log, RequestId, Slot,
+};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -109,9 +111,9 @@ pub(super) enum FileState {
         part: String,
         name: String,
     },
+    /// Each copy's temporary name and the final one.
     Importing {
-        temp: String,
-        inode: Inode,
+        copies: Vec<(String, String)>,
     },
 }
 
@@ -217,7 +219,9 @@ impl Node {
             (FileState::Growing(..) | FileState::Journal(_) | FileState::Committing { .. }, Some(temp)) => {
                 self.disk.remove(Dir::Parts, &temp);
             }
-            (FileState::Importing { temp, .. }, _) => self.disk.remove(Dir::Shared, &temp),
+            (FileState::Importing { copies }, _) => {
+                copies.iter().for_each(|(temp, _)| self.disk.remove(Dir::Shared, temp));
+            }
             _ => {}
         }
     }
@@ -341,10 +345,15 @@ impl Node {
 
     fn import(&mut self, env: &mut Env, file: FileId, source: &std::path::Path, name: String) {
         match self.disk.import(source, &name) {
-            Ok(content) => {
+            Ok(contents) => {
                 let temp = format!("{IMPORT_PREFIX}{:016x}", u64::from(file.0.index));
-                let inode = self.disk.put(Dir::Shared, &temp, content);
-                self.known_file(file, "import").state = FileState::Importing { temp, inode };
+                let mut copies = Vec::new();
+                for (copy, content) in contents {
+                    let temp = format!("{temp}{}", &copy[name.len()..]);
+                    self.disk.put(Dir::Shared, &temp, content);
+                    copies.push((temp, copy));
+                }
+                self.known_file(file, "import").state = FileState::Importing { copies };
                 self.copy_slice(env, file, name, 1);
             }
             Err(fault) => self.fail_file(env, file, fault),
@@ -352,28 +361,35 @@ impl Node {
     }
 
     fn copy_slice(&mut self, env: &mut Env, file: FileId, name: String, step: u64) {
-        let Some(FileState::Importing { temp, inode }) = self.files.get(&file).map(|f| f.state.clone())
-        else {
+        let Some(FileState::Importing { copies }) = self.files.get(&file).map(|f| f.state.clone()) else {
             return;
         };
-        let size = self.disk.len(inode);
+        let content = |disk: &Disk, temp: &str| disk.content(Dir::Shared, temp).cloned().expect("the copy");
+        let size = copies.iter().map(|(temp, _)| content(&self.disk, temp).len()).sum::<u64>();
         if step < IMPORT_STEPS {
             let after = self.disk.delay();
             self.answer(env, after, Happening::Deed(Deed::Copy { file, name, step: step + 1 }));
             let bytes = size / IMPORT_STEPS * step;
             return self.input(env, Input::FileProgress { file, bytes, size });
         }
-        if self.disk.content(Dir::Shared, &name).is_some() {
+        if self.disk.is_taken(&name) {
             return self.fail_file(env, file, Fault::Exists);
         }
-        let content = self.disk.content(Dir::Shared, &temp).cloned().expect("the copy");
-        env.truth.add(&name, &content);
-        self.disk.remove(Dir::Shared, &temp);
-        self.disk.put(Dir::Shared, &name, content);
+        for (temp, copy) in &copies {
+            let content = content(&self.disk, temp);
+            env.truth.add(copy, &content);
+            self.disk.remove(Dir::Shared, temp);
+            self.disk.put(Dir::Shared, copy, content);
+        }
         self.files.remove(&file);
         self.files_touched = true;
-        let meta = Meta { size, ..Meta::default() };
-        self.input(env, Input::FileCommitted { file, name, meta, confirmed: true });
+        let last = copies.last().and_then(|(_, copy)| copy.strip_prefix(&format!("{name}/")));
+        let folder = last.map(|last| ImportedFolder {
+            files: copies.len(),
+            last: last.to_owned(),
+            left_out: LeftOut::default(),
+        });
+        self.input(env, Input::Imported { file, name, bytes: size, folder });
     }
 
     /// A listing comes whole or in parts.

@@ -167,7 +167,7 @@ impl Node {
             }
             Output::OpenPart { file, name } => self.ask_file(env, file, Deed::OpenPart { file, name }),
             Output::SyncFile { file } => self.ask_sync(env, file),
-            Output::ImportFile { file, source, name } => {
+            Output::Import { file, source, name, max: _ } => {
                 self.ask_file(env, file, Deed::Import { file, source, name });
             }
             Output::CommitFile { file, name } => self.commit_file(env, file, name),

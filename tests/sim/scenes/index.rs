@@ -222,6 +222,48 @@ fn a_file_that_was_just_shared_is_found_at_once() {
 }
 
 #[test]
+fn a_folder_that_was_just_shared_is_found_with_all_that_is_in_it() {
+    scenario("a_folder_that_was_just_shared", 3, |world| {
+        let (shares, asks) = two(world);
+        for (i, name) in ["new 1", "in/new 2", "in/deep/new 3"].into_iter().enumerate() {
+            world.outside(
+                shares,
+                &format!("/home/x/my folder/{name}"),
+                Content::generated(40 + i as u64, 70_000),
+            );
+        }
+        let said = command(world, shares, "share /home/x/my folder/");
+        let shared = said.iter().find(|event| event["event"] == "shared").expect("it is told");
+        assert_eq!(
+            (&shared["name"], &shared["bytes"], &shared["files"]),
+            (&"my folder".into(), &210_000.into(), &3.into())
+        );
+        assert_eq!(found(world, asks, "new").len(), 3);
+        let host = addr_of(world, shares).ip();
+        let said = command(world, asks, &format!("get {host} {PORT} my folder/in/deep/new 3"));
+        assert!(said.iter().any(|event| event["verified"] == true), "{said:?}");
+        // A folder of that name is not replaced.
+        let said = command(world, shares, "share /home/x/my folder");
+        assert!(said.iter().any(|event| event["event"] == "error"), "{said:?}");
+    });
+}
+
+#[test]
+fn a_folder_whose_copy_is_given_up_leaves_nothing() {
+    scenario("a_folder_whose_copy_is_given_up", 3, |world| {
+        let (shares, asks) = two(world);
+        world.outside(shares, "/home/x/folder/new 1", Content::generated(4, 70_000));
+        world.outside(shares, "/home/x/folder/new 2", Content::generated(5, 70_000));
+        world.type_line(shares, "share /home/x/folder &");
+        world.type_line(shares, "cancel folder");
+        world.run_for(S * 3);
+        assert!(found(world, asks, "new").is_empty());
+        let names = world.nodes[shares.0].disk.names(Dir::Shared);
+        assert!(names.iter().all(|name| !name.contains("new")), "{names:?}");
+    });
+}
+
+#[test]
 fn hashing_shows_its_progress_and_steps_back_for_transfers() {
     scenario("hashing_shows_its_progress", 1, |world| {
         let (shares, asks) = two(world);
