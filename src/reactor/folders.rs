@@ -6,10 +6,10 @@ mod leftovers;
 
 use super::beneath;
 use super::system::{self, Use};
-use crate::config::{FileFolders, IMPORT_PREFIX, PART_PREFIX};
+use crate::config::{FileFolders, PART_PREFIX};
 use crate::machine::{Dir, Fault};
 use held::Held;
-use leftovers::{sweep, sweep_parts};
+use leftovers::{sweep, sweep_imports, sweep_parts};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, AtFlags, Mode, OFlags};
 use rustix::fs::{accessat, mkdirat, open, openat};
@@ -189,7 +189,7 @@ impl FolderHandles {
         handles.shared.look();
         let shared = handles.get(Dir::Shared);
         let shared = shared.map_err(|fault| StartError::Folder { path: folders.shared.clone(), fault })?;
-        sweep(shared, IMPORT_PREFIX);
+        sweep_imports(shared);
         match handles.ready_downloads() {
             Err(error) if folders.named_downloads || !error.is_of_access() => return Err(error),
             Err(error) => log::warn!(

@@ -136,7 +136,7 @@ pub(super) const ENTRIES: &[Entry] = &[
         alias: None,
         choice: None,
         arguments: "PATH",
-        summary: "copy a file or a folder into the shared folder",
+        summary: "share a copy of a file or a folder",
         details: "From then on every node can find and fetch it under its own name. What is\n\
                   shared already under that name is not replaced. Of a folder all files in it\n\
                   are copied, hidden ones and links left out. PATH may begin with ~/, or be an\n\

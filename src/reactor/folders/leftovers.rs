@@ -2,7 +2,7 @@
 
 use super::super::beneath;
 use super::super::import::Removal;
-use crate::config::{JOURNAL_SUFFIX, PART_SUFFIX};
+use crate::config::{IMPORT_PREFIX, JOURNAL_SUFFIX, PART_SUFFIX};
 use rustix::fd::{BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat};
 use rustix::fs::{flock, fstat, openat, statat, unlinkat};
@@ -10,14 +10,22 @@ use std::collections::BTreeMap;
 
 /// Removes what a killed process left: temporary files of our own pattern, regular, ours, locked by nobody.
 pub(super) fn sweep(dir: BorrowedFd<'_>, prefix: &str) {
+    sweep_by(dir, prefix, remove_if_left);
+}
+
+/// The same of copies into the shared folder; those of folders are folders.
+pub(super) fn sweep_imports(shared: BorrowedFd<'_>) {
+    sweep_by(shared, IMPORT_PREFIX, |dir, name| {
+        remove_if_left(dir, name).or_else(|| remove_folder_if_left(dir, name))
+    });
+}
+
+fn sweep_by(dir: BorrowedFd<'_>, prefix: &str, remove: impl Fn(BorrowedFd<'_>, &str) -> Option<()>) {
     let Ok(entries) = rustix::fs::Dir::read_from(dir) else { return };
     let mut removed = 0;
     for entry in entries.flatten() {
         let Ok(name) = entry.file_name().to_str() else { continue };
-        if !is_temporary(name, prefix) {
-            continue;
-        }
-        if remove_if_left(dir, name).or_else(|| remove_folder_if_left(dir, name)).is_some() {
+        if is_temporary(name, prefix) && remove(dir, name).is_some() {
             removed += 1;
         }
     }

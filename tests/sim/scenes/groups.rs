@@ -3,6 +3,7 @@
 use super::common::{
     PORT, S, addr_of, alive, command, dialler, get, has_copy, heard, list, peer, peers_on, request, send,
 };
+use super::holders::holds;
 use super::members::{events, joins, member, sockets, works};
 use crate::actor::{Actor, Cx, Told};
 use crate::harness::scenario;
@@ -89,8 +90,7 @@ fn members_find_each_other_and_strangers_find_nobody() {
             let rows = command(world, node, "nodes all");
             assert_eq!(events(&rows, "node").len(), 2, "{rows:?}");
         }
-        world.share(nodes[1], "needle", "x");
-        world.run_for(S * 2);
+        holds(world, nodes[1], "needle", &"x".into());
         assert_eq!(events(&works(world, nodes[0], "search needle"), "result").len(), 1);
         works(world, nodes[0], "get 1");
         assert!(has_copy(world, nodes[0], "needle"));
@@ -117,8 +117,7 @@ fn a_stranger_forges_nobody_and_ends_nobody() {
         let (lan, nodes) = members(world, 2, |_| {});
         let ear = ear(world, lan);
         all_on(world, &nodes);
-        world.share(nodes[1], "needle", "x");
-        world.run_for(S * 2);
+        holds(world, nodes[1], "needle", &"x".into());
         let at = addr_of(world, nodes[1]);
         works(world, nodes[0], &format!("browse {at}"));
         let stays = |world: &mut World, what: &str| {

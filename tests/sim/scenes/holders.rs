@@ -41,8 +41,14 @@ pub(super) fn status(world: &mut World, node: NodeId) -> serde_json::Value {
 pub(super) fn holds(world: &mut World, node: NodeId, name: &str, content: &Content) {
     let before = status(world, node)["index"]["hashed_files"].as_u64().unwrap_or(0);
     world.share(node, name, content.clone());
-    for _ in 0..600 {
-        if status(world, node)["index"]["hashed_files"].as_u64() > Some(before) {
+    settled(world, node, before + 1);
+}
+
+/// So many files are shared, and all of them are hashed.
+pub(super) fn settled(world: &mut World, node: NodeId, files: u64) {
+    for _ in 0..1200 {
+        let index = &status(world, node)["index"];
+        if index["files"] == files && index["hashed_files"] == files {
             return;
         }
         world.run_for(S / 10);

@@ -1,6 +1,7 @@
 //! The share index in a whole node: what others find of what happens in the folder, and what a restart costs.
 
 use super::common::{MS, PORT, S, addr_of, command, get, has_copy, host_of, logged, peer, plain};
+use super::holders::settled;
 use crate::content::Content;
 use crate::faults::{DiskFaults, Faults};
 use crate::harness::scenario;
@@ -44,14 +45,6 @@ fn shows(world: &mut World, node: NodeId, words: &str, sizes: &[u64], limit: Dur
 fn index(world: &mut World, node: NodeId) -> serde_json::Value {
     command(world, node, "status").into_iter().find(|e| e["event"] == "status").expect("it is told")["index"]
         .clone()
-}
-
-fn settled(world: &mut World, node: NodeId, files: u64) {
-    let end = world.now() + S * 120;
-    while index(world, node)["hashed_files"] != files {
-        assert!(world.now() < end, "{}", index(world, node));
-        world.run_for(S / 4);
-    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::common::{
     MS, PORT, S, addr_of, command, done, errors, get, host_of, nothing_left, pairs, peer, peers, peers_on,
     plain,
 };
+use super::holders::{settled, status};
 use crate::content::Content;
 use crate::faults::DiskFaults;
 use crate::harness::scenario;
@@ -30,23 +31,6 @@ fn friends(world: &mut World, n: usize) -> Vec<NodeId> {
 fn slow(world: &mut World, node: NodeId, byte_ns: u64) {
     let host = host_of(world, node);
     world.env.net.topology.host_mut(host).byte_ns = byte_ns;
-}
-
-fn status(world: &mut World, node: NodeId) -> serde_json::Value {
-    let said = command(world, node, "status");
-    said.into_iter().find(|event| event["event"] == "status").expect("it says how it is")
-}
-
-/// Everything a node shares is hashed.
-fn settled(world: &mut World, node: NodeId, files: u64) {
-    for _ in 0..60 {
-        let index = &status(world, node)["index"];
-        if index["files"] == files && index["hashed_files"] == files {
-            return;
-        }
-        world.run_for(S);
-    }
-    panic!("never hashed: {}", world.stdout(node));
 }
 
 /// Bytes of the one unfinished download that are on the disk, verified or not. Its length tells nothing: room is set

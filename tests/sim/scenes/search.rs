@@ -4,6 +4,7 @@ use super::common::{
     MS, PORT, S, at_registry, bootstrap, command, count, errors, get, has_copy, list, listener, peer,
     peers_on, plain, request, send,
 };
+use super::holders::holds;
 use crate::actor::Step;
 use crate::harness::scenario;
 use crate::ids::{HostId, LanId};
@@ -33,9 +34,8 @@ fn a_search_takes_as_long_as_the_slowest_answer() {
         let lan = world.lan();
         let nodes = peers_on(world, lan, 40, |_| {});
         nodes.iter().for_each(|&node| world.type_line(node, "multicast on"));
-        world.share(nodes[3], "needle", "x");
-        world.share(nodes[30], "needle", "x");
         world.run_for(S * 2);
+        [3, 30].into_iter().for_each(|i| holds(world, nodes[i], "needle", &"x".into()));
         for &node in &nodes[10..20] {
             let host = world.nodes[node.0].host;
             world.power_off(host);

@@ -1,6 +1,7 @@
 //! Sessions between nodes: how they open, what ends them, what a member may say in them, and that no request is lost.
 
 use super::common::{MS, PORT, S, addr_of, command, get, has_copy, host_of, logged, peer, peers, peers_on};
+use super::holders::holds;
 use super::members::{
     CRYPTOS, browse, caller, dial, ended, events, fails, get_line, has_heard, notes, plain, sockets, timed,
     works,
@@ -297,9 +298,9 @@ fn a_node_that_comes_back_is_met_again_within_seconds() {
 fn a_node_that_moved_is_asked_where_it_is_now() {
     scenario("a_node_that_moved", 4, |world| {
         let nodes = peers(world, 2);
-        world.share(nodes[1], "needle", "x");
         nodes.iter().for_each(|&node| world.type_line(node, "multicast on"));
         world.run_for(S * 2);
+        holds(world, nodes[1], "needle", &"x".into());
         assert_eq!(events(&works(world, nodes[0], "search needle"), "result").len(), 1);
         // Its address changes under the session, which falls silent without a word.
         let host = host_of(world, nodes[1]);
