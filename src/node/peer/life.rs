@@ -133,13 +133,14 @@ impl Peer {
         if std::mem::replace(&mut self.stopping, true) {
             return;
         }
+        // Before anything that may be the last to be waited for.
+        self.status = status;
         self.drop_jobs();
         self.pause_downloads(now);
         self.leave_sessions(now);
         self.console.leave();
         self.multicast_off(now);
         self.outputs.push_back(Output::CloseListener { listener: LISTENER });
-        self.status = status;
         self.timers.set(Timer::Exit, now + LAST_WRITES, "last writes");
         self.exit_if_closed();
     }

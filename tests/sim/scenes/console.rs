@@ -4,6 +4,7 @@ use super::common::{
     MS, S, addr_of, at_registry, bootstrap, command, done, errors, get, has_copy, healthy, pairs, peer,
     peers, peers_on, plain, send,
 };
+use super::holders::sends;
 use crate::content::Content;
 use crate::harness::scenario;
 use crate::ids::{HostId, LanId, NodeId};
@@ -131,6 +132,25 @@ fn signals_in_the_middle_of_things() {
             world.run_for(S * 30);
             assert_eq!(pairs(world, nodes[1]), 0);
         }
+    });
+}
+
+#[test]
+fn a_signal_before_the_first_byte_of_a_download() {
+    // hostile: 155
+    scenario("a_signal_before_the_first_byte", 3, |world| {
+        let nodes = peers(world, 2);
+        world.share(nodes[0], "file", Content::generated(3, 3_000_000));
+        nodes.iter().for_each(|&node| world.type_line(node, "multicast on"));
+        world.run_for(S * 4);
+        // It is asked for the bytes, and they do not come.
+        sends(world, nodes[0], 2_000);
+        get(world, nodes[1], nodes[0], "file");
+        world.run_for(S / 2);
+        assert_eq!(pairs(world, nodes[1]), 1, "there is nothing to be saved, only something to be closed");
+        world.signal(nodes[1], Signal::Interrupt);
+        assert!(world.run_until(S * 2, |world| world.exit_status(nodes[1]).is_some()));
+        assert_eq!(world.exit_status(nodes[1]), Some(130));
     });
 }
 
