@@ -82,6 +82,8 @@ pub struct Reactor {
     stdio: stdio::Stdio,
     signals: Option<signal_hook_mio::v1_0::Signals>,
     signalled: bool,
+    /// The operator wants an end: nobody who reads slowly is waited for.
+    told_to_end: bool,
     lookups: BTreeMap<u8, resolve::Lookup>,
     resolvers: resolve::Resolvers,
     buffer: buffer::PageBuffer,
@@ -180,6 +182,7 @@ impl Reactor {
             stdio: stdio::Stdio::default(),
             signals: None,
             signalled: false,
+            told_to_end: false,
             lookups: BTreeMap::new(),
             resolvers: resolve::Resolvers::this_program(),
             buffer: buffer::PageBuffer::new(limits.run_chunks),
@@ -222,7 +225,7 @@ impl Reactor {
         Stats { streams: self.streams.len(), files: self.files.len(), ..self.stats }
     }
 
-    /// Runs `machine` until it asks to end; then flushes the console, closes everything and gives the exit status.
+    /// Runs `machine` until it asks to end; then closes the network, flushes the console and gives the exit status.
     ///
     /// # Errors
     /// The poll itself failed: nothing can go on without it.
@@ -231,8 +234,9 @@ impl Reactor {
         loop {
             self.serve(machine);
             if let Some(status) = self.exit {
+                self.close_network();
                 self.flush_console(machine);
-                self.close_all();
+                self.leave_all();
                 // Lines that could not be written may have changed it.
                 return Ok(self.exit.unwrap_or(status));
             }
@@ -405,12 +409,11 @@ impl Reactor {
         }
     }
 
-    fn close_all(&mut self) {
+    fn close_network(&mut self) {
         self.close_discovery();
         self.listeners.clear();
         drop(self.streams.drain());
         self.end_lookups();
-        self.leave_all();
     }
 }
 

@@ -158,6 +158,8 @@ pub struct Limits {
     pub line_max: usize,
     /// Bytes waiting for the console before lines are dropped.
     pub console_out_max: usize,
+    /// The same of the results of a script, whose reader may be slow: a whole listing.
+    pub script_out_max: usize,
     /// Files open at once for reading, writing and import.
     pub open_files: usize,
 
@@ -263,6 +265,7 @@ const DESKTOP: Limits = Limits {
     refresh: (s(60), s(120)),
     line_max: 4096,
     console_out_max: 1 << 20,
+    script_out_max: 32 << 20,
     open_files: 512,
     turn_bytes: 256 << 10,
     lone_bytes: 2 << 20,
@@ -332,6 +335,7 @@ impl Limits {
             lists_held: 256 << 10,
             rescan_unseen: s(600),
             console_out_max: 64 << 10,
+            script_out_max: 2 << 20,
             open_files: 64,
             turn_bytes: 64 << 10,
             lone_bytes: 256 << 10,

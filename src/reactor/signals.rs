@@ -36,11 +36,16 @@ impl Reactor {
         Ok(())
     }
 
-    pub(super) fn signals_turn(&mut self, machine: &mut dyn Machine) {
-        let Some(signals) = self.signals.as_mut().filter(|_| self.signalled) else { return };
+    pub(super) fn pending_signals(&mut self) -> Vec<i32> {
+        let Some(signals) = self.signals.as_mut().filter(|_| self.signalled) else { return Vec::new() };
         self.signalled = false;
         let pending: Vec<i32> = signals.pending().collect();
-        for number in pending {
+        self.told_to_end |= !pending.is_empty();
+        pending
+    }
+
+    pub(super) fn signals_turn(&mut self, machine: &mut dyn Machine) {
+        for number in self.pending_signals() {
             let signal = match number {
                 SIGINT => Signal::Interrupt,
                 SIGTERM => Signal::Terminate,

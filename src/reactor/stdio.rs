@@ -2,7 +2,7 @@
 
 use super::outlet::{Outlet, ready};
 use super::{Reactor, Source, token};
-use crate::machine::{ConnId, Fault, Input, Machine, Transmit};
+use crate::machine::{ConnId, Fault, Input, Machine, SLEEP_MAX, Transmit};
 use crate::time::Duration;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
@@ -17,7 +17,7 @@ const SLICE: usize = 4096;
 const REST_MAX: usize = 16 * SLICE;
 /// Writes per turn and stream.
 const WRITES: usize = 16;
-/// How long the way out waits for a terminal or pipe to take the last lines.
+/// How long the way out waits for a terminal or pipe to take the last lines, after a signal.
 const FLUSH: Duration = Duration::from_secs(1);
 
 /// The three streams, closed until the node asks for them.
@@ -286,13 +286,20 @@ impl Reactor {
         }
     }
 
-    /// On the way out: what the console still has to say, for a second at most.
+    /// On the way out: what the console still has to say. Whoever reads is waited for, as any program does that writes into
+    /// a pipe; after a signal for a second at most.
     pub(super) fn flush_console(&mut self, machine: &mut dyn Machine) {
-        let end = self.clock.now() + FLUSH;
+        let mut end = self.clock.now() + if self.told_to_end { FLUSH } else { SLEEP_MAX };
         while self.stdio.output_waits(|stream| stream.wake) {
             let now = self.clock.now();
+            if !self.pending_signals().is_empty() {
+                end = end.min(now + FLUSH);
+            }
             if now >= end {
-                return;
+                if self.told_to_end {
+                    return;
+                }
+                end = now + SLEEP_MAX;
             }
             if !self.stdio.output_waits(|stream| stream.wake && stream.writable) {
                 let polled = self.poll.poll(&mut self.events, Some(super::clock::poll_timeout(now, end)));
@@ -300,7 +307,10 @@ impl Reactor {
                     return;
                 }
                 for event in &self.events {
-                    self.stdio.event(token::source(event.token()));
+                    match token::source(event.token()) {
+                        Source::Signals => self.signalled = true,
+                        source => self.stdio.event(source),
+                    }
                 }
             }
             self.stdio_write(machine);

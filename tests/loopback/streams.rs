@@ -189,6 +189,42 @@ fn a_script_whose_output_nobody_reads_waits_and_the_node_goes_on() {
     assert!(node.child.wait().expect("our child").success());
 }
 
+/// A node whose script is one listing of many files and then over, and whose output nobody reads: it stands still.
+fn listing_for_nobody(place: &Place) -> Bare {
+    for i in 0..3000 {
+        place.write(&format!("bob/shared_files/{i:04} with a name of some length"), b"");
+    }
+    let mut node = Bare::start(place, Stdio::piped(), &[]);
+    let mut input = node.child.stdin.take().expect("piped");
+    input.write_all(b"files\n").expect("it reads");
+    drop(input);
+    let id = rustix::process::Pid::from_child(&node.child);
+    until("a standstill", || {
+        let before = cpu_time(id);
+        thread::sleep(Duration::from_millis(200));
+        (cpu_time(id) == before).then_some(())
+    });
+    node
+}
+
+#[test]
+fn a_script_that_is_over_waits_for_who_reads_it() {
+    // hostile: 154
+    let Some(place) = Place::new("a slow reader at the end") else { return };
+    let mut node = listing_for_nobody(&place);
+    // Longer than anybody who does not wait for it would take.
+    thread::sleep(Duration::from_millis(1500));
+    assert!(node.child.try_wait().expect("our child").is_none());
+    assert_eq!(node.rest().matches("{\"event\":\"file\"").count(), 3000);
+    assert!(node.child.wait().expect("our child").success());
+
+    // Not when it is told to end.
+    let mut node = listing_for_nobody(&place);
+    let id = rustix::process::Pid::from_child(&node.child);
+    kill_process(id, Signal::TERM).expect("it runs");
+    until("its end", || node.child.try_wait().expect("our child"));
+}
+
 #[test]
 fn a_log_that_nobody_reads_stops_nothing() {
     // hostile: 154

@@ -80,6 +80,8 @@ pub(super) struct Console {
     /// How to say on standard output that so many lines were left out.
     said_dropped: fn(usize) -> String,
     max: usize,
+    /// The same for results.
+    results_max: usize,
     line_max: usize,
     out: Stream,
     err: Stream,
@@ -123,6 +125,10 @@ impl Console {
             columns,
             said_dropped,
             max: limits.console_out_max,
+            results_max: match mode {
+                ConsoleMode::Script => limits.script_out_max,
+                ConsoleMode::Terminal | ConsoleMode::Daemon => limits.console_out_max,
+            },
             line_max: limits.line_max,
             out: Stream::default(),
             err: Stream::default(),
@@ -134,7 +140,7 @@ impl Console {
     }
 
     fn push(&mut self, to: To, text: &str) {
-        self.push_within(to, text, self.max);
+        self.push_within(to, text, if to == To::Out { self.results_max } else { self.max });
     }
 
     fn push_within(&mut self, to: To, text: &str, max: usize) {
@@ -194,7 +200,7 @@ impl Console {
     /// The last word of a command, which comes even where its results were too many.
     pub(super) fn print_last(&mut self, text: &str) {
         self.clear();
-        self.push_within(To::Out, text, self.max + LAST_WORDS);
+        self.push_within(To::Out, text, self.results_max + LAST_WORDS);
     }
 
     /// Anything else, for standard error. `text` ends with a newline.
@@ -329,7 +335,7 @@ mod tests {
 
     fn console(mode: ConsoleMode, columns: Option<u16>) -> Console {
         let conn = |index| ConnId(Id { index, generation: 0 });
-        let limits = Limits { console_out_max: 64, ..Limits::desktop() };
+        let limits = Limits { console_out_max: 64, script_out_max: 64, ..Limits::desktop() };
         Console::new(conn(0), conn(1), mode, columns, lines_dropped, &limits)
     }
 
