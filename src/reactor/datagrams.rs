@@ -1,45 +1,82 @@
-//! Discovery: one socket that receives the group on the interfaces it was joined on, one that sends and picks the
-//! interface for each datagram.
+//! Discovery: sockets that receive the group on the interfaces they joined it on, one that sends and picks the interface for
+//! each datagram.
 
 use super::{Reactor, token};
 use crate::machine::{Fault, Input, Machine};
-use mio::Interest;
 use mio::net::UdpSocket;
+use mio::{Interest, Registry};
 use rustix::io::Errno;
 use rustix::net::sockopt;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
-/// The two sockets.
+/// Sockets that receive: the system bounds how many groups each of them may join (`net.ipv4.igmp_max_memberships`, 20), and
+/// every interface counts.
+const RECEIVERS: usize = 8;
+
+/// The sockets.
 #[derive(Debug)]
 pub(super) struct Discovery {
     group: SocketAddrV4,
-    receive: UdpSocket,
+    /// At least one.
+    receive: Vec<UdpSocket>,
     send: Socket,
-    readable: bool,
+    /// How many of those that receive have nothing more to give, the first ones.
+    drained: usize,
 }
 
 impl Discovery {
     fn open(group: SocketAddr) -> io::Result<Discovery> {
         let SocketAddr::V4(group) = group else { return Err(io::ErrorKind::Unsupported.into()) };
+        let send = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
+        send.set_multicast_ttl_v4(1)?;
+        send.set_multicast_loop_v4(true)?;
+        Ok(Discovery { group, receive: Vec::new(), send, drained: 0 })
+    }
+
+    /// One more socket that receives.
+    fn add_receiver(&mut self, registry: &Registry) -> io::Result<()> {
         let receive = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
         // Several nodes on one box share the port. SO_REUSEPORT would hand each datagram to one of them only.
         receive.set_reuse_address(true)?;
         // Else we would hear the group on interfaces other processes joined it on.
         receive.set_multicast_all_v4(false)?;
-        receive.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, group.port()).into())?;
-        let send = Socket::new(Domain::IPV4, Type::DGRAM.nonblocking(), Some(Protocol::UDP))?;
-        send.set_multicast_ttl_v4(1)?;
-        send.set_multicast_loop_v4(true)?;
-        Ok(Discovery { group, receive: UdpSocket::from_std(receive.into()), send, readable: false })
+        receive.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, self.group.port()).into())?;
+        let mut receive = UdpSocket::from_std(receive.into());
+        registry.register(&mut receive, token::DISCOVERY, Interest::READABLE)?;
+        self.receive.push(receive);
+        Ok(())
     }
 
-    fn join(&self, interface: u32, addr: Ipv4Addr) -> Result<(), Errno> {
-        match sockopt::set_ip_add_membership_with_ifindex(&self.receive, self.group.ip(), &addr, interface) {
-            Err(Errno::ADDRINUSE) => Ok(()), // joined already
-            result => result,
+    /// Joins the group by the first socket that may join one more.
+    fn join(&mut self, interface: u32, addr: Ipv4Addr, registry: &Registry) -> Result<(), Errno> {
+        // One that came back with another address may be a member by any of them.
+        self.leave(interface, addr);
+        for i in 0..RECEIVERS {
+            if i == self.receive.len() {
+                self.add_receiver(registry)
+                    .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+            }
+            let group = self.group.ip();
+            match sockopt::set_ip_add_membership_with_ifindex(&self.receive[i], group, &addr, interface) {
+                Err(Errno::NOBUFS) => {}
+                Err(Errno::ADDRINUSE) => return Ok(()), // joined already
+                result => return result,
+            }
         }
+        Err(Errno::NOBUFS)
+    }
+
+    /// It may be gone with its interface.
+    fn leave(&self, interface: u32, addr: Ipv4Addr) {
+        for receive in &self.receive {
+            let _ = sockopt::set_ip_drop_membership_with_ifindex(receive, self.group.ip(), &addr, interface);
+        }
+    }
+
+    fn is_readable(&self) -> bool {
+        self.drained < self.receive.len()
     }
 
     /// Address *and* number of the interface: by the number alone a datagram on the loopback has no source.
@@ -53,7 +90,7 @@ impl Reactor {
     pub(super) fn open_discovery(&mut self, group: SocketAddr) {
         self.close_discovery();
         let opened = Discovery::open(group).and_then(|mut discovery| {
-            self.poll.registry().register(&mut discovery.receive, token::DISCOVERY, Interest::READABLE)?;
+            discovery.add_receiver(self.poll.registry())?;
             Ok(discovery)
         });
         match opened {
@@ -66,14 +103,14 @@ impl Reactor {
     }
 
     pub(super) fn close_discovery(&mut self) {
-        if let Some(mut discovery) = self.discovery.take() {
-            let _ = self.poll.registry().deregister(&mut discovery.receive);
+        for mut receive in self.discovery.take().into_iter().flat_map(|discovery| discovery.receive) {
+            let _ = self.poll.registry().deregister(&mut receive);
         }
     }
 
     pub(super) fn join_group(&mut self, interface: u32, addr: Ipv4Addr) {
-        let Some(discovery) = &self.discovery else { return };
-        if let Err(errno) = discovery.join(interface, addr) {
+        let Some(discovery) = &mut self.discovery else { return };
+        if let Err(errno) = discovery.join(interface, addr, self.poll.registry()) {
             // The node says it, once; here it would be said with each try.
             log::debug!("cannot join the group on the interface of {addr}: {errno}");
             self.answer(Input::JoinFailed { interface, fault: super::beneath::fault(errno) });
@@ -81,10 +118,9 @@ impl Reactor {
     }
 
     pub(super) fn leave_group(&mut self, interface: u32, addr: Ipv4Addr) {
-        let Some(discovery) = &self.discovery else { return };
-        let group = discovery.group.ip();
-        // Gone with its interface, perhaps.
-        let _ = sockopt::set_ip_drop_membership_with_ifindex(&discovery.receive, group, &addr, interface);
+        if let Some(discovery) = &self.discovery {
+            discovery.leave(interface, addr);
+        }
     }
 
     pub(super) fn send_datagram(&mut self, interface: u32, addr: Ipv4Addr, bytes: &[u8]) {
@@ -98,12 +134,12 @@ impl Reactor {
 
     pub(super) fn discovery_event(&mut self) {
         if let Some(discovery) = &mut self.discovery {
-            discovery.readable = true;
+            discovery.drained = 0;
         }
     }
 
     pub(super) fn discovery_waits(&self) -> bool {
-        self.discovery.as_ref().is_some_and(|discovery| discovery.readable)
+        self.discovery.as_ref().is_some_and(Discovery::is_readable)
     }
 
     /// A bounded number of datagrams.
@@ -112,10 +148,8 @@ impl Reactor {
         let mut bytes = vec![0; if self.discovery_waits() { self.limits.datagram_max + 1 } else { 0 }];
         for _ in 0..self.limits.datagrams_per_turn {
             let Some(discovery) = &mut self.discovery else { return };
-            if !discovery.readable {
-                return;
-            }
-            match discovery.receive.recv_from(&mut bytes) {
+            let Some(receive) = discovery.receive.get(discovery.drained) else { return };
+            match receive.recv_from(&mut bytes) {
                 Ok((len, from)) if len > 0 && len < bytes.len() => {
                     self.stats.datagrams += 1;
                     let now = self.clock.now();
@@ -123,7 +157,7 @@ impl Reactor {
                     self.drain(machine);
                 }
                 Ok(_) => self.stats.datagrams_dropped += 1,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => discovery.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => discovery.drained += 1,
                 // hostile: 50. An error of an earlier datagram (ICMP) is reported once; the next call goes on.
                 Err(_) => self.stats.datagrams_dropped += 1,
             }

@@ -13,7 +13,11 @@ const MULTICAST: u32 = 0x1000;
 
 static SAID: AtomicBool = AtomicBool::new(false);
 
-/// Every IPv4 address of every interface that is up, sorted. Empty if the system does not say.
+/// More than these may be too many to join a group on all of them.
+const FEW: usize = 20;
+
+/// Every IPv4 address of every interface that is up: sorted, but of many first those that lead to others. Empty if the system does
+/// not say.
 pub(super) fn list() -> Vec<Interface> {
     let found = if_addrs::get_if_addrs().unwrap_or_else(|error| {
         // Asked for every few seconds, said once.
@@ -25,7 +29,35 @@ pub(super) fn list() -> Vec<Interface> {
     let mut interfaces: Vec<Interface> = found.into_iter().filter_map(of).collect();
     interfaces.sort();
     interfaces.dedup();
+    if interfaces.len() > FEW {
+        let routes = fs::read_to_string("/proc/net/route").unwrap_or_default();
+        let routed = default_routes(&routes);
+        interfaces.sort_by_cached_key(|interface| {
+            let leads = interface.addr.is_loopback() || routed.contains(&&*interface.name);
+            (!leads, !is_device(&interface.name))
+        });
+    }
     interfaces
+}
+
+/// The interfaces that the table of routes sends everything to that goes nowhere else.
+fn default_routes(table: &str) -> Vec<&str> {
+    let columns = table.lines().map(|line| line.split_whitespace());
+    columns
+        .filter_map(|mut row| Some((row.next()?, row.next()?)))
+        .filter(|(_, to)| *to == "00000000")
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// Whether there is a device behind it, not only a program.
+fn is_device(name: &str) -> bool {
+    fs::exists(format!("/sys/class/net/{}/device", base(name))).unwrap_or(false)
+}
+
+/// Without the number of an alias such as `eth0:1`.
+fn base(name: &str) -> &str {
+    name.split(':').next().unwrap_or(name)
 }
 
 /// The number of the interface that a zone names, or whose number it is.
@@ -55,7 +87,7 @@ fn of(found: if_addrs::Interface) -> Option<Interface> {
 }
 
 fn flags(name: &str) -> Option<u32> {
-    let name = name.split(':').next().unwrap_or(name); // an alias such as eth0:1
+    let name = base(name);
     if name.contains('/') || name.starts_with('.') {
         return None;
     }
@@ -66,6 +98,14 @@ fn flags(name: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_default_routes_are_read_from_the_kernels_table() {
+        let table = "Iface\tDestination\tGateway \tFlags\nwlan0\t00000000\t010AA8C0\t0003\n\
+                     docker0\t000011AC\t00000000\t0001\nusb0\t00000000\t0102A8C0\t0003\n\n";
+        assert_eq!(default_routes(table), ["wlan0", "usb0"]);
+        assert_eq!(default_routes(""), [""; 0]);
+    }
 
     #[test]
     fn the_loopback_is_listed_and_takes_multicast() {

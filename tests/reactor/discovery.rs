@@ -4,6 +4,7 @@ use crate::children::in_child_with;
 use crate::toys::{Home, run};
 use distrishare::config::Limits;
 use distrishare::machine::{Fault, Input, Interface, Output};
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 
 fn free_port() -> u16 {
@@ -113,32 +114,52 @@ fn a_port_that_is_taken_and_a_group_that_cannot_be_joined_are_said() {
     assert_eq!(seen, [Fault::AddressInUse, Fault::Os(19)]);
 }
 
-#[test]
-fn beyond_the_memberships_a_socket_may_have_the_rest_goes_on() {
-    let name = "discovery::beyond_the_memberships_a_socket_may_have_the_rest_goes_on";
-    let make = "for i in $(seq 22); do ip link add v$i type veth peer name w$i || exit 1; \
-                ip addr add 10.9.$i.1/24 dev v$i; ip link set v$i up; done; ip link set lo up";
+/// Joins and sends on all interfaces of a network of its own with 22 of them and the loopback, where a socket may join `most`
+/// groups. Says how many joins failed, and on how many interfaces a datagram of ours was heard.
+fn joined_on_all(name: &str, most: u32, check: impl Fn(usize, usize)) {
+    let make = format!(
+        "for i in $(seq 22); do ip link add v$i type veth peer name w$i || exit 1; \
+         ip addr add 10.9.$i.1/24 dev v$i; ip link set v$i up; done; ip link set lo up; \
+         echo {most} >/proc/sys/net/ipv4/igmp_max_memberships"
+    );
     let wrapper = format!("unshare -n sh -c '{make}; exec \"$0\" \"$@\"'");
     in_child_with(name, &wrapper, || {
         let home = Home::new();
-        let (mut up, mut failed, mut heard) = (0, Vec::new(), false);
+        let (mut up, mut failed, mut heard) = (0, Vec::new(), BTreeSet::new());
         run(home.reactor(&Limits::desktop()), open(free_port()), |script, input| match input {
             Some(Input::Interfaces(list)) => {
                 up = list.len();
                 assert!(list.iter().all(|interface| interface.multicast && interface.index != 0));
-                for &Interface { index: interface, addr, .. } in list {
+                // Twice is once.
+                for &Interface { index: interface, addr, .. } in list.iter().chain(list) {
                     script.push(Output::JoinGroup { interface, addr });
                 }
-                let (interface, addr) = loopback(list);
-                script.push(Output::SendDatagram { interface, addr, bytes: b"HELLO".to_vec() });
+                for &Interface { index: interface, addr, .. } in list {
+                    script.push(Output::SendDatagram { interface, addr, bytes: addr.octets().to_vec() });
+                }
                 script.deadline = Some(script.now + std::time::Duration::from_millis(200));
             }
             Some(Input::JoinFailed { fault, .. }) => failed.push(fault),
-            Some(Input::Datagram { .. }) => heard = true,
+            Some(Input::Datagram { bytes, .. }) => {
+                assert!(heard.insert(bytes.to_vec()), "heard once");
+            }
             Some(Input::Timeout) => script.exit(),
             _ => {}
         });
-        assert!(heard && up == 23, "{up}");
-        assert!(!failed.is_empty() && failed.iter().all(|fault| *fault == Fault::NoMemory), "{failed:?}");
+        assert_eq!(up, 23);
+        assert!(failed.iter().all(|fault| *fault == Fault::NoMemory), "{failed:?}");
+        check(failed.len() / 2, heard.len());
     });
+}
+
+#[test]
+fn more_interfaces_than_a_socket_may_join_on_are_all_joined() {
+    let name = "discovery::more_interfaces_than_a_socket_may_join_on_are_all_joined";
+    joined_on_all(name, 20, |failed, heard| assert_eq!((failed, heard), (0, 23)));
+}
+
+#[test]
+fn beyond_the_memberships_that_all_sockets_may_have_the_rest_goes_on() {
+    let name = "discovery::beyond_the_memberships_that_all_sockets_may_have_the_rest_goes_on";
+    joined_on_all(name, 2, |failed, heard| assert_eq!((failed, heard), (23 - 16, 16)));
 }

@@ -46,6 +46,8 @@ pub(super) struct Discovery {
     joined: BTreeMap<u32, Member>,
     /// Interfaces whose join failed: said once.
     failed: BTreeSet<u32>,
+    /// There are more interfaces than the system lets us join on: said once.
+    crowded: bool,
     /// That the sockets cannot be opened: said once.
     said_unavailable: bool,
     /// HELLO goes out as soon as the interfaces are known.
@@ -79,6 +81,7 @@ impl Discovery {
             jobs: Vec::new(),
             joined: BTreeMap::new(),
             failed: BTreeSet::new(),
+            crowded: false,
             said_unavailable: false,
             hello_due: false,
             burst: 0,
@@ -236,7 +239,9 @@ impl Peer {
     /// Leaves interfaces that are gone or have another address, joins new ones.
     fn rejoin(&mut self) {
         let mut wanted: BTreeMap<u32, Ipv4Addr> = BTreeMap::new();
+        let mut order = Vec::new();
         for interface in self.interfaces.iter().filter(|interface| interface.multicast) {
+            order.push(interface.index);
             // A node on the loopback is nobody else's business.
             let ours = match self.listen.ip() {
                 IpAddr::V4(ip) if ip.is_loopback() => interface.contains(self.listen.ip()),
@@ -262,7 +267,9 @@ impl Peer {
             }
             stays
         });
-        for (interface, addr) in wanted {
+        // In the order of the list, since those at its end may be too many.
+        for interface in order {
+            let Some(&addr) = wanted.get(&interface) else { continue };
             if let Entry::Vacant(place) = self.discovery.joined.entry(interface) {
                 debug!("multicast: joining on interface {interface} ({addr})");
                 place.insert(Member { addr, unheard: 0 });
@@ -274,11 +281,16 @@ impl Peer {
     /// The group could not be joined there; it is tried again with the next HELLO.
     pub(super) fn join_failed(&mut self, interface: u32, fault: Fault) {
         self.discovery.joined.remove(&interface);
-        if self.discovery.failed.insert(interface) {
+        let fresh = self.discovery.failed.insert(interface);
+        // The one that is too many stands for all after it.
+        if fresh && !(fault == Fault::NoMemory && std::mem::replace(&mut self.discovery.crowded, true)) {
             let name = self.interfaces.iter().find(|i| i.index == interface).map_or("?", |i| i.name.as_str());
             let why = match fault {
-                // What the kernel says when a socket has joined as many groups as it may.
-                Fault::NoMemory => "too many interfaces for net.ipv4.igmp_max_memberships".to_owned(),
+                // What the kernel says when the sockets have joined as many groups as they may.
+                Fault::NoMemory => {
+                    "too many interfaces for net.ipv4.igmp_max_memberships, so perhaps on others, too"
+                        .to_owned()
+                }
                 fault => fault.to_string(),
             };
             warn!("multicast unavailable on {name}: {why}; the node works on without it");
