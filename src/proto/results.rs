@@ -122,6 +122,16 @@ impl<N: Copy + Ord> Results<N> {
         self.bytes
     }
 
+    /// Whether so much of a node was looked at that the rest of what it has, if there is more, is not known.
+    pub fn has_told_all_it_may(&self, node: N) -> bool {
+        self.nodes.get(&node).is_some_and(|teller| teller.told >= self.per_node_max)
+    }
+
+    /// Whether there is room for no other result.
+    pub fn is_full(&self) -> bool {
+        self.found.len() >= self.total_max
+    }
+
     /// How many answers were left out.
     pub fn refused(&self) -> u64 {
         self.refused

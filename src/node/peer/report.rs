@@ -2,6 +2,7 @@
 //! The names of events and fields are an interface (DESIGN.md section 6): add, never rename.
 
 mod left_out;
+mod row;
 
 use crate::machine::Fault;
 use crate::proto::escape::{for_json, for_terminal};
@@ -11,6 +12,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 pub(super) use left_out::NotOffered;
+pub(super) use row::Row;
 
 /// A thing that happened.
 #[derive(Debug, Serialize)]
@@ -48,7 +50,7 @@ pub(super) enum Event<'a> {
         sources: usize,
     },
     /// A result of a search, the best first, numbered for `get`.
-    Result { number: usize, name: &'a str, size: Option<u64>, root: Option<String>, sources: Vec<Place> },
+    Result(Row<'a>),
     /// A folder holds more files than are listed; these are the first so many.
     Truncated { files: usize },
     /// What lies in the folder that was listed and is not offered.
@@ -276,14 +278,7 @@ impl Event<'_> {
             }
             Event::File { name, size, .. } => format!("{:>9}  {}\n", bytes(*size), for_terminal(name)),
             Event::Truncated { files } => format!("too many files: these are the first {files}\n"),
-            Event::Result { number, name, size, sources, .. } => {
-                let size = size.map_or("size?".to_owned(), bytes);
-                let at = match sources.as_slice() {
-                    [Place { ip, port }] => SocketAddr::new(*ip, *port).to_string(),
-                    sources => plural(sources.len(), "node", "nodes"),
-                };
-                format!("{number:>3}  {size:>9}  {}  at {at}\n", for_terminal(name))
-            }
+            Event::Result(row) => row.text(),
             Event::Downloaded(downloaded) => downloaded.text(),
             Event::Transfer(row) => row.text(),
             Event::Paused { number, name, bytes: n } => {
@@ -523,13 +518,14 @@ mod tests {
                 r#"{"event":"found","ip":"10.0.0.5","port":1,"name":"a","size":2,"root":"ff","sources":3}"#,
             ),
             (
-                Event::Result {
+                Event::Result(Row {
                     number: 1,
                     name: "a",
                     size: None,
                     root: None,
                     sources: vec![Place { ip, port: 1 }],
-                },
+                    names: Vec::new(),
+                }),
                 r#"{"event":"result","number":1,"name":"a","size":null,"root":null,"sources":[{"ip":"10.0.0.5","port":1}]}"#,
             ),
             (

@@ -4,7 +4,7 @@
 use super::ask::{Answer, Purpose};
 use super::jobs::{Job, JobId, Work};
 use super::reach::{Unreached, Wish};
-use super::report::{Code, Event, Failure, Place, plural};
+use super::report::{Code, Event, Failure, Place, Row, plural};
 use super::{Conn, Peer, Timer};
 use crate::config::V1_DEFAULT_SECRET;
 use crate::machine::ConnId;
@@ -38,6 +38,8 @@ pub(super) struct Search {
     waiting: usize,
     /// Answers that there was no memory for.
     left_out: usize,
+    /// Nodes that told as much as they may, so that they may have more.
+    full: usize,
     tally: Tally,
     then: Then,
 }
@@ -79,6 +81,8 @@ impl Tally {
 pub(super) struct Hit {
     /// Its best name.
     pub(super) name: String,
+    /// Others that it goes by.
+    pub(super) names: Vec<String>,
     /// Unknown of old nodes' files.
     pub(super) size: Option<u64>,
     /// Unknown of those, too, and while the node has not hashed it.
@@ -135,6 +139,7 @@ impl Peer {
             found_at: BTreeSet::new(),
             waiting: 0,
             left_out: 0,
+            full: 0,
             tally: Tally::default(),
             then,
         };
@@ -258,6 +263,7 @@ impl Peer {
             search.found_at.insert(addr);
         }
         let any = search.found_at.contains(&addr);
+        search.full += usize::from(end && search.results.has_told_all_it_may(addr));
         for ((_, file), sources) in fresh.iter().zip(sources) {
             let root = file.root.map(|root| root.to_string());
             let (ip, port) = (addr.ip(), addr.port());
@@ -365,7 +371,8 @@ impl Peer {
         if search.waiting > 0 {
             return;
         }
-        let (text, tally, then, cut) = (search.text.clone(), search.tally, search.then, search.left_out);
+        let (text, tally, then) = (search.text.clone(), search.tally, search.then);
+        let cut = search.left_out > 0 || search.full > 0 || search.results.is_full();
         let hits = search.hits();
         if hits.is_empty() {
             let failure = none_found(&text, &tally);
@@ -380,9 +387,10 @@ impl Peer {
                 let results = plural(hits.len(), "result", "results");
                 let nodes = plural(tally.asked(), "node", "nodes");
                 let get = if hits.len() == 1 { "get 1" } else { "get N" };
-                if cut > 0 {
+                if cut {
                     self.tell(&Event::Truncated { files: hits.len() });
                 }
+                let more = if cut { "; there are more: add words" } else { "" };
                 let left_out = match tally.not_tried {
                     0 => String::new(),
                     n => format!(
@@ -391,7 +399,7 @@ impl Peer {
                     ),
                 };
                 self.say(&format!(
-                    "{results} from {} of {nodes}{left_out}; to download: {get}\n",
+                    "{results} from {} of {nodes}{left_out}{more}; to download: {get}\n",
                     tally.found
                 ));
                 self.hits = hits;
@@ -405,7 +413,9 @@ impl Peer {
         for (i, hit) in hits.iter().enumerate() {
             let sources: Vec<Place> = hit.sources.iter().copied().map(Place::from).collect();
             let root = hit.root.map(|root| root.to_string());
-            self.tell(&Event::Result { number: i + 1, name: &hit.name, size: hit.size, root, sources });
+            let names = hit.names.iter().map(String::as_str).collect();
+            let Hit { name, size, .. } = hit;
+            self.tell(&Event::Result(Row { number: i + 1, name, size: *size, root, sources, names }));
         }
     }
 }
@@ -419,6 +429,7 @@ impl Search {
             .into_iter()
             .map(|found| Hit {
                 name: found.name().to_owned(),
+                names: found.names().skip(1).map(str::to_owned).collect(),
                 size: found.size(),
                 root: found.root(),
                 sources: distinct(found.sources().map(|(addr, _)| addr)),
@@ -431,7 +442,7 @@ impl Search {
             .collect();
         if let (false, Some(name)) = (self.old.is_empty(), &self.old_name) {
             let (sources, old) = (self.old.clone(), Vec::new());
-            hits.push(Hit { name: name.clone(), size: None, root: None, sources, old });
+            hits.push(Hit { name: name.clone(), names: Vec::new(), size: None, root: None, sources, old });
         }
         hits
     }

@@ -73,6 +73,19 @@ fn the_same_content_is_one_result() {
 }
 
 #[test]
+fn who_may_have_more_than_was_told_is_known() {
+    let mut all = results("song", 3, 99);
+    assert_eq!(all.add(1, "song.mp3", Some(5), root(1)), Added::New(0));
+    assert_eq!(all.add(2, "song.mp3", Some(5), root(1)), Added::Merged(0));
+    assert_eq!(all.add(1, "x/song.mp3", Some(5), root(2)), Added::New(1));
+    assert!(!all.has_told_all_it_may(1) && !all.has_told_all_it_may(9));
+    assert_eq!(all.add(1, "x/song.mp3", Some(5), root(2)), Added::Merged(1), "told twice");
+    assert!(all.has_told_all_it_may(1) && !all.has_told_all_it_may(2));
+    assert!(!all.is_full() && results("song", 3, 0).is_full());
+    check(&all);
+}
+
+#[test]
 fn words_then_sources_then_short_names_come_first() {
     let mut all = results("tax", 99, 99);
     assert!(all.is_empty() && all.ranked().is_empty());

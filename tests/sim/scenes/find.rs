@@ -385,6 +385,7 @@ fn of_many_answers_the_best_are_told() {
         let names = names(&said, "result");
         assert_eq!((names.len(), names[0]), (256, "needle"), "{names:?}");
         assert!(!names.contains(&"unneedled"));
+        assert!(said.iter().any(|event| event["event"] == "truncated"), "it is told that there are more");
     });
 }
 

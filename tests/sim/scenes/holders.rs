@@ -41,14 +41,17 @@ pub(super) fn status(world: &mut World, node: NodeId) -> serde_json::Value {
 pub(super) fn holds(world: &mut World, node: NodeId, name: &str, content: &Content) {
     let before = status(world, node)["index"]["hashed_files"].as_u64().unwrap_or(0);
     world.share(node, name, content.clone());
-    settled(world, node, before + 1);
+    hashed(world, node, |index| index["hashed_files"].as_u64() > Some(before));
 }
 
 /// So many files are shared, and all of them are hashed.
 pub(super) fn settled(world: &mut World, node: NodeId, files: u64) {
+    hashed(world, node, |index| index["files"] == files && index["hashed_files"] == files);
+}
+
+fn hashed(world: &mut World, node: NodeId, enough: impl Fn(&serde_json::Value) -> bool) {
     for _ in 0..1200 {
-        let index = &status(world, node)["index"];
-        if index["files"] == files && index["hashed_files"] == files {
+        if enough(&status(world, node)["index"]) {
             return;
         }
         world.run_for(S / 10);
