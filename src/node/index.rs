@@ -308,6 +308,13 @@ impl Index {
         self.pump(now);
     }
 
+    /// The disk has a file that the index has not. Whether it will be known soon if it is offered.
+    pub fn missed(&mut self, now: Instant, name: &str) -> bool {
+        let waits = self.scan.as_mut().is_none_or(|scan| scan.missed(now, name));
+        self.pump(now);
+        waits
+    }
+
     /// Changes may go unseen from now on.
     pub fn watch_lost(&mut self, now: Instant) {
         if let Some(scan) = &mut self.scan {

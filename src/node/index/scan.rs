@@ -3,7 +3,7 @@
 use crate::machine::LeftOut;
 use crate::proto::name::check_name;
 use crate::time::{Duration, Instant};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
 /// A folder is listed once it was quiet for so long …
@@ -12,6 +12,8 @@ const QUIET: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Folders with changes that are remembered: where more have some, everything is listed.
 const FOLDERS_MAX: usize = 256;
+/// Names that the disk has and the index has not, and that are remembered.
+const MISSED: usize = 64;
 /// Between two listings of everything.
 const RESCAN: Duration = Duration::from_secs(600);
 /// After a listing none follows for so many times as long as it took: a large folder that changes all the time, or ever
@@ -100,6 +102,8 @@ pub(super) struct Scan {
     wholes: u64,
     /// Changes may go unseen.
     unseen: bool,
+    /// Names that the disk has and the index did not, the newest last: a listing since then tells whether it ever will.
+    missed: VecDeque<String>,
     pub(super) job: Option<Job>,
 }
 
@@ -116,6 +120,7 @@ impl Scan {
             seen: 0,
             wholes: 0,
             unseen: false,
+            missed: VecDeque::new(),
             job: None,
         }
     }
@@ -153,6 +158,30 @@ impl Scan {
             (change.first, change.last) = (Instant::ZERO, Instant::ZERO);
             self.rest = now;
         }
+    }
+
+    /// The disk has a file that the index has not. Whether a listing is to tell more of it; if not, it told already that this
+    /// is a file it does not name.
+    pub(super) fn missed(&mut self, now: Instant, name: &str) -> bool {
+        let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+        let Some(at) = self.missed.iter().position(|missed| missed == name) else {
+            if self.missed.len() == MISSED {
+                self.missed.pop_front();
+            }
+            self.missed.push_back(name.to_owned());
+            self.changed_by_us(now, folder, false);
+            return true;
+        };
+        let waits = self.wholes == 0
+            || self.job.is_some()
+            || self.whole <= now
+            || self.changed.contains_key(folder)
+            || self.deep_over(folder).is_some();
+        if !waits {
+            // By the next time somebody asks it may be another file.
+            self.missed.remove(at);
+        }
+        waits
     }
 
     /// Changes may go unseen from now on.
@@ -290,6 +319,22 @@ mod tests {
         (0..100).for_each(|i| scan.changed(at(100_000 + 100 * i), "a", false));
         let begun = run(&mut scan, at(109_900));
         assert_eq!(begun, [(at(105_000), "a".into(), false)]);
+    }
+
+    #[test]
+    fn a_file_that_no_listing_names_is_not_waited_for() {
+        let mut scan = Scan::new(at(0), Duration::from_secs(60));
+        assert!(scan.missed(at(0), "a/b") && scan.missed(at(0), "a/b"), "nothing is known yet");
+        assert!(scan.begin(at(0)).is_some_and(Job::is_whole));
+        assert!(scan.missed(at(1), "a/b"), "it may be named in a moment");
+        scan.end(at(1), true);
+        assert!(!scan.missed(at(2), "a/b"));
+        // It is looked for again.
+        assert!(scan.missed(at(3000), "a/b"));
+        assert_eq!(run(&mut scan, at(4000)), [(at(3000), "a".into(), false)]);
+        assert!(!scan.missed(at(4001), "a/b"));
+        (0..1000).for_each(|i| assert!(scan.missed(at(5000), &format!("a/{i}"))));
+        assert!(scan.missed.len() <= MISSED);
     }
 
     #[test]

@@ -166,8 +166,12 @@ impl Peer {
         let (id, _, name) = stats.remove(at);
         if meta.is_some() {
             self.close_file(file);
-            self.index.changed_by_us(now, name.rsplit_once('/').map_or("", |(folder, _)| folder), false);
+            let waits = self.index.missed(now, &name);
             self.drive_index(now);
+            if !waits {
+                self.refuse(now, conn, id, Code::Gone, "a file of that name is there, and not offered");
+                return true;
+            }
         }
         let found =
             meta.map(|meta| FileInfo { name, size: meta.size, mtime: Some(seconds(meta)), root: None });

@@ -169,6 +169,31 @@ fn files_that_cannot_be_read_do_not_stop_the_others() {
 }
 
 #[test]
+fn a_file_that_is_there_and_not_offered_is_not_waited_for() {
+    scenario("a_file_that_is_there_and_not_offered", 3, |world| {
+        let lan = world.lan();
+        let hosts = [world.host(&[lan]), world.host(&[lan])];
+        let limits = Limits { index_files: 5, ..Limits::desktop() };
+        let shares = peer(world, hosts[0], move |config| config.limits = limits.clone());
+        let asks = plain(world, hosts[1]);
+        (0..8).for_each(|i| world.share(shares, &format!("file {i}"), Content::generated(i, 100 + i)));
+        settled(world, shares, 5);
+        let at = addr_of(world, shares);
+        // Which of them are offered may change with each listing: the disk has an order of its own.
+        let ends = (0..8).map(|i| {
+            let from = world.now();
+            let said = command(world, asks, &format!("get {} {PORT} file {i}", at.ip()));
+            assert!(world.now() - from < S * 20, "{i}: {said:?}");
+            let got = said.iter().any(|event| event["event"] == "downloaded");
+            assert!(got || said.iter().any(|event| event["code"] == "not_found"), "{i}: {said:?}");
+            got
+        });
+        let got = ends.filter(|got| *got).count();
+        assert!((1..8).contains(&got), "{got}");
+    });
+}
+
+#[test]
 fn more_files_than_the_index_takes_are_told_of_in_clear_words() {
     scenario("more_files_than_the_index_takes", 2, |world| {
         let lan = world.lan();
