@@ -42,6 +42,7 @@ use journal::Journal;
 use lists::Lists;
 use scan::{Scan, Stage};
 use std::collections::VecDeque;
+use sweep::Warned;
 use table::{Table, Taken};
 
 /// Files whose pause ends at the same call.
@@ -98,13 +99,6 @@ pub struct Index {
     left_out: LeftOut,
     /// Said already.
     warned: Warned,
-}
-
-#[derive(Debug, Default)]
-struct Warned {
-    limit: bool,
-    left_out: bool,
-    listing: bool,
 }
 
 impl Index {

@@ -4,11 +4,25 @@ use super::Index;
 use super::scan::{Job, Stage};
 use crate::machine::{Fault, LeftOut, ListEnd};
 use crate::time::Instant;
+use std::collections::BTreeMap;
 
 /// Files looked at per call.
 const SWEEP: usize = 2048;
 /// Records looked at per call.
 const PURGE: u32 = 8192;
+/// Folders of which it is remembered how much was left out in them.
+const COUNTS: usize = 256;
+
+/// What was said already, or is known well enough.
+#[derive(Debug, Default)]
+pub(super) struct Warned {
+    pub(super) limit: bool,
+    pub(super) listing: bool,
+    /// Files and folders that are not offered.
+    pub(super) left_out: u64,
+    /// How many of those listings of single folders found in them.
+    counts: BTreeMap<String, u64>,
+}
 
 impl Index {
     /// A part of the listing was taken in.
@@ -121,7 +135,7 @@ impl Index {
         self.warn(&job);
         if job.is_whole() && well {
             self.left_out = job.left_out;
-        } else if self.leaves_out_others(&job.left_out) {
+        } else if self.leaves_out_others(&job.left_out) || self.counts_others(&job) {
             // What is left out is told of the whole.
             if let Some(scan) = &mut self.scan {
                 scan.look_again(now);
@@ -143,7 +157,19 @@ impl Index {
         is_new || known.iter().any(is_offered)
     }
 
-    /// What the operator should know, once.
+    /// The same where more is left out than has names: by how much it is in this folder.
+    fn counts_others(&mut self, job: &Job) -> bool {
+        let (counts, count) = (&mut self.warned.counts, job.left_out.count());
+        if self.left_out.some.len() < LeftOut::SOME || count == 0 && !counts.contains_key(&job.folder) {
+            return false;
+        }
+        if counts.len() == COUNTS {
+            counts.clear();
+        }
+        counts.insert(job.folder.clone(), count) != Some(count)
+    }
+
+    /// What the operator should know, once, and again when there is more of it.
     fn warn(&mut self, job: &Job) {
         if job.full && !std::mem::replace(&mut self.warned.limit, true) {
             log::warn!(
@@ -152,8 +178,11 @@ impl Index {
             );
         }
         let left_out = &job.left_out;
-        if left_out.count() > 0 && job.is_whole() && !std::mem::replace(&mut self.warned.left_out, true) {
-            log::warn!("not offered to others: {left_out}");
+        if job.is_whole() {
+            if left_out.count() > self.warned.left_out {
+                log::warn!("not offered to others: {left_out}");
+            }
+            self.warned.left_out = left_out.count();
         }
     }
 }

@@ -130,6 +130,25 @@ fn a_folder_that_cannot_be_read_to_its_end_takes_nothing_away() {
     assert_eq!((wholes(&world), world.index.progress().left_out.count()), (before + 1, 0));
 }
 
+#[test]
+fn more_that_is_left_out_is_told_even_where_not_all_of_it_has_a_name() {
+    let mut world = shared();
+    let some: Vec<_> = (0..8).map(|i| format!("small/bad {i}\u{1}")).collect();
+    let wholes = |world: &World| world.lists.iter().filter(|(_, folder, _)| folder.is_empty()).count();
+    world.left_out = LeftOut { names: 9, some: some.clone(), ..LeftOut::default() };
+    world.hint("", true);
+    world.run(4 * SECOND);
+    // A folder that is listed alone for the first time may have more than before; after that its number tells.
+    for (names, again) in [(9, 1), (9, 0), (10, 1), (10, 0), (9, 1)] {
+        let before = wholes(&world);
+        world.left_out = LeftOut { names, some: some.clone(), ..LeftOut::default() };
+        world.hint("small", false);
+        world.run(10 * SECOND);
+        assert_eq!(wholes(&world) - before, again, "{names}");
+        assert_eq!((world.index.progress().left_out.names, world.index.warned.left_out), (names, names));
+    }
+}
+
 /// What happens to each file, and what the listings and the restart after it read again.
 fn read_after(change: impl Fn(&mut Meta, &mut Vec<u8>)) -> (usize, usize) {
     let mut world = shared();
