@@ -309,7 +309,7 @@ impl<F: Fn(usize) -> Vec<FileInfo>> Crowd<F> {
                         loop {
                             let rest = files.split_off(files_that_fit(&files, PLAIN_MAX));
                             let end = rest.is_empty();
-                            let answer = Message::Files { id, files, end, skipped: 0 };
+                            let answer = Message::Files { id, files, end, skipped: 0, left_out: 0 };
                             caller.out.extend(sealed(seal, &answer));
                             if end {
                                 break;

@@ -136,7 +136,7 @@ impl Mouth<'_, '_> {
     }
 
     pub(crate) fn files(&mut self, id: u32, files: Vec<FileInfo>, end: bool) {
-        self.say(&Message::Files { id, files, end, skipped: 0 });
+        self.say(&Message::Files { id, files, end, skipped: 0, left_out: 0 });
     }
 
     /// Data, in records of up to 64 KiB.

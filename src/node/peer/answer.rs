@@ -80,7 +80,12 @@ impl Peer {
                 let mut files: Vec<FileInfo> =
                     self.index.page(after.as_deref(), limit).map(|view| info_of(&view)).collect();
                 files.truncate(files_that_fit(&files, self.record_max(conn)));
-                self.tell_node(now, conn, &Message::Files { id, files, end: true, skipped: 0 });
+                let all = if files.is_empty() { self.index.progress().left_out.count() } else { 0 };
+                self.tell_node(
+                    now,
+                    conn,
+                    &Message::Files { id, files, end: true, skipped: 0, left_out: all },
+                );
             }
             Message::Stat { id, name } => {
                 self.stat_for(now, conn, id, name);
@@ -145,7 +150,11 @@ impl Peer {
                         return self.refuse(now, conn, id, Code::Gone, text);
                     }
                 }
-                self.tell_node(now, conn, &Message::Files { id, files: vec![file], end: true, skipped: 0 });
+                self.tell_node(
+                    now,
+                    conn,
+                    &Message::Files { id, files: vec![file], end: true, skipped: 0, left_out: 0 },
+                );
             }
             None if self.files.may_add() && self.may_read_more(conn) => {
                 let file = self.files.add(Owner::Answer(conn));
@@ -176,7 +185,7 @@ impl Peer {
         let found =
             meta.map(|meta| FileInfo { name, size: meta.size, mtime: Some(seconds(meta)), root: None });
         let files = found.into_iter().collect();
-        self.tell_node(now, conn, &Message::Files { id, files, end: true, skipped: 0 });
+        self.tell_node(now, conn, &Message::Files { id, files, end: true, skipped: 0, left_out: 0 });
         true
     }
 

@@ -156,7 +156,7 @@ impl Peer {
         conn: ConnId,
         job: JobId,
         files: &[FileInfo],
-        (number, end): (u32, bool),
+        (number, end, left_out): (u32, bool, u64),
     ) {
         let max = self.config.limits.listing_max;
         let Some(Job { work: Work::Browse(browse), .. }) = self.jobs.get_mut(job.0) else {
@@ -196,6 +196,9 @@ impl Peer {
             self.say(&format!("{who} shares no files\n"));
         } else {
             self.say(&format!("{who} shares {}, {}\n", plural(n, "file", "files"), sized(bytes)));
+        }
+        if left_out > 0 {
+            self.tell(&Event::NotOffered { count: left_out });
         }
         self.finish(now, job, Ok(()));
     }

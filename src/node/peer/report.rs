@@ -11,7 +11,7 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-pub(super) use left_out::NotOffered;
+pub(super) use left_out::{IndexStatus, NotOffered};
 pub(super) use row::Row;
 
 /// A thing that happened.
@@ -89,6 +89,8 @@ pub(super) enum Event<'a> {
         #[serde(skip)]
         asked: bool,
     },
+    /// So many files and folders lie at the node that was browsed, and are not offered.
+    NotOffered { count: u64 },
     /// Multicast discovery was switched.
     Multicast { on: bool, interfaces: usize },
     /// The state of the node.
@@ -237,21 +239,6 @@ pub(super) struct Status {
     pub(super) index: IndexStatus,
 }
 
-/// How far the index of the shared folder is.
-#[derive(Debug, Serialize)]
-pub(super) struct IndexStatus {
-    pub(super) files: u64,
-    pub(super) bytes: u64,
-    pub(super) hashed_files: u64,
-    pub(super) hashed_bytes: u64,
-    /// What is being hashed now.
-    pub(super) hashing: Option<String>,
-    /// There are more files than the index takes.
-    pub(super) full: bool,
-    /// Of the last listing of everything.
-    pub(super) left_out: NotOffered,
-}
-
 impl Event<'_> {
     /// One JSON object and a newline. Characters that could act on a terminal are written as `\u` escapes.
     pub(super) fn json(&self) -> String {
@@ -310,6 +297,9 @@ impl Event<'_> {
             Event::Help { text } => (*text).to_owned(),
             Event::Error { message, .. } => format!("error: {message}\n"),
             Event::Dropped { lines } => super::console::lines_dropped(*lines),
+            Event::NotOffered { count } => {
+                format!("{count} more files or folders are there and not offered\n")
+            }
             Event::LeftOut(not_offered) => format!("not offered: {}\n", for_terminal(not_offered.text())),
             Event::Found { .. } | Event::Progress { .. } | Event::Done { .. } => return None,
         })

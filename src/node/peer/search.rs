@@ -223,13 +223,13 @@ impl Peer {
         conn: ConnId,
         id: u32,
         files: Vec<FileInfo>,
-        end: bool,
+        (end, left_out): (bool, u64),
     ) {
         let Some(session) = self.session_mut(conn) else { return };
         let wish = if end { session.asked.remove(&id) } else { session.asked.get(&id).copied() };
         match wish {
             Some(Wish::Search(job)) => self.found(now, conn, job, files, end),
-            Some(Wish::Browse(job)) => self.browsed(now, conn, job, &files, (id, end)),
+            Some(Wish::Browse(job)) => self.browsed(now, conn, job, &files, (id, end, left_out)),
             // The first part tells all there is to tell.
             Some(Wish::Name(transfer)) if end || !files.is_empty() => {
                 self.answered(conn, id);

@@ -387,7 +387,9 @@ impl Peer {
             }
             Message::Ping { id } => self.tell_node(now, conn, &Message::Pong { id }),
             Message::Pong { .. } => {}
-            Message::Files { id, files, end, .. } => self.files_came(now, conn, id, files, end),
+            Message::Files { id, files, end, left_out, .. } => {
+                self.files_came(now, conn, id, files, (end, left_out));
+            }
             Message::Have { id, all, map, pieces } => self.have_came(now, conn, id, (all, &map, &pieces)),
             Message::Peers { id, nodes } => self.peers_came(now, conn, id, &nodes),
             Message::Refused { id, code, text } => self.refused(now, conn, id, code, &text),

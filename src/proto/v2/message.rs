@@ -83,6 +83,8 @@ pub enum Message {
         end: bool,
         /// Entries of a received message that were dropped for their name or size. Not sent.
         skipped: u32,
+        /// On the page of a `browse` that is empty, the last one: files and folders that are there and not offered.
+        left_out: u64,
     },
     /// Asks for a page of the list of all files, in the byte order of their names.
     Browse {
@@ -242,7 +244,9 @@ impl Message {
             Message::Search { id, query, limit } => {
                 put(out, &wire::Search { id: *id, query: query.into(), limit: *limit });
             }
-            Message::Files { id, files, end, skipped: _ } => files::put(*id, files, *end, out),
+            Message::Files { id, files, end, skipped: _, left_out } => {
+                files::put(*id, files, (*end, *left_out), out);
+            }
             Message::Browse { id, after, limit } => {
                 put(out, &wire::Browse { id: *id, after: after.as_ref().map(Into::into), limit: *limit });
             }

@@ -116,7 +116,7 @@ fn ours(feed: &mut Feed<'_>) -> Message {
         Kind::Files => {
             let end = feed.flag();
             let files = (0..feed.byte()).map_while(|_| (!feed.is_empty()).then(|| file(feed))).collect();
-            Message::Files { id, files, end, skipped: 0 }
+            Message::Files { id, files, end, skipped: 0, left_out: 0 }
         }
         Kind::Browse => {
             let after = if feed.flag() { Some(name(feed)) } else { None };

@@ -169,6 +169,24 @@ fn files_that_cannot_be_read_do_not_stop_the_others() {
 }
 
 #[test]
+fn who_browses_is_told_that_some_files_are_not_offered() {
+    scenario("who_browses_is_told", 2, |world| {
+        let (shares, asks) = two(world);
+        let at = addr_of(world, shares);
+        let told = |world: &mut World| {
+            let said = command(world, asks, &format!("browse {at}"));
+            said.iter().find(|e| e["event"] == "not_offered").map(|e| e["count"].clone())
+        };
+        world.share(shares, "good", Content::generated(1, 100));
+        settled(world, shares, 1);
+        assert_eq!(told(world), None);
+        ["con.txt", "ends with a dot."].iter().for_each(|name| world.share(shares, name, "x"));
+        world.run_for(S * 10);
+        assert_eq!(told(world), Some(2.into()));
+    });
+}
+
+#[test]
 fn a_file_that_is_there_and_not_offered_is_not_waited_for() {
     scenario("a_file_that_is_there_and_not_offered", 3, |world| {
         let lan = world.lan();

@@ -383,7 +383,8 @@ fn answers_that_nobody_asked_for_are_counted() {
         let lan = LanId(0);
         world.run_for(MS * 10);
         for (n, stays) in [(100, true), (101, false)] {
-            let none = |id| say(&Message::Files { id, files: Vec::new(), end: true, skipped: 0 });
+            let none =
+                |id| say(&Message::Files { id, files: Vec::new(), end: true, skipped: 0, left_out: 0 });
             let host = world.host(&[lan]);
             let actor = caller(world, host, to, (0..n).map(none).collect::<Vec<_>>());
             world.run_for(S);

@@ -149,7 +149,7 @@ impl Peer {
             self.answers.remove(at);
             self.count_searches(conn);
         }
-        self.tell_node(now, conn, &Message::Files { id, files, end, skipped: 0 });
+        self.tell_node(now, conn, &Message::Files { id, files, end, skipped: 0, left_out: 0 });
         true
     }
 

@@ -1,7 +1,22 @@
-//! What lies in the shared folder and is not offered, as `status` and `files` tell it.
+//! How far the index is, and what lies in the shared folder and is not offered, as `status` and `files` tell it.
 
 use crate::machine::LeftOut;
 use serde::Serialize;
+
+/// How far the index of the shared folder is.
+#[derive(Debug, Serialize)]
+pub(in crate::node::peer) struct IndexStatus {
+    pub(in crate::node::peer) files: u64,
+    pub(in crate::node::peer) bytes: u64,
+    pub(in crate::node::peer) hashed_files: u64,
+    pub(in crate::node::peer) hashed_bytes: u64,
+    /// What is being hashed now.
+    pub(in crate::node::peer) hashing: Option<String>,
+    /// There are more files than the index takes.
+    pub(in crate::node::peer) full: bool,
+    /// Of the last listing of everything.
+    pub(in crate::node::peer) left_out: NotOffered,
+}
 
 /// In all, and the names of some.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -53,10 +53,17 @@ struct Outgoing<'a> {
     id: u32,
     files: Vec<Entry<'a>>,
     end: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    left_out: u64,
 }
 
-pub(super) fn put(id: u32, files: &[FileInfo], end: bool, out: &mut Vec<u8>) {
-    super::put(out, &Outgoing { id, files: files.iter().map(FileInfo::entry).collect(), end });
+#[allow(clippy::trivially_copy_pass_by_ref)]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+pub(super) fn put(id: u32, files: &[FileInfo], (end, left_out): (bool, u64), out: &mut Vec<u8>) {
+    super::put(out, &Outgoing { id, files: files.iter().map(FileInfo::entry).collect(), end, left_out });
 }
 
 /// `files` as it came, its entries judged.
@@ -65,14 +72,16 @@ pub(super) struct Incoming {
     id: u32,
     files: Entries,
     end: bool,
+    #[serde(default)]
+    left_out: u64,
 }
 
 pub(super) fn parse(incoming: Incoming) -> Result<Message, MessageError> {
-    let Incoming { id, files: Entries { kept, skipped, more }, end } = incoming;
+    let Incoming { id, files: Entries { kept, skipped, more }, end, left_out } = incoming;
     if more {
         return Err(MessageError::TooManyFiles);
     }
-    Ok(Message::Files { id, files: kept, end, skipped })
+    Ok(Message::Files { id, files: kept, end, skipped, left_out })
 }
 
 #[derive(Default)]

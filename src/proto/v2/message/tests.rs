@@ -56,7 +56,7 @@ fn samples() -> [(Message, u8, String); 17] {
             r#"{"id":1,"query":"cat ext:jpg","limit":256}"#.into(),
         ),
         (
-            Message::Files { id: 1, files, end: true, skipped: 0 },
+            Message::Files { id: 1, files, end: true, skipped: 0, left_out: 0 },
             9,
             format!(
                 r#"{{"id":1,"files":[{{"name":"a/b.txt","size":3,"mtime":-1,"root":"{ROOT}"}},{{"name":"ñ","size":8796093022208,"root":null}}],"end":true}}"#
@@ -154,7 +154,23 @@ fn keys_are_free_in_order_and_unknown_ones_are_ignored() {
         Message::Browse { id: 1, after: None, limit: 3 }
     );
     let bare = read(9, r#"{"id":1,"files":[{"name":"a","size":1}],"end":false}"#);
-    assert_eq!(bare, Message::Files { id: 1, files: vec![file("a", 1)], end: false, skipped: 0 });
+    assert_eq!(
+        bare,
+        Message::Files { id: 1, files: vec![file("a", 1)], end: false, skipped: 0, left_out: 0 }
+    );
+}
+
+#[test]
+fn the_page_that_ends_a_list_may_say_what_is_not_offered() {
+    let page = |left_out| Message::Files { id: 1, files: Vec::new(), end: true, skipped: 0, left_out };
+    assert_eq!(encoded(&page(0))[1..], *br#"{"id":1,"files":[],"end":true}"#);
+    assert_eq!(encoded(&page(7))[1..], *br#"{"id":1,"files":[],"end":true,"left_out":7}"#);
+    for left_out in [0, 7, u64::MAX] {
+        assert_eq!(
+            read(9, std::str::from_utf8(&encoded(&page(left_out))[1..]).expect("text")),
+            page(left_out)
+        );
+    }
 }
 
 #[test]
@@ -565,7 +581,7 @@ fn pages_are_packed_to_fit() {
         let fit = files_that_fit(files, max);
         let len = |count: usize| {
             let files = files[..count].to_vec();
-            encoded(&Message::Files { id: u32::MAX, files, end: false, skipped: 0 }).len()
+            encoded(&Message::Files { id: u32::MAX, files, end: false, skipped: 0, left_out: 0 }).len()
         };
         assert!(len(fit) <= max);
         assert!(fit == files.len() || fit == FILES_MAX || len(fit + 1) > max, "{fit} of {}", files.len());
@@ -730,7 +746,7 @@ fn any_message() -> impl Strategy<Value = Message> {
             limit
         }),
         (id(), prop::collection::vec(any_file(), 0..6), any::<bool>())
-            .prop_map(|(id, files, end)| Message::Files { id, files, end, skipped: 0 }),
+            .prop_map(|(id, files, end)| Message::Files { id, files, end, skipped: 0, left_out: 0 }),
         (id(), prop::option::of(any_name()), 1..=256u32).prop_map(|(id, after, limit)| Message::Browse {
             id,
             after,
