@@ -516,7 +516,7 @@ mod tests {
                     sources: vec![Place { ip, port: 1 }],
                     names: Vec::new(),
                 }),
-                r#"{"event":"result","number":1,"name":"a","size":null,"root":null,"sources":[{"ip":"10.0.0.5","port":1}]}"#,
+                r#"{"event":"result","number":1,"name":"a","size":null,"root":null,"sources":[{"ip":"10.0.0.5","port":1}],"names":[]}"#,
             ),
             (
                 Event::Progress { name: "a", bytes: 1, size: None, rate: None, sources: None },

@@ -14,7 +14,6 @@ pub(in crate::node::peer) struct Row<'a> {
     pub(in crate::node::peer) root: Option<String>,
     pub(in crate::node::peer) sources: Vec<Place>,
     /// Other names that fit what was searched for.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(in crate::node::peer) names: Vec<&'a str>,
 }
 
