@@ -34,12 +34,14 @@
 //!   socket can take more, until `poll_transmit` returns `None`.
 
 mod fault;
+mod imported;
 mod left_out;
 mod meta;
 mod numbered;
 
 pub use fault::Fault;
-pub use left_out::{ImportedFolder, LeftOut};
+pub use imported::ImportedFolder;
+pub use left_out::LeftOut;
 pub use meta::Meta;
 pub use numbered::{numbered, shortened};
 

@@ -18,17 +18,6 @@ pub struct LeftOut {
     pub interrupted: Vec<String>,
 }
 
-/// What was copied of a folder.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct ImportedFolder {
-    /// How many files.
-    pub files: usize,
-    /// The last of them in the order of names, relative to the folder.
-    pub last: String,
-    /// What was not copied.
-    pub left_out: LeftOut,
-}
-
 impl LeftOut {
     /// Names in [`LeftOut::some`].
     pub const SOME: usize = 8;
@@ -66,7 +55,7 @@ impl LeftOut {
     }
 }
 
-/// How many of each kind, and the names of some.
+/// How many, of each kind, and the names of some.
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = [
@@ -76,6 +65,9 @@ impl fmt::Display for LeftOut {
         ];
         let kinds = kinds.iter().filter(|(count, _)| *count > 0);
         let kinds: Vec<String> = kinds.map(|(count, why)| format!("{count} {why}")).collect();
+        if kinds.len() > 1 {
+            write!(f, "{} in all, ", self.count())?;
+        }
         f.write_str(&kinds.join(", "))?;
         for (n, name) in self.some.iter().enumerate() {
             write!(f, "{}{name:?}", if n == 0 { ": " } else { ", " })?;
@@ -108,9 +100,9 @@ mod tests {
         all.add(&left_out);
         assert_eq!((all.count(), all.some.len()), (10, 8));
         let text = all.to_string();
-        assert!(
-            text.starts_with("1 that may not be read here, 9 whose names are not safe on every system: ")
-        );
+        assert!(text.starts_with(
+            "10 in all, 1 that may not be read here, 9 whose names are not safe on every system: "
+        ));
         assert!(text.contains(r#""0\u{1b}""#) && text.ends_with(" and 2 more"), "{text}");
     }
 }

@@ -94,9 +94,11 @@ pub(super) fn create_temporary_folder(dir: BorrowedFd<'_>, name: &str) -> Result
         return Err(Fault::NotFound);
     }
     mkdirat(dir, name, Mode::from_raw_mode(0o700)).map_err(fault)?;
-    let folder = open_folder(dir, name)?;
-    lock(&folder)?;
-    Ok(folder)
+    let locked = open_folder(dir, name).and_then(|folder| lock(&folder).map(|()| folder));
+    if locked.is_err() {
+        let _ = unlinkat(dir, name, AtFlags::REMOVEDIR);
+    }
+    locked
 }
 
 /// Frees the blocks first: an unlink alone keeps them as long as anybody holds the file open. What somebody else put under

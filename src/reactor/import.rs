@@ -26,6 +26,8 @@ use unicode_normalization::UnicodeNormalization as _;
 
 /// Least time between two reports.
 const PROGRESS: Duration = Duration::from_millis(250);
+/// How long the way out removes copies that are not finished.
+const LAST_REMOVALS: Duration = Duration::from_millis(500);
 /// File systems whose files are made up as they are read: their sizes mean nothing.
 const PROC_MAGIC: u64 = 0x9fa0;
 const SYS_MAGIC: u64 = 0x6265_6572;
@@ -95,7 +97,7 @@ impl Import {
         } else {
             folders.refuse_copy(path)?;
             let target = create_temporary_folder(shared, &temporary)?;
-            What::Folder(Box::new(FolderCopy::new(source, target, max, folders.keep_free())?))
+            What::Folder(Box::new(FolderCopy::new(source, target, max, folders.keep_free())))
         };
         Ok(Import { what, temporary, name: name.to_owned(), reported: now })
     }
@@ -212,10 +214,11 @@ impl Reactor {
         }
     }
 
-    /// On the way out.
+    /// On the way out, which does not wait for long: the next start removes the rest.
     pub(super) fn end_removals(&mut self) {
         let Ok(shared) = dir_of(self.folders.as_ref(), Dir::Shared) else { return };
-        while !self.imports.removals.is_empty() {
+        let end = self.clock.now() + LAST_REMOVALS;
+        while !self.imports.removals.is_empty() && self.clock.now() < end {
             self.imports.remove_some(shared);
         }
     }

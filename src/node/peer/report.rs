@@ -1,8 +1,8 @@
 //! What the operator is told: each thing once, as a line of text for a person or as a JSON object for a program.
 //! The names of events and fields are an interface (DESIGN.md section 6): add, never rename.
 
-mod left_out;
-mod row;
+mod found;
+mod index;
 
 use crate::machine::Fault;
 use crate::proto::escape::{for_json, for_terminal};
@@ -11,8 +11,8 @@ use serde::Serialize;
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
-pub(super) use left_out::{IndexStatus, NotOffered};
-pub(super) use row::Row;
+pub(super) use found::FoundRow;
+pub(super) use index::{IndexStatus, NotOffered};
 
 /// A thing that happened.
 #[derive(Debug, Serialize)]
@@ -50,7 +50,7 @@ pub(super) enum Event<'a> {
         sources: usize,
     },
     /// A result of a search, the best first, numbered for `get`.
-    Result(Row<'a>),
+    Result(FoundRow<'a>),
     /// A folder holds more files than are listed; these are the first so many.
     Truncated { files: usize },
     /// What lies in the folder that was listed and is not offered.
@@ -298,7 +298,8 @@ impl Event<'_> {
             Event::Error { message, .. } => format!("error: {message}\n"),
             Event::Dropped { lines } => super::console::lines_dropped(*lines),
             Event::NotOffered { count } => {
-                format!("{count} more files or folders are there and not offered\n")
+                let n = usize::try_from(*count).unwrap_or(usize::MAX);
+                format!("not offered there: {}\n", plural(n, "file or folder", "files or folders"))
             }
             Event::LeftOut(not_offered) => format!("not offered: {}\n", for_terminal(not_offered.text())),
             Event::Found { .. } | Event::Progress { .. } | Event::Done { .. } => return None,
@@ -508,7 +509,7 @@ mod tests {
                 r#"{"event":"found","ip":"10.0.0.5","port":1,"name":"a","size":2,"root":"ff","sources":3}"#,
             ),
             (
-                Event::Result(Row {
+                Event::Result(FoundRow {
                     number: 1,
                     name: "a",
                     size: None,

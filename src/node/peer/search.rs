@@ -4,7 +4,7 @@
 use super::ask::{Answer, Purpose};
 use super::jobs::{Job, JobId, Work};
 use super::reach::{Unreached, Wish};
-use super::report::{Code, Event, Failure, Place, Row, plural};
+use super::report::{Code, Event, Failure, FoundRow, Place, plural};
 use super::{Conn, Peer, Timer};
 use crate::config::V1_DEFAULT_SECRET;
 use crate::machine::ConnId;
@@ -390,7 +390,7 @@ impl Peer {
                 if cut {
                     self.tell(&Event::Truncated { files: hits.len() });
                 }
-                let more = if cut { "; there are more: add words" } else { "" };
+                let more = if cut { "; there may be more: add words" } else { "" };
                 let left_out = match tally.not_tried {
                     0 => String::new(),
                     n => format!(
@@ -415,7 +415,7 @@ impl Peer {
             let root = hit.root.map(|root| root.to_string());
             let names = hit.names.iter().map(String::as_str).collect();
             let Hit { name, size, .. } = hit;
-            self.tell(&Event::Result(Row { number: i + 1, name, size: *size, root, sources, names }));
+            self.tell(&Event::Result(FoundRow { number: i + 1, name, size: *size, root, sources, names }));
         }
     }
 }

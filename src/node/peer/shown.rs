@@ -3,6 +3,7 @@
 
 use super::Peer;
 use crate::proto::command::{is_plain, is_shown_as};
+use std::iter;
 
 /// Bytes of names that are remembered of a `browse`, beside those that are read well without.
 const BYTES_MAX: usize = 1 << 20;
@@ -30,7 +31,7 @@ impl Browsed {
 impl Peer {
     /// The name that was shown and is meant by `typed`.
     pub(super) fn shown(&self, typed: &str) -> Option<String> {
-        let hits = self.hits.iter().map(|hit| &hit.name);
+        let hits = self.hits.iter().flat_map(|hit| iter::once(&hit.name).chain(&hit.names));
         let transfers = self.transfers.iter().map(|(_, transfer)| &transfer.name);
         let names = hits.chain(transfers).chain(&self.browsed.names);
         let fits = names.filter_map(|name| Some((is_shown_as(name, typed)?, name)));

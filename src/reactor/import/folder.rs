@@ -21,7 +21,7 @@ pub(super) struct FolderCopy {
     /// The file that is being copied.
     current: Option<Copy>,
     /// The folder in the target that the last file went to: its name, with a slash at its end or empty.
-    parent: (String, OwnedFd),
+    parent: Option<(String, OwnedFd)>,
     /// The folders that were synced last, written likewise.
     synced: Option<String>,
     /// Bytes of all files, as far as they are measured; those of finished ones.
@@ -45,21 +45,15 @@ enum Phase {
 
 impl FolderCopy {
     /// `target`: a new folder of ours.
-    pub(super) fn new(
-        source: OwnedFd,
-        target: OwnedFd,
-        max: usize,
-        keep_free: Option<u64>,
-    ) -> Result<FolderCopy, Fault> {
-        let top = open_folder(target.as_fd(), "")?;
-        Ok(FolderCopy {
+    pub(super) fn new(source: OwnedFd, target: OwnedFd, max: usize, keep_free: Option<u64>) -> FolderCopy {
+        FolderCopy {
             source,
             target,
             phase: Phase::Measuring,
             walk: Walk::of_subfolder(max),
             waiting: Vec::new(),
             current: None,
-            parent: (String::new(), top),
+            parent: None,
             synced: None,
             size: 0,
             done: 0,
@@ -67,7 +61,7 @@ impl FolderCopy {
             max,
             keep_free,
             copied: ImportedFolder::default(),
-        })
+        }
     }
 
     /// Bytes copied, and of all.
@@ -143,11 +137,13 @@ impl FolderCopy {
             opened => opened?,
         };
         let (parent, name) = split(&entry.name);
-        if parent != self.parent.0 {
-            self.parent = (parent.to_owned(), self.make_parents(parent)?);
-        }
+        let folder = match self.parent.take() {
+            Some((of_last, folder)) if of_last == parent => folder,
+            _ => self.make_parents(parent)?,
+        };
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let copy = openat(&self.parent.1, name, flags, Mode::from_raw_mode(0o666)).map_err(fault)?;
+        let copy = openat(&folder, name, flags, Mode::from_raw_mode(0o666)).map_err(fault)?;
+        self.parent = Some((parent.to_owned(), folder));
         self.copied.files += 1;
         entry.name.clone_into(&mut self.copied.last);
         self.current = Some(Copy::new(source, copy, size_of(&stat)));

@@ -1,6 +1,7 @@
 //! Searches and lists over sessions: what is found and how it is told, and members who answer with lies.
 
 use super::common::{MS, PORT, S, command, count, done, errors, healthy, host_of, peers_on, plain};
+use super::holders::holds;
 use crate::actor::Actor;
 use crate::content::Content;
 use crate::harness::scenario;
@@ -159,6 +160,23 @@ fn a_name_alone_is_taken_if_it_is_one_file() {
         assert_eq!(named(&said, "downloaded")[0]["verified"], false, "{said:?}");
         let said = command(world, nodes[0], "get nowhere");
         assert_eq!(said[0]["code"], "not_found", "{said:?}");
+    });
+}
+
+#[test]
+fn other_names_of_a_result_are_typed_as_they_are_shown() {
+    scenario("other_names_of_a_result", 2, |world| {
+        let lan = world.lan();
+        let nodes = friends(world, lan, 2);
+        for name in ["show.mkv", "show 1 Episode 2.mkv"] {
+            holds(world, nodes[1], name, &Content::generated(3, 5000));
+        }
+        let said = command(world, nodes[0], "search show");
+        let result = said.iter().find(|event| event["event"] == "result").expect("it is there");
+        assert_eq!(result["names"][0], "show 1 Episode 2.mkv", "{said:?}");
+        let said = command(world, nodes[0], "get show 1 Episode 2.mkv");
+        let done = said.iter().find(|event| event["event"] == "downloaded");
+        assert_eq!(done.map(|done| &done["name"]), Some(&"show 1 Episode 2.mkv".into()), "{said:?}");
     });
 }
 

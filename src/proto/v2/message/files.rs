@@ -53,16 +53,12 @@ struct Outgoing<'a> {
     id: u32,
     files: Vec<Entry<'a>>,
     end: bool,
-    #[serde(skip_serializing_if = "is_zero")]
-    left_out: u64,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)]
-fn is_zero(n: &u64) -> bool {
-    *n == 0
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<u64>,
 }
 
 pub(super) fn put(id: u32, files: &[FileInfo], (end, left_out): (bool, u64), out: &mut Vec<u8>) {
+    let left_out = Some(left_out).filter(|n| *n > 0);
     super::put(out, &Outgoing { id, files: files.iter().map(FileInfo::entry).collect(), end, left_out });
 }
 
@@ -72,8 +68,7 @@ pub(super) struct Incoming {
     id: u32,
     files: Entries,
     end: bool,
-    #[serde(default)]
-    left_out: u64,
+    left_out: Option<u64>,
 }
 
 pub(super) fn parse(incoming: Incoming) -> Result<Message, MessageError> {
@@ -81,7 +76,7 @@ pub(super) fn parse(incoming: Incoming) -> Result<Message, MessageError> {
     if more {
         return Err(MessageError::TooManyFiles);
     }
-    Ok(Message::Files { id, files: kept, end, skipped, left_out })
+    Ok(Message::Files { id, files: kept, end, skipped, left_out: left_out.unwrap_or(0) })
 }
 
 #[derive(Default)]

@@ -165,6 +165,7 @@ fn the_page_that_ends_a_list_may_say_what_is_not_offered() {
     let page = |left_out| Message::Files { id: 1, files: Vec::new(), end: true, skipped: 0, left_out };
     assert_eq!(encoded(&page(0))[1..], *br#"{"id":1,"files":[],"end":true}"#);
     assert_eq!(encoded(&page(7))[1..], *br#"{"id":1,"files":[],"end":true,"left_out":7}"#);
+    assert_eq!(read(9, r#"{"id":1,"files":[],"end":true,"left_out":null}"#), page(0));
     for left_out in [0, 7, u64::MAX] {
         assert_eq!(
             read(9, std::str::from_utf8(&encoded(&page(left_out))[1..]).expect("text")),

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 /// A content, whoever has it.
 #[derive(Debug, Serialize)]
-pub(in crate::node::peer) struct Row<'a> {
+pub(in crate::node::peer) struct FoundRow<'a> {
     pub(in crate::node::peer) number: usize,
     pub(in crate::node::peer) name: &'a str,
     pub(in crate::node::peer) size: Option<u64>,
@@ -17,10 +17,10 @@ pub(in crate::node::peer) struct Row<'a> {
     pub(in crate::node::peer) names: Vec<&'a str>,
 }
 
-impl Row<'_> {
+impl FoundRow<'_> {
     /// A line, and one more for each of the other names.
     pub(super) fn text(&self) -> String {
-        let Row { number, name, size, sources, names, .. } = self;
+        let FoundRow { number, name, size, sources, names, .. } = self;
         let size = size.map_or("size?".to_owned(), bytes);
         let at = match sources.as_slice() {
             [Place { ip, port }] => SocketAddr::new(*ip, *port).to_string(),
@@ -39,7 +39,7 @@ mod tests {
     fn a_content_with_several_names_shows_all_of_them() {
         let at = Place { ip: [10, 0, 0, 5].into(), port: 1 };
         let names = vec!["b/c", "d\u{1b}"];
-        let row = Row { number: 12, name: "a", size: Some(3), root: None, sources: vec![at], names };
+        let row = FoundRow { number: 12, name: "a", size: Some(3), root: None, sources: vec![at], names };
         assert_eq!(
             row.text(),
             " 12        3 B  a  at 10.0.0.5:1\n            or  b/c\n            or  d\\u{1b}\n"
