@@ -9,7 +9,7 @@
 //! of files that vanished): those are forgotten after the next listing of everything. A file takes about 200 bytes beside
 //! its name.
 //!
-//! Hashed are first files that were asked for, then the smaller before the larger: not while a listing is under way, since
+//! Hashed are first files that were asked for, then those that somebody doubts, then the smaller before the larger: not while a listing is under way, since
 //! a large file that is begun keeps all others waiting.
 
 mod compact;
@@ -25,6 +25,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod view;
+mod wishes;
 
 pub use file::FileNo;
 pub use journal::Log;
@@ -34,6 +35,7 @@ pub use view::{FileView, Progress};
 use crate::config::{CHUNK, Limits};
 use crate::machine::{Entry, Fault, LeftOut, ListEnd, Meta};
 use crate::proto::content::{FileHasher, PIECE, SIZE_MAX};
+use crate::proto::escape::for_log;
 use crate::proto::name::check_name;
 use crate::time::{Duration, Instant};
 use file::State;
@@ -321,33 +323,6 @@ impl Index {
         self.hashing.set_busy(now, busy);
     }
 
-    /// Somebody wants this file: it is hashed before others, unless it changes too often. False: it could not be read, or is
-    /// too long; what could not be read is tried again before long.
-    pub fn wanted(&mut self, now: Instant, name: &str) -> bool {
-        let Some(slot) = self.table.find(name) else { return true };
-        let Some(file) = self.table.get(slot) else { return true };
-        let readable = file.state() != State::Unreadable;
-        if readable {
-            self.hashing.want(self.table.number(slot));
-        } else if file.meta().size <= SIZE_MAX {
-            self.hashing.try_again(now, &mut self.table, slot);
-        }
-        self.pump(now);
-        readable
-    }
-
-    /// Somebody waits for the values of this file, whose root is known: if its record does not come by itself, it is read
-    /// again.
-    pub fn wants_values(&mut self, now: Instant, no: FileNo) {
-        let size = self.view(no).map_or(0, |file| file.meta.size);
-        // Nor is it read in vain, where there is room for its values nowhere.
-        let is_of_use = self.journal.writes() || self.lists.may_hold(size);
-        if is_of_use && self.journal.is_idle_or_broken() {
-            self.hashing.again(no);
-            self.pump(now);
-        }
-    }
-
     /// A listing named this file. False: there is no room for it.
     fn take(&mut self, now: Instant, entry: &Entry, seen: u32) -> bool {
         let before = self.table.find(&entry.name).and_then(|slot| self.table.get(slot));
@@ -429,6 +404,10 @@ impl Index {
         let hashed = work.finish();
         self.asks.push_back(Ask::Close);
         if let Some(slot) = self.table.slot(file) {
+            let before = self.table.get(slot).and_then(|file| Some((file.name(), file.root()?)));
+            if let Some((name, _)) = before.filter(|(_, root)| *root != hashed.root) {
+                log::warn!("{} has other bytes than before, under the same size and time", for_log(name));
+            }
             self.table.set_root(slot, hashed.root);
         }
         if !self.journal.put(of, &hashed) {

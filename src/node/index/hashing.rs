@@ -22,6 +22,13 @@ const RESTLESS_PAUSE: Duration = Duration::from_secs(1);
 const RESTLESS_MAX: u8 = 8;
 /// A file that was left alone for so long (nanoseconds) before it changed is read at once.
 const CALM: u64 = 600_000_000_000;
+/// Files that somebody doubted and that were not read again yet.
+const DOUBTS_MAX: usize = 16;
+/// Anybody may doubt anything: after a file that was read for it the next one waits so long at least …
+const DOUBT_PAUSE: Duration = Duration::from_secs(10);
+/// … and so long as the file would take at so many bytes a second.
+const DOUBT_RATE: u64 = 4 << 20;
+
 /// Which files' values go to the log while they are read, so that they are not held in memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Streaming {
@@ -139,6 +146,10 @@ pub(super) struct Hashing {
     wanted: VecDeque<FileNo>,
     /// Files whose root is known and whose values somebody waits for.
     again: VecDeque<FileNo>,
+    /// Files whose root is known and doubted.
+    doubted: VecDeque<FileNo>,
+    /// None of them is read before.
+    doubt_next: Instant,
     /// Files that are left alone for a while.
     pauses: Timers<FileNo>,
     busy: bool,
@@ -177,6 +188,14 @@ impl Hashing {
         }
     }
 
+    /// Somebody says that it is not what its root says: it is read again before long.
+    pub(super) fn doubt(&mut self, file: FileNo) {
+        let under_way = self.work.as_ref().is_some_and(|work| work.file == file);
+        if !under_way && self.doubted.len() < DOUBTS_MAX && !self.doubted.contains(&file) {
+            self.doubted.push_back(file);
+        }
+    }
+
     /// The next file, if it is time for it.
     pub(super) fn begin(&mut self, now: Instant, table: &mut Table, only_wanted: bool) -> Option<u32> {
         if self.work.is_some() || self.next > now {
@@ -186,7 +205,14 @@ impl Hashing {
             let mut files = std::iter::from_fn(|| queue.pop_front()).filter_map(|file| table.slot(file));
             files.find(|&slot| table.get(slot).is_some_and(|file| file.state() == wanted))
         };
-        let slot = next(&mut self.wanted, State::Waiting).or_else(|| next(&mut self.again, State::Known));
+        let mut slot = next(&mut self.wanted, State::Waiting).or_else(|| next(&mut self.again, State::Known));
+        if slot.is_none() && !only_wanted && self.doubt_next <= now {
+            slot = next(&mut self.doubted, State::Known);
+            let size = slot.and_then(|slot| table.get(slot)).map_or(0, |file| file.meta().size);
+            if slot.is_some() {
+                self.doubt_next = now + DOUBT_PAUSE.max(Duration::from_secs(size / DOUBT_RATE));
+            }
+        }
         let slot = slot.or_else(|| table.first_waiting().filter(|_| !only_wanted))?;
         let again = table.get(slot)?.state() == State::Known;
         let (file, meta, path) = (table.number(slot), table.get(slot)?.meta(), table.get(slot)?.path);
@@ -269,6 +295,8 @@ impl Hashing {
             None => table.first_waiting().is_some() || self.is_anything_wanted(),
         };
         let slice = (waits && hash).then_some((self.next, "hash"));
-        [pause, slice].into_iter().flatten().min()
+        let doubts = self.work.is_none() && !self.doubted.is_empty() && hash;
+        let doubt = doubts.then_some((self.doubt_next.max(self.next), "doubted file"));
+        [pause, slice, doubt].into_iter().flatten().min()
     }
 }

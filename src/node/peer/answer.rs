@@ -98,6 +98,10 @@ impl Peer {
             }
             Message::Get { id, root, offset, len } => self.get_for(now, conn, id, root, (offset, len)),
             Message::Follow { id, root, group } => self.follow_for(now, conn, id, root, group.into()),
+            Message::Wrong { root } => {
+                self.index.doubted(now, &root);
+                self.drive_index(now);
+            }
             Message::Cancel { id } => {
                 self.drop_slices(conn, |slice| slice.number == id);
                 self.searching.retain(|search| search.conn != conn || search.number != id);

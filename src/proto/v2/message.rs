@@ -167,6 +167,11 @@ pub enum Message {
         /// At most [`NODES_MAX`], judged by nobody yet; without the zones of IPv6.
         nodes: Vec<SocketAddr>,
     },
+    /// What came of this file does not fit its root: whoever sent it may want to look at it again. Not answered.
+    Wrong {
+        /// The file.
+        root: Root,
+    },
 }
 
 /// Why a request is refused.
@@ -267,6 +272,7 @@ impl Message {
             }
             Message::Have { id, all, map, pieces } => follow::put_have(*id, *all, map, pieces, out),
             Message::Peers { id, nodes } => follow::put_peers(*id, nodes, out),
+            Message::Wrong { root } => put(out, &wire::Wrong { root: wire::Hex(*root) }),
         }
     }
 
@@ -291,10 +297,10 @@ impl Message {
         }
     }
 
-    /// The request it makes, answers or takes back; none for `close`.
+    /// The request it makes, answers or takes back; none for `close` and `wrong`.
     pub const fn id(&self) -> Option<u32> {
         match self {
-            Message::Close { .. } => None,
+            Message::Close { .. } | Message::Wrong { .. } => None,
             Message::Ping { id }
             | Message::Pong { id }
             | Message::Search { id, .. }
@@ -328,6 +334,7 @@ impl Message {
             Message::Follow { .. } => Kind::Follow,
             Message::Have { .. } => Kind::Have,
             Message::Peers { .. } => Kind::Peers,
+            Message::Wrong { .. } => Kind::Wrong,
         }
     }
 }
@@ -390,6 +397,10 @@ fn control(kind: Kind, json: &[u8]) -> Result<Message, MessageError> {
         }
         Kind::Have => follow::have(get(kind, json)?)?,
         Kind::Peers => follow::peers(get(kind, json)?)?,
+        Kind::Wrong => {
+            let wire::Wrong { root: wire::Hex(root) } = get(kind, json)?;
+            Message::Wrong { root }
+        }
     })
 }
 

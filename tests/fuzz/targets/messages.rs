@@ -76,7 +76,7 @@ fn within_limits(message: &Message) {
             assert!(nodes.len() <= NODES_MAX);
             assert!(nodes.iter().all(|node| node.port() != 0 && normalise(node.ip()) == node.ip()));
         }
-        Message::Ping { .. } | Message::Pong { .. } | Message::Cancel { .. } => {}
+        Message::Ping { .. } | Message::Pong { .. } | Message::Cancel { .. } | Message::Wrong { .. } => {}
     }
 }
 
@@ -112,6 +112,7 @@ fn ours(feed: &mut Feed<'_>) -> Message {
         Kind::Ping => Message::Ping { id },
         Kind::Pong => Message::Pong { id },
         Kind::Cancel => Message::Cancel { id },
+        Kind::Wrong => Message::Wrong { root: root(feed) },
         Kind::Search => Message::Search { id, query: short(feed), limit },
         Kind::Files => {
             let end = feed.flag();

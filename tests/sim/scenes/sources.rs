@@ -80,3 +80,39 @@ fn one_rotten_piece_among_good_ones_is_told_of_and_fetched_elsewhere() {
         assert!(guilty.is_empty() || guilty.keys().eq([&text_of(world, nodes[0])]), "{guilty:?}");
     });
 }
+
+#[test]
+fn a_source_reads_again_what_somebody_got_wrong_bytes_of() {
+    scenario("a_source_reads_again", 4, |world| {
+        let nodes = friends(world, 2);
+        let [rotten, to] = nodes[..] else { unreachable!("two") };
+        let content = Content::generated(7, 5 * MIB);
+        holds(world, rotten, "file", &content);
+        let root_of = |world: &mut World| {
+            let found = command(world, to, "search file");
+            let result = found.iter().find(|event| event["event"] == "result");
+            result.map(|event| event["root"].clone())
+        };
+        let before = root_of(world).expect("found");
+        rots(world, rotten, "file", |piece| piece == 1);
+        // What nobody fetched nobody doubts.
+        world.run_for(S * 60);
+        assert_eq!(root_of(world), Some(before.clone()));
+        let said = command(world, to, "get 1");
+        let error = said.iter().find(|event| event["event"] == "error").expect("not that content");
+        // The source may have read it to the end meanwhile, and not offer that content any more.
+        assert!(error["code"] == "verification" || error["code"] == "not_found", "{error}");
+        let mended = world.run_until(S * 10, |world| blamed(world, to).len() == 1)
+            && (0..10).any(|_| {
+                world.run_for(S);
+                root_of(world).is_some_and(|root| root != before)
+            });
+        assert!(mended, "{}", tail(&world.stdout(to)));
+        // What is there now can be had.
+        let rotten = world.nodes[rotten.0].disk.content(Dir::Shared, "file").cloned();
+        world.env.truth.add("file", &rotten.expect("there"));
+        world.type_line(to, "get file");
+        whole(world, to, "file", S * 30);
+        assert_eq!(downloaded(world, to, "file")["verified"], true);
+    });
+}

@@ -149,6 +149,73 @@ fn more_that_is_left_out_is_told_even_where_not_all_of_it_has_a_name() {
     }
 }
 
+#[test]
+fn a_file_that_somebody_doubts_is_read_again_and_gets_the_root_that_it_has() {
+    let mut world = shared();
+    let name = "two pieces";
+    let root = world.index.get(name).and_then(|file| file.root).expect("hashed");
+    let read = world.bytes_read();
+    world.index.doubted(world.now, &root);
+    world.run(SECOND);
+    let size = world.files[name].bytes.len();
+    assert_eq!(world.bytes_read() - read, size);
+    assert_eq!(world.index.get(name).and_then(|file| file.root), Some(root), "whoever doubted it was wrong");
+    // Other bytes under the same times, as a bad disk gives them.
+    world.files.get_mut(name).expect("ours").bytes[0] ^= 1;
+    world.index.doubted(world.now, &root);
+    world.run(SECOND);
+    assert_eq!(world.bytes_read() - read, size, "not so soon");
+    world.run(9 * SECOND);
+    assert_eq!(world.bytes_read() - read, 2 * size);
+    for world in [&world, &world.restart()] {
+        world.assert_right();
+        let file = world.index.get(name).expect("there");
+        assert!(file.root != Some(root) && file.lists.is_some() && world.index.by_root(&root).is_none());
+    }
+    assert_eq!(world.restart().bytes_read(), 0);
+}
+
+#[test]
+fn whoever_doubts_everything_costs_little() {
+    let mut world = shared();
+    let roots: Vec<_> = world.files.keys().filter_map(|name| world.index.get(name)?.root).collect();
+    let before = world.reads.len();
+    for _ in 0..1000 {
+        roots.iter().for_each(|root| world.index.doubted(world.now, root));
+        world.run(Duration::from_millis(100));
+    }
+    let mut times: Vec<_> =
+        world.reads[before..].iter().filter(|read| read.2 == 0).map(|read| read.0).collect();
+    assert_eq!(times.len(), 11);
+    times.dedup();
+    assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 10 * SECOND), "{times:?}");
+    // An empty file has nothing to read, and what is unknown none to be doubted.
+    world.run(200 * SECOND);
+    let read = world.reads.len();
+    world.index.doubted(world.now, &FileHasher::new().finish().root);
+    world.index.doubted(world.now, &crate::proto::content::Root::new([7; 32]));
+    world.run(20 * SECOND);
+    assert_eq!(world.reads.len(), read);
+}
+
+#[test]
+fn after_a_long_file_that_was_doubted_the_disk_rests_long() {
+    let mut world = World::new();
+    let long = vec![5; 80 << 20];
+    world.put("long", &long);
+    world.start();
+    world.run(10 * SECOND);
+    world.assert_right();
+    let root = world.index.get("long").and_then(|file| file.root).expect("hashed");
+    let before = world.bytes_read();
+    for _ in 0..100 {
+        world.index.doubted(world.now, &root);
+        world.run(SECOND);
+    }
+    // Four MiB a second: at 0, 20, 40, 60, 80 and 100 s.
+    assert_eq!(world.bytes_read() - before, 6 * long.len());
+}
+
 /// What happens to each file, and what the listings and the restart after it read again.
 fn read_after(change: impl Fn(&mut Meta, &mut Vec<u8>)) -> (usize, usize) {
     let mut world = shared();

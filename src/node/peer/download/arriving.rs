@@ -196,7 +196,7 @@ impl Peer {
     /// A source sent a wrong piece, not yet for the last time.
     fn struck(&mut self, now: Instant, id: TransferId, no: SourceNo, strikes: u32) {
         if strikes == 1 {
-            self.blame(id, no, strikes);
+            self.blame(now, id, no, strikes);
         }
         let name = self.fetch_name(id).unwrap_or_default().to_owned();
         let Some(source) = self.source_mut(id, no) else { return };

@@ -361,7 +361,7 @@ impl Peer {
 
     /// A source sent wrong pieces, or lists that cannot be: everybody is told who it was, and it is left out.
     pub(super) fn ban_source(&mut self, now: Instant, id: TransferId, no: SourceNo, pieces: u32, what: &str) {
-        self.blame(id, no, pieces);
+        self.blame(now, id, no, pieces);
         let name = self.fetch_name(id).unwrap_or_default().to_owned();
         let Some(download) = self.download_mut(id) else { return };
         let Some(source) = download.sources.get(&no) else { return };
@@ -375,8 +375,8 @@ impl Peer {
         self.drive_download(now, id);
     }
 
-    /// Tells who sent wrong bytes.
-    pub(super) fn blame(&mut self, id: TransferId, no: SourceNo, pieces: u32) {
+    /// Tells who sent wrong bytes, and tells the sender.
+    pub(super) fn blame(&mut self, now: Instant, id: TransferId, no: SourceNo, pieces: u32) {
         let name = self.fetch_name(id).unwrap_or_default().to_owned();
         let Some(source) = self.source_mut(id, no) else { return };
         let addr = source.addr;
@@ -385,7 +385,11 @@ impl Peer {
             _ => None,
         };
         log::warn!("{addr} sent wrong bytes of {}", crate::proto::escape::for_log(&name));
+        let conn = source.conn;
         self.tell(&Event::Blamed { ip: addr.ip(), port: addr.port(), id: node, name: &name, pieces });
+        if let Some((conn, root)) = conn.zip(self.download_mut(id).map(|download| download.root)) {
+            self.tell_node(now, conn, &Message::Wrong { root });
+        }
     }
 
     pub(super) fn source_mut(&mut self, id: TransferId, no: SourceNo) -> Option<&mut Source> {

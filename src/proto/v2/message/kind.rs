@@ -1,4 +1,4 @@
-//! The types of control messages: each is odd, and must be understood.
+//! The types of control messages: odd ones must be understood, even ones may be skipped.
 
 /// The types of control messages; the value is the type byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +32,13 @@ pub enum Kind {
     Have = 29,
     /// [`super::Message::Peers`].
     Peers = 31,
+    /// [`super::Message::Wrong`].
+    Wrong = 32,
 }
 
 impl Kind {
     /// Every type of control message.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Close,
         Kind::Ping,
         Kind::Pong,
@@ -51,6 +53,7 @@ impl Kind {
         Kind::Follow,
         Kind::Have,
         Kind::Peers,
+        Kind::Wrong,
     ];
 
     /// For logs and error texts.
@@ -70,6 +73,7 @@ impl Kind {
             Kind::Follow => "follow",
             Kind::Have => "have",
             Kind::Peers => "peers",
+            Kind::Wrong => "wrong",
         }
     }
 

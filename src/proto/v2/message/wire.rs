@@ -71,6 +71,11 @@ pub(super) struct Follow {
     pub(super) group: u32,
 }
 
+#[derive(Serialize, Deserialize)]
+pub(super) struct Wrong {
+    pub(super) root: Hex,
+}
+
 /// An entry of `files`.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Entry<'a> {
