@@ -11,7 +11,8 @@ mod prompt;
 
 use crate::config::{
     BOOTSTRAP_PORT, BootstrapConfig, ConsoleMode, Crypto, FileFolders, Folders, HostPort, Key, KeyFiles,
-    Limits, PeerConfig, Rates, Secret, V1_DEFAULT_SECRET, parse_port, parse_rate,
+    Limits, NO_ZONE, PeerConfig, Rates, Secret, V1_DEFAULT_SECRET, is_link_local, lacks_zone, parse_port,
+    parse_rate, zoned,
 };
 use crate::proto::query;
 use crate::time::Duration;
@@ -232,16 +233,12 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
         [] => return wrong("the port is missing: ds-peer 9000"),
         [_, _, extra, ..] => return wrong(format!("`{extra}` is one argument too many")),
     };
-    let port = port_of(port)?;
-    let ip = ip.map(|text| ip_of(text)).transpose()?;
-    let (listen, announce) = match ip {
-        None => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), None),
-        Some(ip) if ip.is_unspecified() || is_here(ip) => (ip, None),
-        Some(ip) => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), Some(ip)),
-    };
+    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port_of(port)?));
+    let given = ip.map(|text| address_of(text, any.port())).transpose()?;
+    let (listen, announce) = given.map_or(Ok((any, None)), |given| listen_at(given, any))?;
     let console = if daemon { ConsoleMode::Daemon } else { host::console_mode() };
     let config = PeerConfig {
-        listen: SocketAddr::new(listen, port),
+        listen,
         folders: files.clone(),
         root: host::is_root(),
         announce,
@@ -261,7 +258,7 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
         seed: host::seed(),
         limits: limits.clone(),
     };
-    let folders = Folders { files: Some(files), state: host::state_folder(state, &port.to_string())? };
+    let folders = Folders { files: Some(files), state: host::state_folder(state, &any.port().to_string())? };
     let quiet = if console == ConsoleMode::Daemon { LevelFilter::Info } else { LevelFilter::Warn };
     let reads_stdin = console != ConsoleMode::Daemon;
     let log_level = level.unwrap_or(quiet);
@@ -324,21 +321,22 @@ pub fn bootstrap(args: Vec<OsString>) -> Result<Parsed<BootstrapConfig>> {
     let level = log_level(&mut args)?.unwrap_or(LevelFilter::Info);
     let limits = memory::limits(&mut args)?;
     let words = rest(args, BOOTSTRAP_HELP)?;
-    let any = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-    let (ip, port) = match words.as_slice() {
-        [] => (any, BOOTSTRAP_PORT),
-        [one] if one.contains(['.', ':']) => (ip_of(one)?, BOOTSTRAP_PORT),
-        [port] => (any, port_of(port)?),
-        [ip, port] => (ip_of(ip)?, port_of(port)?),
+    let any = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let listen = match words.as_slice() {
+        [] => any(BOOTSTRAP_PORT),
+        [one] if one.contains(['.', ':']) => address_of(one, BOOTSTRAP_PORT)?,
+        [port] => any(port_of(port)?),
+        [ip, port] => address_of(ip, port_of(port)?)?,
         [_, _, extra, ..] => return wrong(format!("`{extra}` is one argument too many")),
     };
     let config = BootstrapConfig {
-        listen: SocketAddr::new(ip, port),
+        listen,
         lease: Duration::from_secs(lease),
         seed: host::seed(),
         limits: limits.clone(),
     };
-    let folders = Folders { files: None, state: host::state_folder(state, &format!("bootstrap-{port}"))? };
+    let folders =
+        Folders { files: None, state: host::state_folder(state, &format!("bootstrap-{}", listen.port()))? };
     Ok(Parsed::Run(Box::new(Setup {
         config,
         folders,
@@ -452,16 +450,33 @@ fn port_of(text: &str) -> Result<u16> {
     }
 }
 
-fn ip_of(text: &str) -> Result<IpAddr> {
+fn address_of(text: &str, port: u16) -> Result<SocketAddr> {
+    if zoned(text).is_some() {
+        return host::with_zone(text, port).ok_or_else(|| UsageError(format!("`{text}`: {NO_ZONE}")));
+    }
     match text.parse::<IpAddr>() {
-        Ok(ip) if !ip.is_multicast() => Ok(ip),
+        Ok(ip) if !ip.is_multicast() => Ok(SocketAddr::new(ip, port)),
         _ => wrong(format!("`{text}` is no address of a host: give one like 192.168.1.42")),
     }
 }
 
+/// Where a node listens that was given this address, and what it announces: ours, or one that leads here as a router's public one
+/// does.
+fn listen_at(given: SocketAddr, any: SocketAddr) -> Result<(SocketAddr, Option<IpAddr>)> {
+    match given.ip() {
+        ip if ip.is_unspecified() || is_here(given) => Ok((given, None)),
+        ip if lacks_zone(given) => wrong(format!("`{ip}`: {NO_ZONE}")),
+        ip if is_link_local(given) => wrong(format!(
+            "`{ip}`: a link-local address is listened on, and this host does not have it there"
+        )),
+        ip => Ok((any, Some(ip))),
+    }
+}
+
 /// Whether an address is one of this host's: only then can a socket be bound to it.
-fn is_here(ip: IpAddr) -> bool {
-    UdpSocket::bind((ip, 0)).is_ok()
+fn is_here(mut addr: SocketAddr) -> bool {
+    addr.set_port(0);
+    UdpSocket::bind(addr).is_ok()
 }
 
 /// Prints what was asked for, and ends well even if nobody reads it.
@@ -565,12 +580,16 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let cases: [(&[&str], &str); 27] = [
+        let cases: [(&[&str], &str); 31] = [
             (&[], "port is missing"),
             (&["x"], "`x` is no port"),
             (&["70000"], "`70000` is no port"),
             (&["1.2.3", "9000"], "`1.2.3` is no address"),
             (&["224.1.1.1", "9000"], "`224.1.1.1` is no address"),
+            (&["fe80::1", "9000"], "`fe80::1`: a link-local address needs an interface"),
+            (&["fe80::1%nosuch0", "9000"], "`fe80::1%nosuch0`: a link-local address needs an interface"),
+            (&["fe80::1%lo", "9000"], "this host does not have it there"),
+            (&["[fe80::1%1]:9000"], "two words: fe80::1%1 9000"),
             (&["127.0.0.1", "9000", "more"], "`more` is one argument too many"),
             (&["9000", "--keep-free", "much"], "--keep-free: `much` is no size"),
             (&["9000", "--keep-free", "99999999T"], "is no size"),

@@ -3,7 +3,7 @@
 mod address;
 mod limits;
 
-pub use address::{is_ip, unmapped, zoned};
+pub use address::{NO_ZONE, is_ip, is_link_local, lacks_zone, unmapped, zoned};
 pub use limits::{Limits, SwarmLimits};
 
 use crate::time::Duration;

@@ -125,8 +125,17 @@ impl Lab {
 
     /// Starts a node in a host and waits until it listens.
     fn node(&self, host: &str, more: &[&str]) -> Node {
+        self.node_at(host, None, more)
+    }
+
+    /// Starts one that listens on an address only.
+    fn node_at(&self, host: &str, address: Option<&str>, more: &[&str]) -> Node {
         let mut command = self.inside(host, env!("CARGO_BIN_EXE_ds-peer"));
-        command.arg(PORT.to_string()).args(["--json", "--keep-going", "--log-level", "debug"]).args(more);
+        command
+            .args(address)
+            .arg(PORT.to_string())
+            .args(["--json", "--keep-going", "--log-level", "debug"])
+            .args(more);
         for (option, folder) in [("--shared", "shared"), ("--downloads", "downloads"), ("--state", "state")] {
             command.arg(option).arg(self.home(host, folder));
         }
@@ -241,6 +250,37 @@ fn a_host_on_two_networks_is_found_from_both_and_finds_both() {
     m1.fetches(&lab, "10.1.0.1", "a1.bin", &outer[0]);
     m1.fetches(&lab, "10.2.0.1", "b1.bin", &outer[1]);
     assert!(!a1.neighbours().contains(&"10.2.0.1".to_owned()), "TTL 1 and no router: the LANs stay apart");
+}
+
+#[test]
+fn link_local_addresses_are_shown_with_the_zone_that_makes_them_usable() {
+    let Some(lab) = Lab::build(
+        "link_local_addresses_are_shown_with_the_zone_that_makes_them_usable",
+        &["lan", "2", "noroute"],
+    ) else {
+        return;
+    };
+    let mut show = lab.inside("h1", "ip");
+    let (_, shown, why) =
+        support::run(show.args(["-6", "-o", "addr", "show", "dev", "eth0", "scope", "link"]), PATIENCE);
+    let Some(local) = shown.split_whitespace().find_map(|word| word.strip_suffix("/64")) else {
+        return skip("link_local_addresses", &format!("no IPv6 here: {why}"));
+    };
+    let content = lab.share("h1", "lesson.bin", 300_001);
+    let _h1 = lab.node_at("h1", Some(&format!("{local}%eth0")), &[]);
+    let mut h2 = lab.node("h2", &[]);
+    let ends = |events: &[Value]| events.iter().any(|event| event["event"] == "downloaded");
+    let events = h2.console.run(&format!("get {local}%eth0 {PORT} lesson.bin"));
+    assert!(ends(&events), "{events:?}\n{}", h2.console.program.heard());
+    assert_eq!(fs::read(lab.home("h2", "downloads").join("lesson.bin")).expect("it is there"), content);
+    // What is shown can be typed.
+    let events = h2.console.run("nodes all");
+    let node = events.iter().find(|event| event["event"] == "node" && event["alive"] == true);
+    let Some(ip) = node.and_then(|node| node["ip"].as_str()) else { panic!("{events:?}") };
+    assert!(ip.strip_prefix(local).is_some_and(|zone| zone.starts_with('%')), "{ip}");
+    lab.share("h1", "second.bin", 300_002);
+    let events = h2.console.run(&format!("get {ip} {PORT} second.bin"));
+    assert!(ends(&events), "{ip}: {events:?}\n{}", h2.console.program.heard());
 }
 
 #[test]

@@ -4,6 +4,7 @@ use super::{Result, wrong};
 use crate::config::{ConsoleMode, Key};
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Read, stdin};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -73,6 +74,14 @@ pub(super) fn machine(paths: &[impl AsRef<Path>]) -> Option<String> {
     }
     let hash = blake3::derive_key("DistriShare 2026 machine of a node's key", id);
     Some(format!("{}\n", blake3::Hash::from_bytes(hash).to_hex()))
+}
+
+/// An IPv6 address with a zone behind it, as the system reads it, which asks nobody; none where there is no such zone.
+pub(super) fn with_zone(text: &str, port: u16) -> Option<SocketAddr> {
+    (text, port)
+        .to_socket_addrs()
+        .ok()?
+        .find(|addr| matches!(addr, SocketAddr::V6(addr) if addr.scope_id() != 0))
 }
 
 /// Whether this process has root's rights.

@@ -23,6 +23,19 @@ pub fn unmapped(addr: SocketAddr) -> SocketAddr {
     }
 }
 
+/// Whether it means something on one network only, so that a zone has to say on which.
+pub fn is_link_local(addr: SocketAddr) -> bool {
+    matches!(addr, SocketAddr::V6(addr) if addr.ip().is_unicast_link_local())
+}
+
+/// Said where [`lacks_zone`], or where the zone is none.
+pub const NO_ZONE: &str = "a link-local address needs an interface of this host, as in fe80::1%eth0";
+
+/// Whether it is link-local and no zone stands behind it.
+pub fn lacks_zone(addr: SocketAddr) -> bool {
+    is_link_local(addr) && matches!(addr, SocketAddr::V6(addr) if addr.scope_id() == 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,6 @@
 //! What can go wrong in the world, as a node sees it: system errors sorted by what one can do about them.
 
+use crate::config::NO_ZONE;
 use std::fmt;
 use std::io;
 
@@ -126,7 +127,7 @@ impl fmt::Display for Fault {
             Fault::NothingToShare => "there is no file in it that can be shared",
             Fault::TooManyFiles => "there are more files in it than this node takes",
             Fault::UnknownHost => "unknown host name",
-            Fault::NoZone => "a link-local address needs an interface of this host, as in fe80::1%eth0",
+            Fault::NoZone => NO_ZONE,
             Fault::Os(0) => "unknown error of the system",
             Fault::Os(n) => return write!(f, "{}", io::Error::from_raw_os_error(*n)),
         })

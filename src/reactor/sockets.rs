@@ -3,7 +3,7 @@
 use super::receiving::{Habit, Rest};
 use super::seal::Carry;
 use super::{Reactor, token};
-use crate::config::unmapped;
+use crate::config::{lacks_zone, unmapped};
 use crate::machine::{ConnId, Fault, Input, ListenerId, Machine};
 use crate::time::{Duration, Instant};
 use mio::Interest;
@@ -386,10 +386,6 @@ impl Reactor {
             let _ = stream.io.shutdown(Shutdown::Write);
         }
     }
-}
-
-fn lacks_zone(addr: SocketAddr) -> bool {
-    matches!(addr, SocketAddr::V6(addr) if addr.ip().is_unicast_link_local() && addr.scope_id() == 0)
 }
 
 /// 0.0.0.0 means all addresses, those of IPv6 too where this host has it: one socket, one port for both.

@@ -197,8 +197,7 @@ impl Peer {
     fn status_now(&self, now: Instant) -> Status {
         let count = |pick: fn(&Node) -> bool| self.known.merged().filter(|(_, node)| pick(node)).count();
         Status {
-            ip: self.listen.ip(),
-            port: self.listen.port(),
+            at: self.listen.into(),
             id: self.identity.id().to_string(),
             clone: self.clones.now(now, self.patience()),
             group: self.config.group.as_ref().map(group_name),

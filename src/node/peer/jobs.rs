@@ -205,7 +205,7 @@ impl Peer {
             let lists = self.lists_of(*addr);
             let claimed = self.session_claiming(*addr).and_then(|_| self.known.get(*addr)?.whose());
             let id = self.known.node_at(*addr).or(claimed).map(|id| id.to_string());
-            self.tell(&Event::Node { ip: addr.ip(), port: addr.port(), lists, alive: *alive, id });
+            self.tell(&Event::Node { at: (*addr).into(), lists, alive: *alive, id });
         }
         let name = match list {
             List::All => "known",

@@ -21,7 +21,7 @@ impl Peer {
         self.started = now;
         self.listen = addr;
         let id = self.identity.id().to_string();
-        self.tell(&Event::Ready { ip: addr.ip(), port: addr.port(), id: Some(&id) });
+        self.tell(&Event::Ready { at: addr.into(), id: Some(&id) });
         self.find_leftovers();
         self.index.start(now);
         self.drive_index(now);

@@ -3,27 +3,33 @@
 
 mod found;
 mod index;
+mod place;
 
 use crate::machine::Fault;
 use crate::proto::escape::{for_json, for_terminal};
 use crate::time::Duration;
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 pub(super) use found::FoundRow;
 pub(super) use index::{IndexStatus, NotOffered};
+pub(super) use place::Place;
 
 /// A thing that happened.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub(super) enum Event<'a> {
     /// The node listens.
-    Ready { ip: IpAddr, port: u16, id: Option<&'a str> },
+    Ready {
+        #[serde(flatten)]
+        at: Place,
+        id: Option<&'a str>,
+    },
     /// A row of a node list.
     Node {
-        ip: IpAddr,
-        port: u16,
+        #[serde(flatten)]
+        at: Place,
         lists: Vec<&'static str>,
         alive: bool,
         /// Of a node that was met in v2.
@@ -40,8 +46,8 @@ pub(super) enum Event<'a> {
     /// A node has a file that was searched for. What old nodes have has neither size nor root. `sources`: nodes that
     /// have it, so far.
     Found {
-        ip: IpAddr,
-        port: u16,
+        #[serde(flatten)]
+        at: Place,
         name: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
         size: Option<u64>,
@@ -74,7 +80,13 @@ pub(super) enum Event<'a> {
     /// The bounds of the rates in bytes a second, as they are now.
     Limit { up: Option<u64>, down: Option<u64> },
     /// A source sent so many wrong pieces of a download that it is not asked any more. `id`: of a node that was met in v2.
-    Blamed { ip: IpAddr, port: u16, id: Option<String>, name: &'a str, pieces: u32 },
+    Blamed {
+        #[serde(flatten)]
+        at: Place,
+        id: Option<String>,
+        name: &'a str,
+        pieces: u32,
+    },
     /// A file is shared now, or a folder with so many files.
     Shared {
         name: &'a str,
@@ -103,19 +115,6 @@ pub(super) enum Event<'a> {
     Done { command: &'a str },
     /// So many events are missing here: nobody took the ones before.
     Dropped { lines: usize },
-}
-
-/// Where a node listens.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub(super) struct Place {
-    pub(super) ip: IpAddr,
-    pub(super) port: u16,
-}
-
-impl From<SocketAddr> for Place {
-    fn from(addr: SocketAddr) -> Place {
-        Place { ip: addr.ip(), port: addr.port() }
-    }
 }
 
 /// A download that is complete and durable.
@@ -213,8 +212,9 @@ impl TransferRow<'_> {
 /// The answer to `status`.
 #[derive(Debug, Serialize)]
 pub(super) struct Status {
-    pub(super) ip: IpAddr,
-    pub(super) port: u16,
+    /// Where it listens.
+    #[serde(flatten)]
+    pub(super) at: Place,
     pub(super) id: String,
     /// A node that says it has the same key.
     pub(super) clone: Option<SocketAddr>,
@@ -250,13 +250,10 @@ impl Event<'_> {
     /// A line for a person, or nothing where a person sees it anyway.
     pub(super) fn text(&self) -> Option<String> {
         Some(match self {
-            Event::Ready { ip, port, .. } => {
-                format!("ready: this node listens on {}\n", SocketAddr::new(*ip, *port))
-            }
-            Event::Node { ip, port, lists, alive, id } => {
+            Event::Ready { at, .. } => format!("ready: this node listens on {at}\n"),
+            Event::Node { at, lists, alive, id } => {
                 let row = format!(
-                    "{:<21}  {:<5}  {:<16}  {}",
-                    SocketAddr::new(*ip, *port).to_string(),
+                    "{at:<21}  {:<5}  {:<16}  {}",
                     if *alive { "alive" } else { "down" },
                     id.as_deref().unwrap_or(""),
                     lists.iter().filter(|list| **list != "all").copied().collect::<Vec<_>>().join(", ")
@@ -275,11 +272,10 @@ impl Event<'_> {
                 let bound = |rate: &Option<u64>| rate.map_or("off".to_owned(), |rate| bytes(rate) + "/s");
                 format!("limits: up {}, down {}\n", bound(up), bound(down))
             }
-            Event::Blamed { ip, port, id, name, pieces } => {
+            Event::Blamed { at, id, name, pieces } => {
                 let id = id.as_ref().map_or(String::new(), |id| format!(" ({})", for_terminal(id)));
                 let wrong = plural(usize::try_from(*pieces).unwrap_or(usize::MAX), "piece", "pieces");
-                let from = SocketAddr::new(*ip, *port);
-                format!("{from}{id} sent {wrong} of {} wrong: it is left out\n", for_terminal(name))
+                format!("{at}{id} sent {wrong} of {} wrong: it is left out\n", for_terminal(name))
             }
             Event::Shared { name, bytes: n, files } => {
                 let files = files.map_or(String::new(), |n| plural(n, "file", "files") + ", ");
@@ -313,7 +309,7 @@ impl Status {
         let mut row = |name: &str, value: &dyn std::fmt::Display| {
             let _ = writeln!(text, "{name:<12} {value}");
         };
-        row("node", &SocketAddr::new(self.ip, self.port));
+        row("node", &self.at);
         row("id", &self.id);
         if let Some(clone) = self.clone {
             row("clone", &format!("{clone} says it has this node's own key: see `ds-peer identity --help`"));
@@ -489,23 +485,20 @@ mod tests {
 
     #[test]
     fn events_have_the_names_that_were_promised() {
-        let ip: IpAddr = "10.0.0.5".parse().unwrap();
+        let at = Place("10.0.0.5:1".parse().unwrap());
         let cases = [
+            (Event::Ready { at, id: None }, r#"{"event":"ready","ip":"10.0.0.5","port":1,"id":null}"#),
             (
-                Event::Ready { ip, port: 9000, id: None },
-                r#"{"event":"ready","ip":"10.0.0.5","port":9000,"id":null}"#,
-            ),
-            (
-                Event::Node { ip, port: 1, lists: vec!["bootstrap", "multicast"], alive: true, id: None },
+                Event::Node { at, lists: vec!["bootstrap", "multicast"], alive: true, id: None },
                 r#"{"event":"node","ip":"10.0.0.5","port":1,"lists":["bootstrap","multicast"],"alive":true}"#,
             ),
             (Event::File { name: "a", size: 3, root: None }, r#"{"event":"file","name":"a","size":3}"#),
             (
-                Event::Found { ip, port: 1, name: "a", size: None, root: None, sources: 1 },
+                Event::Found { at, name: "a", size: None, root: None, sources: 1 },
                 r#"{"event":"found","ip":"10.0.0.5","port":1,"name":"a","sources":1}"#,
             ),
             (
-                Event::Found { ip, port: 1, name: "a", size: Some(2), root: Some("ff".into()), sources: 3 },
+                Event::Found { at, name: "a", size: Some(2), root: Some("ff".into()), sources: 3 },
                 r#"{"event":"found","ip":"10.0.0.5","port":1,"name":"a","size":2,"root":"ff","sources":3}"#,
             ),
             (
@@ -514,7 +507,7 @@ mod tests {
                     name: "a",
                     size: None,
                     root: None,
-                    sources: vec![Place { ip, port: 1 }],
+                    sources: vec![at],
                     names: Vec::new(),
                 }),
                 r#"{"event":"result","number":1,"name":"a","size":null,"root":null,"sources":[{"ip":"10.0.0.5","port":1}],"names":[]}"#,
@@ -545,7 +538,7 @@ mod tests {
             ),
             (Event::Limit { up: Some(4096), down: None }, r#"{"event":"limit","up":4096,"down":null}"#),
             (
-                Event::Blamed { ip, port: 1, id: None, name: "a", pieces: 2 },
+                Event::Blamed { at, id: None, name: "a", pieces: 2 },
                 r#"{"event":"blamed","ip":"10.0.0.5","port":1,"id":null,"name":"a","pieces":2}"#,
             ),
             (
@@ -583,7 +576,7 @@ mod tests {
 
     #[test]
     fn what_transfers_come_to_reads_well() {
-        let ip: IpAddr = "10.0.0.5".parse().unwrap();
+        let at = Place("10.0.0.5:1".parse().unwrap());
         let whole = Downloaded { name: "a.iso", bytes: 768_000_000, verified: true, ..DOWNLOADED };
         let evil = "a\u{1b}[2J";
         for (event, text) in [
@@ -623,11 +616,11 @@ mod tests {
             ),
             (Event::Limit { up: Some(500_000), down: None }, "limits: up 500.0 kB/s, down off\n"),
             (
-                Event::Blamed { ip, port: 1, id: Some("00ffaa12".into()), name: "a", pieces: 1 },
+                Event::Blamed { at, id: Some("00ffaa12".into()), name: "a", pieces: 1 },
                 "10.0.0.5:1 (00ffaa12) sent 1 piece of a wrong: it is left out\n",
             ),
             (
-                Event::Blamed { ip, port: 1, id: None, name: evil, pieces: 2 },
+                Event::Blamed { at, id: None, name: evil, pieces: 2 },
                 "10.0.0.5:1 sent 2 pieces of a\\u{1b}[2J wrong: it is left out\n",
             ),
         ] {

@@ -266,8 +266,8 @@ impl Peer {
         search.full += usize::from(end && search.results.has_told_all_it_may(addr));
         for ((_, file), sources) in fresh.iter().zip(sources) {
             let root = file.root.map(|root| root.to_string());
-            let (ip, port) = (addr.ip(), addr.port());
-            let event = Event::Found { ip, port, name: &file.name, size: Some(file.size), root, sources };
+            let event =
+                Event::Found { at: addr.into(), name: &file.name, size: Some(file.size), root, sources };
             self.tell(&event);
         }
         if end {
@@ -326,8 +326,7 @@ impl Peer {
             if let Some(search) = self.search_mut(job) {
                 search.old.push(addr);
                 let sources = search.old.len();
-                let (ip, port) = (addr.ip(), addr.port());
-                self.tell(&Event::Found { ip, port, name, size: None, root: None, sources });
+                self.tell(&Event::Found { at: addr.into(), name, size: None, root: None, sources });
             }
         }
         if let Answer::Refused(text) = answer {

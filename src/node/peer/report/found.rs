@@ -3,7 +3,6 @@
 use super::{Place, bytes, plural};
 use crate::proto::escape::for_terminal;
 use serde::Serialize;
-use std::net::SocketAddr;
 
 /// A content, whoever has it.
 #[derive(Debug, Serialize)]
@@ -23,7 +22,7 @@ impl FoundRow<'_> {
         let FoundRow { number, name, size, sources, names, .. } = self;
         let size = size.map_or("size?".to_owned(), bytes);
         let at = match sources.as_slice() {
-            [Place { ip, port }] => SocketAddr::new(*ip, *port).to_string(),
+            [place] => place.to_string(),
             sources => plural(sources.len(), "node", "nodes"),
         };
         let first = format!("{number:>3}  {size:>9}  {}  at {at}\n", for_terminal(name));
@@ -37,7 +36,7 @@ mod tests {
 
     #[test]
     fn a_content_with_several_names_shows_all_of_them() {
-        let at = Place { ip: [10, 0, 0, 5].into(), port: 1 };
+        let at = Place(([10, 0, 0, 5], 1).into());
         let names = vec!["b/c", "d\u{1b}"];
         let row = FoundRow { number: 12, name: "a", size: Some(3), root: None, sources: vec![at], names };
         assert_eq!(
