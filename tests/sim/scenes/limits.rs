@@ -386,14 +386,15 @@ fn renewals() {
         bootstrap(world, there, |_| {});
         let target = at_registry(world, there);
         let limits = Limits { refresh: (S * 10, S * 20), ..Limits::desktop() };
-        peers_on(world, lan, 1, move |config| {
+        // Two of them: whom a registry names nobody to asks it by another pace.
+        peers_on(world, lan, 2, move |config| {
             config.bootstraps = vec![target.clone()];
             config.join = true;
             config.limits = limits.clone();
         });
         world.run_for(S * 200);
         let dials = world.env.dials[&world.addr(there, 8000)];
-        assert!((10..=21).contains(&dials), "{dials}");
+        assert!((20..=42).contains(&dials), "{dials}");
     });
 }
 
