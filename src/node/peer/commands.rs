@@ -199,7 +199,7 @@ impl Peer {
         Status {
             at: self.listen.into(),
             id: self.identity.id().to_string(),
-            clone: self.clones.now(now, self.patience()),
+            clone: self.clones.now(now),
             group: self.config.group.as_ref().map(group_name),
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: (now - self.started).as_secs(),

@@ -89,6 +89,8 @@ pub struct Handshake {
     out: Vec<u8>,
     answered: bool,
     stops: bool,
+    /// What was sent or heard; zeros before.
+    preamble: [u8; preamble::LEN],
 }
 
 /// What is waited for. One way only: down.
@@ -147,6 +149,7 @@ impl Handshake {
             out: Vec::new(),
             answered: false,
             stops: false,
+            preamble: [0; preamble::LEN],
         };
         handshake.step = match role {
             Role::Responder => Step::Preamble { ephemeral: entropy.key() },
@@ -166,6 +169,11 @@ impl Handshake {
     /// Responder: whether what came was worth the work of an answer.
     pub fn has_answered(&self) -> bool {
         self.answered
+    }
+
+    /// Whether both are of this node and of one connection, which led back to it.
+    pub fn is_other_end_of(&self, other: &Handshake) -> bool {
+        self.role != other.role && self.preamble == other.preamble
     }
 
     /// What to send now; empty if there is nothing. What was given out once is not given again.
@@ -233,6 +241,7 @@ impl Handshake {
         ephemeral: Key,
     ) -> Result<Step, HandshakeError> {
         let preamble = preamble::encode(random, call, self.crypto, self.group.as_ref());
+        self.preamble = preamble;
         let mut noise = self.noise(&preamble, ephemeral)?;
         let message = noise.write(b"")?;
         let mut public = [0; 32];
@@ -249,6 +258,7 @@ impl Handshake {
             Step::Over(why) => return Err(why),
             Step::Preamble { ephemeral } => {
                 let preamble: &[u8; preamble::LEN] = unit.try_into().map_err(|_| HandshakeError::Internal)?;
+                self.preamble = *preamble;
                 let heard = preamble::check(preamble, self.crypto, self.group.as_ref(), &self.identity.id())?;
                 self.step = Step::First(self.noise(preamble, ephemeral)?);
                 if self.stops {
@@ -266,7 +276,7 @@ impl Handshake {
             }
             Step::Second { mut noise, ephemeral } => {
                 if message.starts_with(&ephemeral) {
-                    return Err(HandshakeError::Myself);
+                    return Err(HandshakeError::Mirror);
                 }
                 let payload = noise.read(message)?;
                 let (node, theirs) = self.judge(&noise, &payload)?;
@@ -299,7 +309,7 @@ impl Handshake {
     fn judge(&self, noise: &Noise, payload: &[u8]) -> Result<(NodeId, Abilities), HandshakeError> {
         let node = noise.remote().ok_or(HandshakeError::Internal)?;
         if node == self.identity.id() {
-            return Err(HandshakeError::Myself);
+            return Err(HandshakeError::OwnKey);
         }
         Ok((node, Abilities::decode(payload).map_err(HandshakeError::Payload)?))
     }

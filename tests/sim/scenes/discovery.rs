@@ -1,9 +1,10 @@
 //! Datagrams from anybody: what is ignored, what is only a hint, and that no flood of them does harm.
 
 use super::common::{
-    MS, PORT, S, addr_of, alive, command, config, errors, get, has_copy, healthy, host_of, list, logged,
-    peer, peers_on, plain,
+    MS, PORT, S, addr_of, alive, at_registry, bootstrap, command, config, errors, get, has_copy, healthy,
+    host_of, list, logged, peer, peers_on, plain,
 };
+use crate::adversary::Relay;
 use crate::content::Content;
 use crate::faults::UdpFaults;
 use crate::harness::scenario;
@@ -365,6 +366,54 @@ fn a_node_with_a_copy_of_the_key_is_told_on_both_sides_at_once() {
             }
         });
         assert!(!log.contains("own key"), "{log}");
+        assert_eq!(clone_of(world, nodes[0]), serde_json::Value::Null);
+    });
+}
+
+#[test]
+fn a_copy_of_the_key_that_a_dial_meets_is_told_and_a_way_back_to_oneself_is_none() {
+    scenario("a_copied_key_elsewhere", 3, |world| {
+        // Multicast does not get from one to the other; a registry knows both.
+        let lan = world.lan();
+        let there = world.host(&[lan]);
+        bootstrap(world, there, |_| {});
+        let target = at_registry(world, there);
+        let nodes = peers_on(world, lan, 2, move |config| {
+            config.bootstraps = vec![target.clone()];
+        });
+        world.run_for(S);
+        let kept = (Kept::Identity, Slot::Current);
+        let key = world.nodes[nodes[0].0].disk.state.get(&kept).cloned().expect("its key");
+        world.kill(nodes[1]);
+        world.nodes[nodes[1].0].disk.state.insert(kept, key);
+        world.start(nodes[1]);
+        let addrs = [0, 1].map(|i| addr_of(world, nodes[i]).to_string());
+        let log = logged(world, |world| {
+            nodes.iter().for_each(|node| world.type_line(*node, "bootstrap"));
+            world.run_for(S * 5);
+            nodes.iter().for_each(|node| world.type_line(*node, "bootstrap"));
+            world.run_for(S * 5);
+            for &node in nodes.iter().chain(&nodes) {
+                command(world, node, "search anything");
+                world.run_for(S);
+            }
+        });
+        for i in [0, 1] {
+            assert_eq!(log.matches(&format!("{} has this node's own key:", addrs[i])).count(), 1, "{log}");
+            assert_eq!(clone_of(world, nodes[i]), addrs[1 - i]);
+        }
+        world.run_for(S * 700);
+        assert_eq!(clone_of(world, nodes[0]), serde_json::Value::Null, "nobody met it any more");
+        // As behind a router that sends a host's own public address back to it.
+        world.kill(nodes[1]);
+        let router = world.host(&[lan]);
+        world.actor(router, Relay::new(PORT, addr_of(world, nodes[0])));
+        let at = world.addr(router, PORT);
+        let log = logged(world, |world| {
+            let said = command(world, nodes[0], &format!("get {} {PORT} anything", at.ip()));
+            assert!(said.iter().any(|event| event["code"] == "usage"), "{said:?}");
+        });
+        assert!(!log.contains("own key:"), "{log}");
         assert_eq!(clone_of(world, nodes[0]), serde_json::Value::Null);
     });
 }

@@ -149,7 +149,13 @@ impl Peer {
         debug!("{conn:?}: handshake with {peer}: {error}");
         if dialled {
             let why = match error {
-                HandshakeError::Myself => Unreached::Myself,
+                HandshakeError::Mirror => Unreached::Myself,
+                HandshakeError::OwnKey => {
+                    if !self.leads_back(conn) {
+                        self.met_clone(now, peer);
+                    }
+                    Unreached::Myself
+                }
                 error if error.is_v1_answer() => Unreached::Old,
                 error if error.is_strangers() => Unreached::NotOurs,
                 _ => Unreached::Failed(Fault::Reset),
@@ -165,6 +171,12 @@ impl Peer {
             return self.refuse_in_v1(now, conn);
         }
         self.mute(now, conn, peer);
+    }
+
+    /// Whether a dial of ours came in at our own listener, by whatever address.
+    fn leads_back(&self, conn: ConnId) -> bool {
+        let Some(dial) = self.conns.get(conn.0).and_then(greeting) else { return false };
+        self.conns.iter().filter_map(|(_, conn)| greeting(conn)).any(|other| other.is_other_end_of(dial))
     }
 
     /// A stranger gets nothing, and is gone in a moment.
@@ -188,5 +200,16 @@ impl Peer {
         if unproven {
             self.timers.set(Timer::Conn(conn), now + after, "stranger");
         }
+    }
+}
+
+/// The handshake of a connection, while it lasts.
+fn greeting(conn: &Conn) -> Option<&Handshake> {
+    match conn {
+        Conn::Session(session) => match &session.state {
+            State::Greeting(handshake) => Some(handshake),
+            _ => None,
+        },
+        _ => None,
     }
 }

@@ -14,8 +14,10 @@ pub enum HandshakeError {
     Frame(u16),
     /// A message does not authenticate, is too short for its keys, or carries what it must not.
     Decrypt,
-    /// The other side's key is our own: we dialled ourselves, or somebody sends our bytes back.
-    Myself,
+    /// Somebody sends our bytes back.
+    Mirror,
+    /// The other side proved that it has our own key: it is this node itself, or one with a copy of its key.
+    OwnKey,
     /// A public key gives everybody the same secret: all zeros, or a point of low order.
     WeakKey,
     /// The other side proved its key, and its abilities are not what they must be.
@@ -35,7 +37,8 @@ impl HandshakeError {
             | HandshakeError::Frame(_)
             | HandshakeError::Decrypt
             | HandshakeError::WeakKey => true,
-            HandshakeError::Myself
+            HandshakeError::Mirror
+            | HandshakeError::OwnKey
             | HandshakeError::Payload(_)
             | HandshakeError::Over
             | HandshakeError::Internal => false,
@@ -68,7 +71,8 @@ impl fmt::Display for HandshakeError {
             }
             HandshakeError::Frame(length) => write!(f, "a handshake message of {length} bytes"),
             HandshakeError::Decrypt => f.write_str("a handshake message does not authenticate"),
-            HandshakeError::Myself => f.write_str("connected to myself"),
+            HandshakeError::Mirror => f.write_str("our own bytes came back"),
+            HandshakeError::OwnKey => f.write_str("the other side has this node's own key"),
             HandshakeError::WeakKey => f.write_str("a public key that keeps no secret"),
             HandshakeError::Payload(why) => write!(f, "the other node's abilities: {why}"),
             HandshakeError::Over => f.write_str("the handshake is over"),

@@ -83,8 +83,8 @@ fn our_own_bytes_sent_back_are_known_again() {
         let with_more = frame(&[&first[34..], &[0; 100]].concat());
         for (echo, why) in [
             (first.clone(), HandshakeError::Frame(0x44D5)),
-            (first[32..].to_vec(), HandshakeError::Myself),
-            (with_more, HandshakeError::Myself),
+            (first[32..].to_vec(), HandshakeError::Mirror),
+            (with_more, HandshakeError::Mirror),
         ] {
             let mut initiator = world.handshake(Role::Initiator);
             initiator.outgoing();
@@ -101,7 +101,18 @@ fn dialling_ourselves_is_noticed_by_both_roles() {
         let me = World::identity(Role::Initiator);
         let dial = world.with(Role::Initiator, &me, OURS);
         let accepted = world.with(Role::Responder, &me, OURS);
-        assert_eq!(meet(dial, accepted).map(|_| ()), Err(HandshakeError::Myself));
+        assert_eq!(meet(dial, accepted).map(|_| ()), Err(HandshakeError::OwnKey));
+
+        // Both ends of one connection know it, once the first flight has come.
+        let mut entropy = Entropy::new(&Key::new([0x55; 32]));
+        let group = world.group.as_ref();
+        let other = Handshake::new(Role::Initiator, world.crypto, &me, group, OURS, &mut entropy);
+        let mut dial = world.with(Role::Initiator, &me, OURS);
+        let mut accepted = world.with(Role::Responder, &me, OURS);
+        assert!(!dial.is_other_end_of(&accepted));
+        accepted.push(&dial.outgoing()).expect("it is a member");
+        assert!(dial.is_other_end_of(&accepted) && accepted.is_other_end_of(&dial));
+        assert!(!other.is_other_end_of(&accepted) && !other.is_other_end_of(&dial));
 
         // A listener whose own key comes in the third message, from a dialler that does not look.
         let preamble = preamble::encode([1; 7], &Call::default(), world.crypto, world.group.as_ref());
@@ -111,7 +122,7 @@ fn dialling_ourselves_is_noticed_by_both_roles() {
         listener.push(&[&preamble[..], &first].concat()).expect("it is a member");
         dialler.read(&listener.outgoing()[2..]).expect("message 2");
         let third = frame(&dialler.write(OURS.encode().as_bytes()).expect("message 3"));
-        assert_eq!(listener.push(&third).map(|_| ()), Err(HandshakeError::Myself));
+        assert_eq!(listener.push(&third).map(|_| ()), Err(HandshakeError::OwnKey));
     }
 }
 
@@ -241,7 +252,8 @@ fn every_error_has_words_and_no_secret() {
         HandshakeError::Version(255),
         HandshakeError::Frame(u16::MAX),
         HandshakeError::Decrypt,
-        HandshakeError::Myself,
+        HandshakeError::Mirror,
+        HandshakeError::OwnKey,
         HandshakeError::WeakKey,
         HandshakeError::Payload("not the JSON object that they must be"),
         HandshakeError::Over,
