@@ -411,7 +411,7 @@ impl Peer {
         }
         self.arm_silence();
         if newcomer {
-            self.heard_of_a_node(now);
+            self.heard_of_a_node(now, Some(addr));
             self.say_rarely(now, "a node said HELLO", addr);
             self.greet_soon(now);
         }

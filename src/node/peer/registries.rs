@@ -250,7 +250,7 @@ impl Peer {
             debug!("registry {addr}: {} entries are no addresses", answer.skipped);
         }
         if fresh > 0 {
-            self.heard_of_a_node(now);
+            self.heard_of_a_node(now, None);
         }
         let Some(registry) = self.registries.get_mut(number) else { return };
         // A newcomer to a full list drives out another: what else the registry has would only go round.

@@ -60,14 +60,20 @@ impl Peer {
         self.look_for_hunger(now, id);
     }
 
-    /// A node became known: downloads that nobody gives to look whether it has some of them.
-    pub(in crate::node::peer) fn heard_of_a_node(&mut self, now: Instant) {
+    /// A node became known: downloads that nobody gives to look whether it has some of them. A neighbour is asked by all others too,
+    /// as long as they have a place for a source.
+    pub(in crate::node::peer) fn heard_of_a_node(&mut self, now: Instant, neighbour: Option<SocketAddr>) {
+        let max = self.config.limits.swarm.sources;
         for id in self.running_downloads() {
             let Some(download) = self.download_mut(id) else { continue };
             if let Some(starving) = &mut download.starving {
                 starving.seek = starving.seek.min(now + SOON);
-                self.arm_download(now, id);
+            } else if let Some(addr) = neighbour.filter(|addr| !download.was_tried(now, *addr)) {
+                if download.sources.len() < max {
+                    download.add_candidate(Candidate::perhaps(addr, now + SOON));
+                }
             }
+            self.arm_download(now, id);
         }
     }
 }
