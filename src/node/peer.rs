@@ -70,7 +70,7 @@ use session::Session;
 use shared::IndexFiles;
 use shown::Browsed;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use transfers::{Transfer, TransferId};
 
 /// The one listener of a peer.
@@ -95,8 +95,6 @@ pub struct Peer {
     sockets: usize,
     files: Files,
     gate: Gate,
-    /// Uploads running, by source.
-    uploads: BTreeMap<IpAddr, usize>,
     upload_queue: UploadQueue,
     totals: Totals,
     notices: Notices,
@@ -238,7 +236,6 @@ impl Peer {
             sockets: 0,
             files: Files::new(limits),
             gate: Gate::default(),
-            uploads: BTreeMap::new(),
             upload_queue: UploadQueue::default(),
             totals: Totals::default(),
             notices: Notices::default(),

@@ -11,7 +11,6 @@ use super::session::{Farewell, Slice};
 use super::{Conn, Peer};
 use crate::config::CHUNK;
 use crate::machine::{ConnId, Dir, Fault, FileId, Meta, Output};
-use crate::node::gate::source;
 use crate::node::index::FileView;
 use crate::proto::content::{Root, Span, list_len};
 use crate::proto::v2::message::{
@@ -50,16 +49,6 @@ struct Upload {
 impl Answering {
     pub(super) fn is_busy(&self) -> bool {
         self.searches > 0 || !self.uploads.is_empty() || !self.stats.is_empty()
-    }
-
-    /// Files being read.
-    pub(super) fn uploads(&self) -> usize {
-        self.uploads.len()
-    }
-
-    /// Files open, and names looked for.
-    fn files(&self) -> usize {
-        self.uploads.len() + self.stats.len()
     }
 
     fn waiting(&self) -> impl Iterator<Item = &(u32, u64, u64)> {
@@ -160,8 +149,8 @@ impl Peer {
                     &Message::Files { id, files: vec![file], end: true, skipped: 0, left_out: 0 },
                 );
             }
-            None if self.files.may_add() && self.may_read_more(conn) => {
-                let file = self.files.add(Owner::Answer(conn));
+            None if self.files.may_add_for(self.addr_of(conn).ip()) => {
+                let file = self.files.add_for(self.addr_of(conn).ip(), Owner::Stat(conn));
                 if let Some(session) = self.session_mut(conn) {
                     session.answering.stats.push((id, file, name.clone()));
                 }
@@ -172,25 +161,24 @@ impl Peer {
     }
 
     /// The disk has it, or not: then the index is told where to look.
-    fn stat_answer(&mut self, now: Instant, conn: ConnId, file: FileId, meta: Option<Meta>) -> bool {
-        let Some(session) = self.session_mut(conn) else { return false };
+    pub(super) fn stat_answer(&mut self, now: Instant, conn: ConnId, file: FileId, meta: Option<Meta>) {
+        let Some(session) = self.session_mut(conn) else { return };
         let stats = &mut session.answering.stats;
-        let Some(at) = stats.iter().position(|(_, held, _)| *held == file) else { return false };
+        let Some(at) = stats.iter().position(|(_, held, _)| *held == file) else { return };
         let (id, _, name) = stats.remove(at);
+        self.close_file(file);
         if meta.is_some() {
-            self.close_file(file);
             let waits = self.index.missed(now, &name);
             self.drive_index(now);
             if !waits {
-                self.refuse(now, conn, id, Code::Gone, "a file of that name is there, and not offered");
-                return true;
+                let text = "a file of that name is there, and not offered";
+                return self.refuse(now, conn, id, Code::Gone, text);
             }
         }
         let found =
             meta.map(|meta| FileInfo { name, size: meta.size, mtime: Some(seconds(meta)), root: None });
         let files = found.into_iter().collect();
         self.tell_node(now, conn, &Message::Files { id, files, end: true, skipped: 0, left_out: 0 });
-        true
     }
 
     fn values_for(
@@ -245,18 +233,6 @@ impl Peer {
         n < REQUESTS_MAX && sum <= bytes
     }
 
-    /// Whether the source of this session, with all its sessions, may have one more file open.
-    fn may_read_more(&self, conn: ConnId) -> bool {
-        let Some(Conn::Session(session)) = self.conns.get(conn.0) else { return false };
-        let from = source(session.peer.ip());
-        let reads = |conn: &Conn| match conn {
-            Conn::Session(other) if source(other.peer.ip()) == from => other.answering.files(),
-            _ => 0,
-        };
-        let files: usize = self.conns.iter().map(|(_, conn)| reads(conn)).sum();
-        from.is_loopback() || files < self.config.limits.uploads_per_ip
-    }
-
     fn get_for(&mut self, now: Instant, conn: ConnId, id: u32, root: Root, (offset, len): (u64, u64)) {
         let Some((size, place)) = self.place_of(&root, &(offset..offset.saturating_add(len))) else {
             return self.refuse(
@@ -279,7 +255,8 @@ impl Peer {
             Place::Open(file) => return self.send_of_part(now, conn, id, file, (offset, len)),
             Place::Closed { dir, name, meta } => (dir, name, meta),
         };
-        let may_add = self.files.may_add() && self.may_read_more(conn);
+        let ip = self.addr_of(conn).ip();
+        let may_add = self.files.may_add_for(ip);
         let next = self.files.next_id();
         let Some(session) = self.session_mut(conn) else { return };
         if let Some(upload) = session.answering.uploads.iter_mut().find(|upload| upload.root == root) {
@@ -295,16 +272,13 @@ impl Peer {
         }
         let upload = Upload { root, file: next, meta, open: false, waiting: vec![(id, offset, len)] };
         session.answering.uploads.push(upload);
-        let file = self.files.add(Owner::Answer(conn));
+        let file = self.files.add_for(ip, Owner::Answer(conn));
         debug_assert_eq!(file, next);
         self.outputs.push_back(Output::OpenFile { file, dir, name });
     }
 
     /// A file that a session asked for is open: is it still what was hashed?
     pub(super) fn answer_opened(&mut self, now: Instant, conn: ConnId, file: FileId, meta: Meta) {
-        if self.stat_answer(now, conn, file, Some(meta)) {
-            return;
-        }
         let Some(session) = self.session_mut(conn) else { return };
         let Some(upload) = session.answering.uploads.iter_mut().find(|upload| upload.file == file) else {
             return;
@@ -328,9 +302,6 @@ impl Peer {
         fault: Fault,
         fatal: bool,
     ) {
-        if fatal && self.stat_answer(now, conn, file, None) {
-            return;
-        }
         let Some(session) = self.session_mut(conn) else { return };
         let mut gone = None;
         let mut numbers: Vec<u32> =

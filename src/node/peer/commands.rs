@@ -209,7 +209,7 @@ impl Peer {
             multicast: self.discovery.describe(),
             bootstraps: self.registries.iter().map(super::registries::Registry::describe).collect(),
             v1: self.config.v1,
-            uploads: self.uploads.values().sum::<usize>() + self.session_uploads(),
+            uploads: self.files.uploads(),
             uploaded_bytes: self.totals.uploaded,
             downloads: self.active_transfers(),
             downloaded_bytes: self.totals.downloaded,

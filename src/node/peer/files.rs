@@ -6,9 +6,13 @@ use super::jobs::JobId;
 use super::transfers::TransferId;
 use crate::config::Limits;
 use crate::machine::{Census, ConnId, Fault, FileId, Meta, Output};
+use crate::node::gate::source;
 use crate::node::part::Which;
 use crate::node::table::Table;
 use crate::time::Instant;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::net::IpAddr;
 
 /// Whose a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +21,8 @@ pub(super) enum Owner {
     Serve(ConnId),
     /// Read for a session.
     Answer(ConnId),
+    /// Opened to see whether it is there, for a session.
+    Stat(ConnId),
     /// Read to be hashed.
     Hashing,
     /// The index's log, and the one that is to take its place.
@@ -53,10 +59,31 @@ impl Owner {
 /// Files that one download has open, with a margin for those that wait for somebody to turn up.
 const FILES_EACH: usize = 4;
 
+/// A file that is held.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    owner: Owner,
+    /// The source for which it is open, and which may have a few only.
+    source: Option<IpAddr>,
+}
+
+impl Held {
+    /// It is read for somebody, and not only looked at.
+    fn is_upload(self) -> bool {
+        self.source.is_some() && !matches!(self.owner, Owner::Stat(_))
+    }
+}
+
 /// All files from the moment they are asked for until the world or the peer ends them.
 #[derive(Debug)]
 pub(super) struct Files {
-    held: Table<Owner>,
+    held: Table<Held>,
+    /// How many are open for each source, whichever protocol it speaks.
+    of_sources: BTreeMap<IpAddr, usize>,
+    /// A source may have so many.
+    per_source: usize,
+    /// Those that are read for somebody.
+    uploads: usize,
     created: u64,
     committed: u64,
     discarded: u64,
@@ -75,6 +102,9 @@ impl Files {
         let downloads_max = limits.downloads.min(limits.open_files / FILES_EACH / 2).max(1);
         Files {
             held: Table::new(),
+            of_sources: BTreeMap::new(),
+            per_source: limits.uploads_per_ip,
+            uploads: 0,
             created: 0,
             committed: 0,
             discarded: 0,
@@ -92,18 +122,32 @@ impl Files {
 
     /// A new file, which the driver is to open, create or import.
     pub(super) fn add(&mut self, owner: Owner) -> FileId {
+        self.insert(owner, None)
+    }
+
+    /// One for somebody at `ip`: it takes a place of that source until it is closed.
+    pub(super) fn add_for(&mut self, ip: IpAddr, owner: Owner) -> FileId {
+        self.insert(owner, Some(source(ip)))
+    }
+
+    fn insert(&mut self, owner: Owner, source: Option<IpAddr>) -> FileId {
         self.created += u64::from(owner.grows());
-        FileId(self.held.insert(owner))
+        let held = Held { owner, source };
+        self.uploads += usize::from(held.is_upload());
+        if let Some(source) = source {
+            *self.of_sources.entry(source).or_default() += 1;
+        }
+        FileId(self.held.insert(held))
     }
 
     pub(super) fn owner(&self, file: FileId) -> Option<Owner> {
-        self.held.get(file.0).copied()
+        self.held.get(file.0).map(|held| held.owner)
     }
 
     /// The file is kept for another purpose now.
     pub(super) fn set_owner(&mut self, file: FileId, owner: Owner) {
         if let Some(held) = self.held.get_mut(file.0) {
-            *held = owner;
+            held.owner = owner;
         }
     }
 
@@ -129,9 +173,16 @@ impl Files {
     }
 
     fn remove(&mut self, file: FileId) -> Option<Owner> {
-        let owner = self.held.remove(file.0)?;
+        let held = self.held.remove(file.0)?;
         self.freed = true;
-        Some(owner)
+        self.uploads -= usize::from(held.is_upload());
+        if let Some(Entry::Occupied(mut open)) = held.source.map(|source| self.of_sources.entry(source)) {
+            *open.get_mut() -= 1;
+            if *open.get() == 0 {
+                open.remove();
+            }
+        }
+        Some(held.owner)
     }
 
     /// Whether a place may have become free since this was asked last.
@@ -141,7 +192,18 @@ impl Files {
 
     /// Whether one more file may be open that is not a download's.
     pub(super) fn may_add(&self) -> bool {
-        self.held.iter().filter(|(_, owner)| !owner.is_of_download()).count() < self.others_max
+        self.held.iter().filter(|(_, held)| !held.owner.is_of_download()).count() < self.others_max
+    }
+
+    /// Whether one more may be open for somebody at `ip`. This host has no bound of its own.
+    pub(super) fn may_add_for(&self, ip: IpAddr) -> bool {
+        let theirs = self.of_sources.get(&source(ip)).copied().unwrap_or(0);
+        (ip.is_loopback() || theirs < self.per_source) && self.may_add()
+    }
+
+    /// Files that are read for others, in either protocol.
+    pub(super) fn uploads(&self) -> usize {
+        self.uploads
     }
 
     /// The part of the census that is about files.
@@ -164,6 +226,7 @@ impl Peer {
         match self.files.owner(file) {
             Some(Owner::Serve(conn)) => self.serve_opened(now, conn, meta.size),
             Some(Owner::Answer(conn)) => self.answer_opened(now, conn, file, meta),
+            Some(Owner::Stat(conn)) => self.stat_answer(now, conn, file, Some(meta)),
             Some(Owner::Hashing | Owner::Log | Owner::FreshLog) => self.index_opened(now, file, meta),
             Some(Owner::Part(id)) => self.part_opened(now, (id, Which::Part), meta),
             Some(Owner::Journal(id)) => self.part_opened(now, (id, Which::Journal), meta),
@@ -211,6 +274,7 @@ impl Peer {
             Owner::Fetch(transfer) => self.fetch_file_failed(now, transfer, fault, fatal),
             Owner::Share(job) => self.share_failed(now, job, fault),
             Owner::Answer(conn) => self.answer_failed(now, conn, file, fault, fatal),
+            Owner::Stat(conn) => self.stat_answer(now, conn, file, None),
             Owner::Hashing | Owner::Log | Owner::FreshLog => {
                 self.index_failed(now, owner, file, fault, fatal);
             }
@@ -274,5 +338,31 @@ mod tests {
         assert_eq!(files.owner(copied), Some(Owner::Share(JobId(id))));
         let Census { files_created, files_committed, files_discarded, files_growing, .. } = files.census();
         assert_eq!((files_created, files_committed, files_discarded, files_growing), (3, 1, 1, 1));
+    }
+
+    #[test]
+    fn a_source_has_its_places_whichever_protocol_it_speaks() {
+        let id = ConnId(Id { index: 0, generation: 0 });
+        let mut files = Files::new(&Limits { uploads_per_ip: 2, ..Limits::desktop() });
+        let [one, other]: [IpAddr; 2] = [[10, 0, 0, 1].into(), [10, 0, 0, 2].into()];
+        let old = files.add_for(one, Owner::Serve(id));
+        let (session, asked) = (files.add_for(one, Owner::Answer(id)), files.add_for(other, Owner::Stat(id)));
+        assert_eq!((files.may_add_for(one), files.may_add_for(other), files.uploads()), (false, true, 2));
+        // A network of IPv6 is one source.
+        let net = ["2001:db8::1", "2001:db8:0:7::2"].map(|ip| ip.parse::<IpAddr>().unwrap());
+        for ip in net {
+            files.add_for(ip, Owner::Answer(id));
+        }
+        assert!(!files.may_add_for(net[0]));
+        assert!(files.drop(session) && !files.drop(session) && files.may_add_for(one));
+        assert!(files.drop(old) && files.drop(asked));
+        assert_eq!((files.uploads(), files.of_sources.len()), (2, 1));
+        // This host has as many as there are.
+        for ip in ["127.0.0.1", "::1"].map(|ip| ip.parse::<IpAddr>().unwrap()) {
+            for _ in 0..5 {
+                files.add_for(ip, Owner::Answer(id));
+            }
+            assert!(files.may_add_for(ip));
+        }
     }
 }

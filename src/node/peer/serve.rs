@@ -4,7 +4,7 @@ use super::files::Owner;
 use super::{Conn, Peer, Timer};
 use crate::config::unmapped;
 use crate::machine::{ConnId, Dir, Fault, FileId, ListenerId, Output, Received, Transmit};
-use crate::node::gate::{Verdict, source};
+use crate::node::gate::Verdict;
 use crate::node::outgoing::Outgoing;
 use crate::node::pace::Pace;
 use crate::proto::escape::for_log;
@@ -13,7 +13,7 @@ use crate::proto::name::check_name;
 use crate::proto::v1::{self, Refusal, Request};
 use crate::time::Instant;
 use log::{debug, info};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Sockets kept back for telling callers that there is no room.
 pub(super) const BUSY_RESERVE: usize = 16;
@@ -33,8 +33,6 @@ pub(super) struct Serve {
     discarded: usize,
     /// The file it asked for, while it is open.
     file: Option<FileId>,
-    /// It holds one of its source's upload slots.
-    slot: bool,
     state: State,
 }
 
@@ -91,7 +89,6 @@ impl Serve {
             eof: false,
             discarded: 0,
             file: None,
-            slot: false,
             state: State::Reading(ObjectScanner::new(request_max)),
         }
     }
@@ -225,7 +222,7 @@ impl Peer {
             let text = if download { Refusal::NoSuchFile.text() } else { v1::NOT_FOUND };
             return self.answer(now, conn, text);
         }
-        if self.files.may_add() && (!download || self.has_slot(ip)) {
+        if if download { self.files.may_add_for(ip) } else { self.files.may_add() } {
             return self.open_for(now, conn, name, download);
         }
         let limits = &self.config.limits;
@@ -238,19 +235,9 @@ impl Peer {
         }
     }
 
-    /// Whether a source may have one more upload.
-    fn has_slot(&self, ip: IpAddr) -> bool {
-        let theirs = self.uploads.get(&source(ip)).copied().unwrap_or(0);
-        ip.is_loopback() || theirs < self.config.limits.uploads_per_ip
-    }
-
     /// A file was closed: whose turn is it?
     pub(super) fn serve_waiting(&mut self, now: Instant) {
-        while self.files.may_add() {
-            let mut queue = std::mem::take(&mut self.upload_queue);
-            let next = queue.next(|from| self.has_slot(from));
-            self.upload_queue = queue;
-            let Some(conn) = next else { return };
+        while let Some(conn) = self.upload_queue.next(|from| self.files.may_add_for(from)) {
             if let Some(Serve { state: State::Waiting { name }, .. }) = self.serve_mut(conn) {
                 let name = std::mem::take(name);
                 self.open_for(now, conn, name, true);
@@ -262,16 +249,13 @@ impl Peer {
     fn open_for(&mut self, now: Instant, conn: ConnId, name: String, download: bool) {
         let Some(serve) = self.serve_mut(conn) else { return };
         let ip = serve.peer.ip();
-        if download {
-            *self.uploads.entry(source(ip)).or_default() += 1;
-        }
         self.timers.set(Timer::Conn(conn), now + self.config.limits.drain_interval, "open");
-        let file = self.files.add(Owner::Serve(conn));
+        let owner = Owner::Serve(conn);
+        let file = if download { self.files.add_for(ip, owner) } else { self.files.add(owner) };
         let spelled = self.index.get_spelled(&name).map_or_else(|| name.clone(), |view| view.name.to_owned());
         self.outputs.push_back(Output::OpenFile { file, dir: Dir::Shared, name: spelled });
         if let Some(serve) = self.serve_mut(conn) {
             serve.file = Some(file);
-            serve.slot = download;
             serve.state = State::Opening { name, download };
         }
     }
@@ -432,19 +416,10 @@ impl Peer {
         }
     }
 
-    /// Gives back the file and the upload slot of `conn`, if it holds them.
+    /// Closes the file of `conn`, if it has one.
     fn release(&mut self, conn: ConnId) {
-        let Some(serve) = self.serve_mut(conn) else { return };
-        let (file, slot) = (serve.file.take(), std::mem::take(&mut serve.slot));
-        let ip = serve.peer.ip();
-        if let Some(file) = file {
+        if let Some(file) = self.serve_mut(conn).and_then(|serve| serve.file.take()) {
             self.close_file(file);
-        }
-        let from = source(ip);
-        if slot && self.uploads.get(&from) == Some(&1) {
-            self.uploads.remove(&from);
-        } else if slot {
-            self.uploads.entry(from).and_modify(|n| *n -= 1);
         }
     }
 

@@ -3,7 +3,7 @@
 use super::answer::MOMENT;
 use super::files::Owner;
 use super::report::IndexStatus;
-use super::{Conn, Peer, Resolving, Timer};
+use super::{Peer, Resolving, Timer};
 use crate::machine::{self, Dir, Entry, Fault, FileId, ListEnd, Meta, Output, RequestId};
 use crate::node::index::{Ask, Log};
 use crate::time::Instant;
@@ -48,16 +48,7 @@ impl Peer {
 
     /// Whether somebody waits for bytes, so that hashing steps back.
     fn is_transferring(&self) -> bool {
-        self.active_transfers() > 0 || self.uploads.values().any(|n| *n > 0) || self.session_uploads() > 0
-    }
-
-    /// Files that sessions are reading.
-    pub(super) fn session_uploads(&self) -> usize {
-        let uploads = |conn: &Conn| match conn {
-            Conn::Session(session) => session.answering.uploads(),
-            _ => 0,
-        };
-        self.conns.iter().map(|(_, conn)| uploads(conn)).sum()
+        self.active_transfers() > 0 || self.files.uploads() > 0
     }
 
     fn index_asks(&mut self, now: Instant, ask: Ask) {

@@ -137,6 +137,14 @@ fn connections_of_one_address() {
         let taken = stuck(world, host, to, 6);
         world.run_for(S * 3);
         assert_eq!(heard(world, taken).matches(BUSY).count(), 4);
+        // A session from there has no places of its own beside them.
+        let member = plain(world, host);
+        world.type_line(member, &format!("get {} {PORT} there", to.ip()));
+        world.run_for(S * 3);
+        assert!(!world.has_download(member, "there"));
+        world.stop(taken);
+        let there = world.run_until(S * 20, |world| world.has_download(member, "there"));
+        assert!(there, "{}", world.stdout(member));
     });
 }
 
