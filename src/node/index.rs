@@ -9,8 +9,8 @@
 //! of files that vanished): those are forgotten after the next listing of everything. A file takes about 200 bytes beside
 //! its name.
 //!
-//! Hashed are first files that were asked for, then those that somebody doubts, then the smaller before the larger: not while a listing is under way, since
-//! a large file that is begun keeps all others waiting.
+//! Hashed are first files that were asked for, then those that somebody doubts, then the smaller before the larger: not
+//! while a listing is under way, since a large file that is begun keeps all others waiting.
 
 mod compact;
 mod file;
