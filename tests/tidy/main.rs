@@ -4,6 +4,7 @@
 mod imports;
 mod lex;
 mod pages;
+mod rooms;
 mod sources;
 #[path = "../support/mod.rs"]
 mod support;
@@ -52,6 +53,16 @@ fn each_part_names_only_what_it_may() {
         found.extend(imports::violations(path, &code, &crates));
     }
     report(&found);
+}
+
+#[test]
+fn only_the_router_is_the_node() {
+    let sources: Vec<(String, String)> = files("src", &["rs"])
+        .into_iter()
+        .filter(|(path, _)| !is_test(path))
+        .map(|(path, text)| (path, lex::code_only(&text)))
+        .collect();
+    report(&rooms::violations(&sources));
 }
 
 #[test]
