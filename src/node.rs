@@ -4,6 +4,7 @@
 mod backoff;
 pub mod bootstrap;
 mod buckets;
+mod clones;
 mod flights;
 mod gate;
 pub mod index;
@@ -14,6 +15,7 @@ mod pace;
 pub mod part;
 pub mod peer;
 mod registry;
+mod shown;
 mod slots;
 pub mod swarm;
 mod table;

@@ -4,7 +4,6 @@
 mod answer;
 mod ask;
 mod browse;
-mod clones;
 mod commands;
 mod console;
 mod contract;
@@ -30,19 +29,20 @@ mod seeding;
 mod serve;
 mod session;
 mod shared;
-mod shown;
 mod steering;
 mod transfers;
 
 use crate::config::{ConsoleMode, PeerConfig};
 use crate::machine::{ConnId, Fault, Interface, ListenerId, Output, RequestId};
 use crate::node::buckets::Buckets;
+use crate::node::clones::Clones;
 use crate::node::flights::Flights;
 use crate::node::gate::Gate;
 use crate::node::index::Index;
 use crate::node::limiter::{Bucket, Shares};
 use crate::node::notices::Notices;
 use crate::node::outgoing::Outgoing;
+use crate::node::shown::Browsed;
 use crate::node::swarm::SourceNo;
 use crate::node::table::Table;
 use crate::node::timers::{LATE, LATE_GRACE, Timers};
@@ -68,7 +68,6 @@ use seeding::Seeding;
 use serve::Serve;
 use session::Session;
 use shared::IndexFiles;
-use shown::Browsed;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use transfers::{Transfer, TransferId};
@@ -102,7 +101,7 @@ pub struct Peer {
     known: Known,
     dialer: Dialer,
     discovery: Discovery,
-    clones: clones::Clones,
+    clones: Clones,
     registries: Vec<Registry>,
     transfers: Table<Transfer>,
     /// Downloads that wait for others to end, in order.
@@ -242,7 +241,7 @@ impl Peer {
             known: Known::default(),
             dialer: Dialer::new(limits),
             discovery: Discovery::new(config.group.as_ref(), instance, limits),
-            clones: clones::Clones::default(),
+            clones: Clones::default(),
             registries: config.bootstraps.iter().cloned().map(Registry::new).collect(),
             transfers: Table::new(),
             queued: VecDeque::new(),

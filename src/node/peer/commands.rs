@@ -10,12 +10,14 @@ use super::search::Then;
 use super::{Peer, Timer};
 use crate::config::{ConsoleMode, HostPort};
 use crate::machine::{Dir, Output, RequestId};
+use crate::node::shown::meant;
 use crate::proto::command::{self, Command, CommandError, Line, List};
 use crate::proto::escape::for_terminal;
 use crate::proto::group::group_name;
 use crate::proto::name::file_name_of_source;
 use crate::time::Instant;
 use std::collections::BTreeMap;
+use std::iter;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -40,7 +42,7 @@ impl Peer {
             Some(asked) => command::append_argument(&asked, text.trim()),
             None => text,
         };
-        match command::parse_among(&text, &|typed| self.shown(typed)) {
+        match command::parse_among(&text, &|typed| meant(self.shown_names(), typed)) {
             Ok(Line { command: Command::Empty, .. }) => {}
             Ok(Line { command, background }) => self.run(now, command, background),
             Err(CommandError::MissingArgument { next, .. }) if self.console.mode == ConsoleMode::Terminal => {
@@ -192,6 +194,13 @@ impl Peer {
             lists.extend(node.multicast().then_some("multicast"));
         }
         lists
+    }
+
+    /// Names that the operator has before his eyes: those of the last search, of downloads under way, of the last `browse`.
+    fn shown_names(&self) -> impl Iterator<Item = &String> {
+        let hits = self.hits.iter().flat_map(|hit| iter::once(&hit.name).chain(&hit.names));
+        let transfers = self.transfers.iter().map(|(_, transfer)| &transfer.name);
+        hits.chain(transfers).chain(self.browsed.names())
     }
 
     fn status_now(&self, now: Instant) -> Status {

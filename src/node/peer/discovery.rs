@@ -377,7 +377,11 @@ impl Peer {
                     self.discovery.joined.values_mut().filter(|joined| source == IpAddr::V4(joined.addr));
                 back.for_each(|joined| joined.unheard = 0);
             } else {
-                self.heard_clone(now, source, member);
+                let (until, here) = (now + self.patience(), (self.own.as_slice(), self.listen.port()));
+                if self.clones.heard(until, source, member, here) {
+                    // It has not heard us yet, and is to say the same.
+                    self.greet_soon(now);
+                }
             }
             return;
         }

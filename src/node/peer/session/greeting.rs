@@ -152,7 +152,7 @@ impl Peer {
                 HandshakeError::Mirror => Unreached::Myself,
                 HandshakeError::OwnKey => {
                     if !self.leads_back(conn) {
-                        self.met_clone(now, peer);
+                        self.clones.met(now, peer);
                     }
                     Unreached::Myself
                 }
