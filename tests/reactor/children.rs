@@ -53,13 +53,17 @@ pub fn in_child_with(name: &str, wrapper: &str, test: impl Fn()) {
 struct Running {
     child: Child,
     out: BufReader<ChildStdout>,
+    /// Its temporary files: one that a signal ends removes none.
+    _temp: tempfile::TempDir,
 }
 
 impl Running {
     fn start(name: &str) -> Running {
-        let mut child = command(name, None).stdout(Stdio::piped()).spawn().expect("a child");
+        let temp = tempfile::tempdir().expect("a temporary folder");
+        let mut command = command(name, None);
+        let mut child = command.env("TMPDIR", temp.path()).stdout(Stdio::piped()).spawn().expect("a child");
         let out = BufReader::new(child.stdout.take().expect("piped"));
-        Running { child, out }
+        Running { child, out, _temp: temp }
     }
 
     /// What follows `word` on the line that has it.
