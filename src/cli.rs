@@ -5,23 +5,24 @@ pub mod group;
 mod host;
 pub mod identity;
 mod keyfile;
+mod listen;
 mod memory;
 mod picture;
 mod prompt;
 
 use crate::config::{
     BOOTSTRAP_PORT, BootstrapConfig, ConsoleMode, Crypto, FileFolders, Folders, HostPort, Key, KeyFiles,
-    Limits, NO_ZONE, PeerConfig, Rates, Secret, V1_DEFAULT_SECRET, is_link_local, lacks_zone, parse_port,
-    parse_rate, zoned,
+    Limits, PeerConfig, Rates, Secret, V1_DEFAULT_SECRET, parse_rate,
 };
 use crate::proto::query;
 use crate::time::Duration;
+use listen::{address_of, listen_at, port_of};
 use log::LevelFilter;
 use pico_args::Arguments;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{Write, stderr, stdout};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -435,50 +436,6 @@ fn rest(args: Arguments, help: &str) -> Result<Vec<String>> {
     Ok(words)
 }
 
-fn port_of(text: &str) -> Result<u16> {
-    match (text, parse_port(text)) {
-        ("0", _) => Ok(0),
-        (_, Some(port)) => Ok(port),
-        _ if text.parse::<SocketAddr>().is_ok() => {
-            let (ip, port) = text.rsplit_once(':').unwrap_or((text, ""));
-            wrong(format!(
-                "`{text}`: give address and port as two words: {} {port}",
-                ip.trim_matches(['[', ']'])
-            ))
-        }
-        _ => wrong(format!("`{text}` is no port: give a number from 1 to 65535, or 0 for any free one")),
-    }
-}
-
-fn address_of(text: &str, port: u16) -> Result<SocketAddr> {
-    if zoned(text).is_some() {
-        return host::with_zone(text, port).ok_or_else(|| UsageError(format!("`{text}`: {NO_ZONE}")));
-    }
-    match text.parse::<IpAddr>() {
-        Ok(ip) if !ip.is_multicast() => Ok(SocketAddr::new(ip, port)),
-        _ => wrong(format!("`{text}` is no address of a host: give one like 192.168.1.42")),
-    }
-}
-
-/// Where a node listens that was given this address, and what it announces: ours, or one that leads here as a router's public one
-/// does.
-fn listen_at(given: SocketAddr, any: SocketAddr) -> Result<(SocketAddr, Option<IpAddr>)> {
-    match given.ip() {
-        ip if ip.is_unspecified() || is_here(given) => Ok((given, None)),
-        ip if lacks_zone(given) => wrong(format!("`{ip}`: {NO_ZONE}")),
-        ip if is_link_local(given) => wrong(format!(
-            "`{ip}`: a link-local address is listened on, and this host does not have it there"
-        )),
-        ip => Ok((any, Some(ip))),
-    }
-}
-
-/// Whether an address is one of this host's: only then can a socket be bound to it.
-fn is_here(mut addr: SocketAddr) -> bool {
-    addr.set_port(0);
-    UdpSocket::bind(addr).is_ok()
-}
-
 /// Prints what was asked for, and ends well even if nobody reads it.
 pub fn show(text: &str) -> ExitCode {
     let _ = stdout().write_all(text.as_bytes());
@@ -580,15 +537,16 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        let cases: [(&[&str], &str); 31] = [
+        let cases: [(&[&str], &str); 32] = [
             (&[], "port is missing"),
             (&["x"], "`x` is no port"),
             (&["70000"], "`70000` is no port"),
             (&["1.2.3", "9000"], "`1.2.3` is no address"),
             (&["224.1.1.1", "9000"], "`224.1.1.1` is no address"),
+            (&["ff02::1%lo", "9000"], "`ff02::1%lo` is no address"),
             (&["fe80::1", "9000"], "`fe80::1`: a link-local address needs an interface"),
             (&["fe80::1%nosuch0", "9000"], "`fe80::1%nosuch0`: a link-local address needs an interface"),
-            (&["fe80::1%lo", "9000"], "this host does not have it there"),
+            (&["fe80::1%lo", "9000"], "[fe80::1%1]:9000: a link-local address must be this host's"),
             (&["[fe80::1%1]:9000"], "two words: fe80::1%1 9000"),
             (&["127.0.0.1", "9000", "more"], "`more` is one argument too many"),
             (&["9000", "--keep-free", "much"], "--keep-free: `much` is no size"),

@@ -28,9 +28,11 @@ def build(tree, target):
 
 def build_earlier(commit):
     """In a copy: the tree stays as it is."""
-    sha = subprocess.run(
-        ["git", "rev-parse", "--verify", commit + "^{commit}"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    asked = ["git", "rev-parse", "--verify", commit + "^{commit}"]
+    found = subprocess.run(asked, cwd=ROOT, check=False, capture_output=True, text=True)
+    if found.returncode != 0:
+        sys.exit(f"earlier.py: no commit {commit}: {found.stderr.strip()}")
+    sha = found.stdout.strip()
     with tempfile.TemporaryDirectory(prefix="ds-earlier-") as tree:
         archive = subprocess.Popen(["git", "archive", sha], cwd=ROOT, stdout=subprocess.PIPE)
         subprocess.run(["tar", "-x", "-C", tree], stdin=archive.stdout, check=True)
@@ -100,6 +102,6 @@ def main(commit, mib="512", rounds="15"):
 
 
 if __name__ == "__main__":
-    if not 2 <= len(sys.argv) <= 4 or sys.argv[1].startswith("-"):
+    if not 2 <= len(sys.argv) <= 4 or sys.argv[1].startswith("-") or not all(n.isdecimal() and int(n) for n in sys.argv[2:]):
         sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -18,6 +18,7 @@ mod hashing;
 mod journal;
 mod lists;
 mod order;
+mod requests;
 mod scan;
 mod search;
 mod sweep;
@@ -25,7 +26,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod view;
-mod wishes;
 
 pub use file::FileNo;
 pub use journal::Log;

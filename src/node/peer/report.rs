@@ -216,7 +216,7 @@ pub(super) struct Status {
     #[serde(flatten)]
     pub(super) at: Place,
     pub(super) id: String,
-    /// A node that says it has the same key.
+    /// A node with the same key, as it said or proved.
     pub(super) clone: Option<SocketAddr>,
     /// The short name of the group; none: an open node.
     pub(super) group: Option<String>,

@@ -222,7 +222,8 @@ impl Peer {
             let text = if download { Refusal::NoSuchFile.text() } else { v1::NOT_FOUND };
             return self.answer(now, conn, text);
         }
-        if if download { self.files.may_add_for(ip) } else { self.files.may_add() } {
+        let may_open = if download { self.files.may_add_for(ip) } else { self.files.may_add() };
+        if may_open {
             return self.open_for(now, conn, name, download);
         }
         let limits = &self.config.limits;

@@ -1,4 +1,4 @@
-//! What others want of a file: its root before others, its values, another look at its bytes.
+//! What is asked of the index for others: the root of a file before other files, its values, another look at its bytes.
 
 use super::Index;
 use super::file::{FileNo, State};
