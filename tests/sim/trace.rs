@@ -10,6 +10,8 @@ use std::hash::{Hash, Hasher};
 
 /// Lines kept for a failure's message, if `DS_SIM_LINES` does not say otherwise.
 const LINES: usize = 50;
+/// Of the bytes of a file so many are told.
+const START: usize = 16;
 
 /// A word-at-a-time multiply-and-rotate hash with a fixed start: quick, and the same on every run.
 #[derive(Clone, Debug)]
@@ -73,6 +75,13 @@ pub(crate) struct Trace {
     pub(crate) detail: bool,
 }
 
+/// An input with all its fields. The bytes of a file are too many: of them their number is told, and how they begin.
+fn in_full(input: &Input<'_>) -> String {
+    let Input::FileRead { file, offset, bytes, meta } = input else { return format!("{input:?}") };
+    let (start, n) = (&bytes[..bytes.len().min(START)], bytes.len());
+    format!("FileRead {{ file: {file:?}, offset: {offset}, bytes: {n} of {start:?}…, meta: {meta:?} }}")
+}
+
 impl Trace {
     pub(crate) fn new(detail: bool) -> Trace {
         let kept = number("DS_SIM_LINES").map_or(LINES, |lines| lines as usize);
@@ -125,12 +134,16 @@ impl Trace {
                 return;
             }
         };
-        if self.detail {
-            self.count(now, who);
-            self.keep(now, Line::Text { who, text: format!("{input:?}") });
+        self.hash.write(what.as_bytes());
+        self.count(now, who);
+        self.hash.word(a);
+        self.hash.word(b);
+        let line = if self.detail {
+            Line::Text { who, text: in_full(input) }
         } else {
-            self.words(now, who, what, a, b);
-        }
+            Line::Words { who, what, a, b }
+        };
+        self.keep(now, line);
     }
 
     /// Folds bytes in without a line.

@@ -364,7 +364,7 @@ impl Peer {
     }
 
     /// The session is over: what it had open is closed, what it searched is dropped.
-    pub(super) fn stop_answering(&mut self, _: Instant, conn: ConnId) {
+    pub(super) fn stop_answering(&mut self, conn: ConnId) {
         self.unfollow_all(conn);
         let Some(session) = self.session_mut(conn) else { return };
         let Answering { uploads, stats, .. } = std::mem::take(&mut session.answering);

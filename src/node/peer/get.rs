@@ -133,8 +133,11 @@ impl Peer {
                 continue;
             };
             let (Some(root), Some(size)) = (hit.root, hit.size) else {
-                let transfer = self.add_transfer(now, hit.name, first, false, None);
-                self.waits_for(job, transfer);
+                let id = self.add_transfer(now, hit.name, first, false, None);
+                if let Some(transfer) = self.transfers.get_mut(id.0) {
+                    transfer.others.extend(&hit.sources[1..]);
+                }
+                self.waits_for(job, id);
                 continue;
             };
             let holders = hit.sources.iter().map(|addr| Candidate::holder(*addr, now));

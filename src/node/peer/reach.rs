@@ -375,7 +375,7 @@ impl Peer {
         let addr = self.addr_of(conn);
         let wish = self.session_mut(conn).and_then(|session| session.asked.remove(&number));
         match wish {
-            Some(Wish::Search(job)) => self.search_refused(now, job, addr),
+            Some(Wish::Search(job)) => self.search_refused(now, job),
             Some(Wish::Browse(job)) => {
                 let words = for_terminal(cut(text, message::TEXT_MAX));
                 let code = if code == message::Code::Gone { Code::NotFound } else { Code::Refused };

@@ -423,6 +423,11 @@ impl Code {
         }
     }
 
+    /// Another node may well do what this one did not.
+    pub(super) fn is_of_source(self) -> bool {
+        matches!(self, Code::NotFound | Code::Refused | Code::Network | Code::Timeout)
+    }
+
     /// Of a failed operation of the disk.
     pub(super) fn of_disk(fault: Fault) -> Code {
         if matches!(fault, Fault::NoSpace | Fault::Quota) { Code::NoSpace } else { Code::Io }

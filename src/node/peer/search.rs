@@ -1,6 +1,8 @@
 //! Our own searches: every node is asked at once, each in the protocol it speaks; what they find is merged by content,
 //! ranked, and numbered for `get N`. A search ends when all have answered or its time is over.
 
+mod tally;
+
 use super::ask::{Answer, Purpose};
 use super::jobs::{Job, JobId, Work};
 use super::reach::{Unreached, Wish};
@@ -11,7 +13,7 @@ use crate::machine::ConnId;
 use crate::node::peer::known::Node;
 use crate::proto::address::is_local_net;
 use crate::proto::content::Root;
-use crate::proto::escape::{for_log, for_terminal};
+use crate::proto::escape::for_log;
 use crate::proto::name::check_name;
 use crate::proto::query::Query;
 use crate::proto::results::{Added, Found, Results};
@@ -20,6 +22,7 @@ use crate::time::Instant;
 use log::{debug, warn};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use tally::Tally;
 
 /// A search under way.
 #[derive(Debug)]
@@ -53,27 +56,6 @@ pub(super) enum Then {
     Get,
     /// To download all files beneath that folder.
     Folder,
-}
-
-/// What became of the nodes that were to be asked.
-#[derive(Clone, Copy, Debug, Default)]
-struct Tally {
-    found: usize,
-    without: usize,
-    refused: usize,
-    silent: usize,
-    /// Old nodes that cannot answer such a question.
-    unable: usize,
-    /// Not asked, because they are not to see the secret.
-    withheld: usize,
-    /// Not asked, because too many others had to be dialled.
-    not_tried: usize,
-}
-
-impl Tally {
-    fn asked(&self) -> usize {
-        self.found + self.without + self.refused + self.silent
-    }
 }
 
 /// A result of the last search, as `get N` needs it.
@@ -152,7 +134,7 @@ impl Peer {
         }
         for (addr, node) in nodes {
             match self.class_of(now, addr) {
-                None => self.searched(now, job, addr, |tally| tally.silent += 1),
+                None => self.searched(now, job, |tally| tally.silent += 1),
                 Some(_) if node.is_old(now) && self.falls_back() => self.search_old(now, job, addr),
                 Some(class) => self.reach(now, addr, class, Wish::Search(job)),
             }
@@ -180,28 +162,34 @@ impl Peer {
         let limit = u32::try_from(self.config.limits.results_per_node).unwrap_or(u32::MAX);
         let Some(search) = self.search_mut(job) else { return };
         let query = search.query.text();
-        self.ask_node(now, conn, Wish::Search(job), |id| Message::Search { id, query, limit });
-        self.timers.set(Timer::Answer(conn), now + self.config.limits.search_deadline, "answer to a search");
+        let number = self.ask_node(now, conn, Wish::Search(job), |id| Message::Search { id, query, limit });
+        let due = now + self.config.limits.search_deadline;
+        if let Some(session) = self.session_mut(conn) {
+            session.due.push_back((due, number));
+        }
+        self.timers.set_unless_armed(Timer::Answer(conn), due, "answer to a search");
     }
 
-    /// A session's time for an answer to a search is over; the session itself may be well.
+    /// The time for an answer to a search is over on a session, which itself may be well.
     pub(super) fn answer_late(&mut self, now: Instant, conn: ConnId) {
-        let addr = self.addr_of(conn);
         let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) else { return };
-        let late: Vec<(u32, JobId)> = session
-            .asked
-            .iter()
-            .filter_map(|(number, wish)| match wish {
-                Wish::Search(job) => Some((*number, *job)),
-                _ => None,
-            })
-            .collect();
+        let mut late: Vec<(u32, JobId)> = Vec::new();
+        while let Some(&(due, number)) = session.due.front() {
+            if due > now {
+                self.timers.set(Timer::Answer(conn), due, "answer to a search");
+                break;
+            }
+            session.due.pop_front();
+            if let Some(Wish::Search(job)) = session.asked.get(&number) {
+                late.push((number, *job));
+            }
+        }
         if !late.is_empty() {
             self.session_suspect(now, conn);
         }
         for (number, job) in late {
             self.cancel_request(now, conn, number);
-            self.searched(now, job, addr, |tally| tally.silent += 1);
+            self.searched(now, job, |tally| tally.silent += 1);
         }
     }
 
@@ -271,7 +259,7 @@ impl Peer {
             self.tell(&event);
         }
         if end {
-            self.searched(now, job, addr, |tally| if any { tally.found += 1 } else { tally.without += 1 });
+            self.searched(now, job, |tally| if any { tally.found += 1 } else { tally.without += 1 });
         }
     }
 
@@ -280,28 +268,28 @@ impl Peer {
         match why {
             Unreached::Old if self.falls_back_at(addr, now) => self.search_old(now, job, addr),
             Unreached::Old | Unreached::NotOurs | Unreached::Version(_) => {
-                self.searched(now, job, addr, |tally| tally.refused += 1);
+                self.searched(now, job, |tally| tally.refused += 1);
             }
-            Unreached::Myself => self.searched(now, job, addr, |_| {}),
-            Unreached::NotTried => self.searched(now, job, addr, |tally| tally.not_tried += 1),
-            _ => self.searched(now, job, addr, |tally| tally.silent += 1),
+            Unreached::Myself => self.searched(now, job, |_| {}),
+            Unreached::NotTried => self.searched(now, job, |tally| tally.not_tried += 1),
+            _ => self.searched(now, job, |tally| tally.silent += 1),
         }
     }
 
-    pub(super) fn search_refused(&mut self, now: Instant, job: JobId, addr: SocketAddr) {
-        self.searched(now, job, addr, |tally| tally.refused += 1);
+    pub(super) fn search_refused(&mut self, now: Instant, job: JobId) {
+        self.searched(now, job, |tally| tally.refused += 1);
     }
 
     /// Asks a node that speaks v1 only, if it can answer that.
     fn search_old(&mut self, now: Instant, job: JobId, addr: SocketAddr) {
         let trusted = self.may_see_secret(addr);
         let Some(name) = self.search_mut(job).and_then(|search| search.old_name.clone()) else {
-            return self.searched(now, job, addr, |tally| tally.unable += 1);
+            return self.searched(now, job, |tally| tally.unable += 1);
         };
         match self.class_of(now, addr) {
-            _ if !trusted => self.searched(now, job, addr, |tally| tally.withheld += 1),
+            _ if !trusted => self.searched(now, job, |tally| tally.withheld += 1),
             Some(class) => drop(self.ask(now, addr, class, Purpose::Search(job, name))),
-            None => self.searched(now, job, addr, |tally| tally.silent += 1),
+            None => self.searched(now, job, |tally| tally.silent += 1),
         }
     }
 
@@ -332,7 +320,7 @@ impl Peer {
         if let Answer::Refused(text) = answer {
             warn!("{addr} refused the search: {}", for_log(text));
         }
-        self.searched(now, job, addr, |tally| match answer {
+        self.searched(now, job, |tally| match answer {
             Answer::Found => tally.found += 1,
             Answer::NotFound => tally.without += 1,
             Answer::Refused(_) | Answer::Garbage => tally.refused += 1,
@@ -341,7 +329,7 @@ impl Peer {
     }
 
     /// One node less to wait for.
-    fn searched(&mut self, now: Instant, job: JobId, _: SocketAddr, count: impl FnOnce(&mut Tally)) {
+    fn searched(&mut self, now: Instant, job: JobId, count: impl FnOnce(&mut Tally)) {
         if let Some(search) = self.search_mut(job) {
             search.waiting = search.waiting.saturating_sub(1);
             count(&mut search.tally);
@@ -374,7 +362,7 @@ impl Peer {
         let cut = search.left_out > 0 || search.full > 0 || search.results.is_full();
         let hits = search.hits();
         if hits.is_empty() {
-            let failure = none_found(&text, &tally);
+            let failure = tally.none_found(&text);
             return self.finish(now, job, Err(failure));
         }
         match then {
@@ -458,38 +446,4 @@ fn distinct(sources: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut sources: Vec<SocketAddr> = sources.collect();
     sources.dedup();
     sources
-}
-
-fn none_found(text: &str, tally: &Tally) -> Failure {
-    let asked = tally.asked();
-    let text = for_terminal(text);
-    let mut message = match (asked, tally.without) {
-        (0, _) => format!("no node was asked for {text}"),
-        (_, 0) => format!("nobody has said whether {text} is there"),
-        (1, _) => format!("{text} is not on the one node asked"),
-        _ => format!("{text} is on none of the {asked} nodes asked"),
-    };
-    let more = [
-        (tally.silent, "did not answer"),
-        (tally.refused, "refused, or are none of ours"),
-        (tally.not_tried, "were not asked: too many to dial at once"),
-        (tally.unable, "can be asked for one exact name only"),
-    ];
-    for (n, what) in more.into_iter().filter(|(n, _)| *n > 0) {
-        message.push_str(&format!("; {n} {what}"));
-    }
-    if tally.withheld > 0 {
-        let nodes = plural(tally.withheld, "node was", "nodes were");
-        message.push_str(&format!(
-            "; {nodes} not asked: a secret of your own goes to your networks and to nodes you name (`get IP PORT NAME`)"
-        ));
-    }
-    let code = if tally.without + tally.unable > 0 {
-        Code::NotFound
-    } else if tally.refused > 0 {
-        Code::Refused
-    } else {
-        Code::Network
-    };
-    Failure::new(code, message)
 }

@@ -66,6 +66,8 @@ pub(super) struct Session {
     pub(super) wishes: Vec<Wish>,
     /// What was asked and not answered in full, by number.
     pub(super) asked: BTreeMap<u32, Wish>,
+    /// Numbers of searches, and when their answers are late: they all have the same time, so that the first is due first.
+    pub(super) due: VecDeque<(Instant, u32)>,
     last_number: u32,
     /// What the other side asked.
     pub(super) answering: Answering,
@@ -151,6 +153,7 @@ impl Session {
             pace: None,
             wishes: Vec::new(),
             asked: BTreeMap::new(),
+            due: VecDeque::new(),
             last_number: 0,
             answering: Answering::default(),
             unasked: 0,

@@ -12,8 +12,9 @@ use super::search::Hit;
 use crate::config::PART_PREFIX;
 use crate::machine::{ConnId, Fault, FileId, Id, Output};
 use crate::node::pace::Pace;
-use crate::proto::escape::for_terminal;
+use crate::proto::escape::{for_log, for_terminal};
 use crate::time::{Duration, Instant};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 /// A download, by slot.
@@ -28,8 +29,10 @@ pub(super) struct Transfer {
     /// Commands that wait for it.
     pub(super) jobs: Vec<JobId>,
     pub(super) name: String,
-    /// Who has it: of v1, the only one; else who was named first.
+    /// Who has it: while its content is not known, the one that is asked; else who was named first.
     pub(super) from: SocketAddr,
+    /// Others that have a file of that name, to be asked in this order where the one before did not give it.
+    pub(super) others: VecDeque<SocketAddr>,
     /// The operator named its source.
     pub(super) typed: bool,
     /// v1: the node said, just before, that it has the file.
@@ -109,6 +112,7 @@ impl Peer {
             jobs: Vec::new(),
             name,
             from,
+            others: VecDeque::new(),
             typed,
             found: false,
             conn: None,
@@ -237,10 +241,29 @@ impl Peer {
         self.fetch_failed(now, id, Failure::new(Code::of_disk(fault), text));
     }
 
-    /// Ends a download that cannot succeed and of which nothing stays.
+    /// Ends a download that cannot succeed and of which nothing stays, unless somebody else has a file of that name.
     pub(super) fn fetch_failed(&mut self, now: Instant, id: TransferId, failure: Failure) {
         self.drop_transfer(now, id);
+        if failure.code.is_of_source() && self.fetch_elsewhere(now, id, &failure) {
+            return;
+        }
         self.transfer_over(now, id, &Err(failure));
+    }
+
+    /// The next one that has a file of that name is asked, from the start. False: there is none.
+    fn fetch_elsewhere(&mut self, now: Instant, id: TransferId, failure: &Failure) -> bool {
+        let max = self.config.limits.download_max;
+        let Some(transfer) = self.transfers.get_mut(id.0) else { return false };
+        let Some(next) = transfer.others.pop_front() else { return false };
+        log::info!("{}: {}: {next} is asked", for_log(&transfer.name), failure.message);
+        (transfer.from, transfer.cap) = (next, max);
+        (transfer.found, transfer.eof) = (false, false);
+        transfer.phase = Phase::Queued(None);
+        self.timers.cancel(super::Timer::Transfer(id));
+        // Its place among those that run is its own still.
+        self.queued.push_front(id);
+        self.start_queued(now);
+        true
     }
 
     /// Gives back everything that a download holds, and leaves nothing of it on the disk.

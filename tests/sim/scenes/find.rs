@@ -164,6 +164,33 @@ fn a_name_alone_is_taken_if_it_is_one_file() {
 }
 
 #[test]
+fn what_one_old_node_does_not_give_any_more_comes_from_the_next() {
+    scenario("the_next_old_node", 1, |world| {
+        let lan = world.lan();
+        let node = friends(world, lan, 1)[0];
+        let content = Content::generated(5, 50_000);
+        world.env.truth.add("song", &content);
+        let old =
+            [0, 1, 2].map(|_| stranger(world, lan, OriginalPeer::new(PORT).sharing("song", content.clone())));
+        let said = command(world, node, "search \"song\"");
+        let result = named(&said, "result")[0].clone();
+        let sources: Vec<&str> =
+            result["sources"].as_array().into_iter().flatten().filter_map(|at| at["ip"].as_str()).collect();
+        assert_eq!(sources.len(), 3, "{result}");
+        for ip in &sources[..2] {
+            let gone = old.iter().find(|actor| world.ip(world.actors[actor.0].host).to_string() == *ip);
+            world.stop(*gone.unwrap());
+        }
+        let said = command(world, node, "get 1");
+        assert_eq!(named(&said, "downloaded")[0]["name"], "song", "{said:?}");
+        // Where nobody is left it says so once.
+        old.iter().for_each(|actor| world.stop(*actor));
+        let said = command(world, node, "get 1");
+        assert_eq!((said.len(), &said[0]["code"]), (1, &Value::from("network")), "{said:?}");
+    });
+}
+
+#[test]
 fn other_names_of_a_result_are_typed_as_they_are_shown() {
     scenario("other_names_of_a_result", 2, |world| {
         let lan = world.lan();
@@ -328,6 +355,34 @@ fn the_silent_the_late_and_those_who_refuse_keep_nobody_waiting() {
         };
         let (_, node, _) = lied_to(world, "search needle", refuses);
         assert!(!world.stdout(node).contains('\u{1b}'));
+    });
+}
+
+#[test]
+fn each_search_has_its_own_time_whatever_is_asked_after_it() {
+    scenario("each_search_has_its_own_time", 1, |world| {
+        let lan = world.lan();
+        let nodes = friends(world, lan, 2);
+        stranger(world, lan, Liar::listens(9, PORT, |_, _| {}));
+        let ends = |world: &World| world.events_named(nodes[0], "done").len();
+        command(world, nodes[0], "search first");
+        let (start, before) = (world.now(), ends(world));
+        for _ in 0..4 {
+            world.type_line(nodes[0], "search again &");
+            world.run_for(S);
+        }
+        assert!(world.run_until(S * 30, |world| ends(world) == before + 4), "{}", world.stdout(nodes[0]));
+        assert!(world.now() - start < S * 6, "the last began after 3 s: {:?}", world.now() - start);
+        let took = |world: &mut World, line: &str, n: usize| {
+            let (start, before) = (world.now(), ends(world));
+            world.type_line(nodes[0], line);
+            world.run_for(MS * 1500);
+            world.type_line(nodes[0], "search after it &");
+            assert!(world.run_until(S * 30, |world| ends(world) == before + n));
+            world.now() - start
+        };
+        let first = took(world, "search before it &", 1);
+        assert!(first < MS * 2500, "it waited for the other one's time: {first:?}");
     });
 }
 
