@@ -24,6 +24,7 @@ mod rates;
 mod reach;
 mod registries;
 mod report;
+mod route;
 mod search;
 mod seeding;
 mod serve;
@@ -33,7 +34,7 @@ mod steering;
 mod transfers;
 
 use crate::config::{ConsoleMode, PeerConfig};
-use crate::machine::{ConnId, Fault, Interface, ListenerId, Output, RequestId};
+use crate::machine::{ConnId, Interface, ListenerId, Output, RequestId};
 use crate::node::buckets::Buckets;
 use crate::node::clones::Clones;
 use crate::node::flights::Flights;
@@ -45,7 +46,7 @@ use crate::node::outgoing::Outgoing;
 use crate::node::shown::Browsed;
 use crate::node::swarm::SourceNo;
 use crate::node::table::Table;
-use crate::node::timers::{LATE, LATE_GRACE, Timers};
+use crate::node::timers::Timers;
 use crate::node::upload_queue::UploadQueue;
 use crate::proto::address::Here;
 use crate::proto::entropy::Entropy;
@@ -169,8 +170,6 @@ enum Conn {
 enum Resolving {
     Registry(usize),
     Get(JobId),
-    /// A listing for the index.
-    Index,
 }
 
 /// What may be due.
@@ -286,119 +285,6 @@ impl Peer {
         self.listen
     }
 
-    fn timeouts(&mut self, now: Instant) {
-        for _ in 0..self.config.limits.timers_per_turn {
-            let Some((timer, due)) = self.timers.pop_due(now) else { return };
-            match timer {
-                Timer::Conn(conn) if now - due >= LATE => {
-                    self.timers.set(timer, now + LATE_GRACE, "late");
-                    log::debug!("{conn:?}: deadline noticed {:?} late: put off", now - due);
-                }
-                Timer::Conn(conn) => self.conn_timeout(now, conn),
-                Timer::Dials => {
-                    for _ in 0..self.config.limits.timers_per_turn {
-                        let Some(conn) = self.dialer.overdue(now) else { break };
-                        self.conn_timeout(now, conn);
-                    }
-                }
-                Timer::Answer(conn) => self.answer_late(now, conn),
-                Timer::Transfer(transfer) => self.transfer_timeout(now, transfer),
-                Timer::Have => self.tell_followers(now),
-                Timer::Down => self.more_may_come(now),
-                Timer::Up => self.more_may_go(now),
-                Timer::Exit => self.exit_anyway(),
-                Timer::Search => self.search_slice(now),
-                Timer::Index => {
-                    self.index.timeout(now);
-                    self.drive_index(now);
-                }
-                Timer::Job(job) => self.job_timeout(now, job),
-                Timer::Refresh(number) => self.register(now, number, None, true),
-                Timer::Hello => self.hello(now),
-                Timer::Greet => self.greet(),
-                Timer::Silence => self.drop_silent(now),
-                Timer::Progress => self.show_progress(now),
-                Timer::Joined => self.check_joined(now, true),
-                Timer::Notices => {
-                    if let Some(due) = self.notices.flush(now) {
-                        self.timers.set(Timer::Notices, due, "summary of notices");
-                    }
-                }
-            }
-        }
-    }
-
-    fn conn_timeout(&mut self, now: Instant, conn: ConnId) {
-        match self.conns.get(conn.0) {
-            Some(Conn::Serve(_)) => self.serve_timeout(now, conn),
-            Some(Conn::Ask(_)) => self.ask_timeout(now, conn),
-            Some(Conn::Session(_)) => self.session_timeout(now, conn),
-            Some(Conn::Fetch(transfer, _)) => self.fetch_timeout(now, conn, *transfer),
-            Some(Conn::Stream(transfer, no, _)) => self.stream_timeout(now, conn, *transfer, *no),
-            Some(Conn::Console) | None => {}
-        }
-    }
-
-    fn resolved(&mut self, now: Instant, request: RequestId, result: Result<SocketAddr, Fault>) {
-        match self.resolving.remove(&request) {
-            Some(Resolving::Registry(number)) => self.registry_resolved(now, number, result),
-            Some(Resolving::Get(job)) => self.get_resolved(now, job, result),
-            Some(Resolving::Index) | None => {}
-        }
-    }
-
-    fn connected(&mut self, now: Instant, conn: ConnId, local: SocketAddr) {
-        match self.conns.get(conn.0) {
-            Some(Conn::Ask(_)) => self.ask_connected(now, conn, local),
-            Some(Conn::Session(_)) => self.session_connected(now, conn),
-            Some(Conn::Fetch(transfer, _)) => self.fetch_connected(now, conn, *transfer),
-            Some(Conn::Stream(transfer, no, _)) => self.stream_connected(now, conn, *transfer, *no),
-            _ => {}
-        }
-    }
-
-    fn closed(&mut self, now: Instant, conn: ConnId, fault: Fault) {
-        match self.conns.get(conn.0) {
-            Some(Conn::Serve(_)) => self.serve_gone(conn),
-            Some(Conn::Ask(_)) => self.ask_closed(now, conn, fault),
-            Some(Conn::Session(_)) => self.session_closed(now, conn, fault),
-            Some(Conn::Fetch(transfer, _)) => self.fetch_closed(now, conn, *transfer, fault),
-            Some(Conn::Stream(transfer, no, _)) => self.stream_closed(now, conn, (*transfer, *no), fault),
-            Some(Conn::Console) => {
-                self.console.closed(conn);
-                self.conns.remove(conn.0);
-                // A reader that left wants no more; results that were lost otherwise are missed by somebody.
-                if conn == self.console.console && fault != Fault::Reset {
-                    self.results_lost(fault);
-                }
-                if conn == self.console.console && self.console.mode == ConsoleMode::Terminal {
-                    self.stop(now, self.status);
-                }
-            }
-            None => {}
-        }
-    }
-
-    fn eof(&mut self, now: Instant, conn: ConnId) {
-        match self.conns.get(conn.0) {
-            Some(Conn::Serve(_)) => self.serve_eof(now, conn),
-            Some(Conn::Ask(_)) => self.ask_read(now, conn),
-            Some(Conn::Session(_)) => self.session_eof(now, conn),
-            Some(Conn::Fetch(transfer, _)) => self.fetch_eof(now, conn, *transfer),
-            Some(Conn::Stream(transfer, no, _)) => self.stream_eof(now, *transfer, *no),
-            Some(Conn::Console) => {
-                if let Some(rest) = self.console.take_rest() {
-                    self.line(now, rest);
-                }
-                self.console.ended = true;
-                if self.console.mode == ConsoleMode::Terminal {
-                    self.stop(now, self.status);
-                }
-            }
-            None => {}
-        }
-    }
-
     /// What follows from an input: uploads and dials that have room now, the next line of a script, the end of one, a prompt.
     fn settle(&mut self, now: Instant) {
         if self.files.has_freed() {
@@ -407,13 +293,7 @@ impl Peer {
         loop {
             self.make_room_for_dials(now);
             let Some(conn) = self.dialer.next(self.room()) else { break };
-            match self.conns.get(conn.0) {
-                Some(Conn::Ask(_)) => self.ask_dial(now, conn),
-                Some(Conn::Session(_)) => self.session_dial(now, conn),
-                Some(Conn::Fetch(transfer, _)) => self.fetch_dial(now, conn, *transfer),
-                Some(Conn::Stream(transfer, no, _)) => self.stream_dial(now, conn, *transfer, *no),
-                _ => debug_assert!(false, "only questions and downloads dial"),
-            }
+            self.may_dial(now, conn);
         }
         // Lazily, as all timers: it fires and is armed again while anything waits.
         if let Some(due) = self.dialer.deadline() {

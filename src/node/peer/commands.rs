@@ -9,7 +9,7 @@ use super::report::{Code, Event, Failure, Status};
 use super::search::Then;
 use super::{Peer, Timer};
 use crate::config::{ConsoleMode, HostPort};
-use crate::machine::{Dir, Output, RequestId};
+use crate::machine::{Dir, Output};
 use crate::node::shown::meant;
 use crate::proto::command::{self, Command, CommandError, Line, List};
 use crate::proto::escape::for_terminal;
@@ -180,8 +180,8 @@ impl Peer {
     }
 
     fn run_list(&mut self, now: Instant, name: &'static str, background: bool, dir: Dir) {
-        self.last_request = RequestId(self.last_request.0.wrapping_add(1));
-        let (output, work) = list_files(self.last_request, dir, self.config.limits.listing_max);
+        let request = self.next_request();
+        let (output, work) = list_files(request, dir, self.config.limits.listing_max);
         self.begin(now, name, background, work);
         self.outputs.push_back(output);
     }

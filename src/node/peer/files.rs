@@ -1,15 +1,12 @@
 //! The files a peer holds: whose each is, how many more may be open, and the account of those that grow
 //! (created = committed + discarded + growing).
 
-use super::Peer;
 use super::jobs::JobId;
 use super::transfers::TransferId;
 use crate::config::Limits;
-use crate::machine::{Census, ConnId, Fault, FileId, Meta, Output};
+use crate::machine::{Census, ConnId, FileId};
 use crate::node::gate::source;
-use crate::node::part::Which;
 use crate::node::table::Table;
-use crate::time::Instant;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::IpAddr;
@@ -216,106 +213,6 @@ impl Files {
             files_kept: self.kept,
             files_growing: self.created - self.committed - self.discarded - self.kept,
             ..Census::default()
-        }
-    }
-}
-
-impl Peer {
-    /// A file is open: whoever asked for it is told.
-    pub(super) fn file_opened(&mut self, now: Instant, file: FileId, meta: Meta) {
-        match self.files.owner(file) {
-            Some(Owner::Serve(conn)) => self.serve_opened(now, conn, meta.size),
-            Some(Owner::Answer(conn)) => self.answer_opened(now, conn, file, meta),
-            Some(Owner::Stat(conn)) => self.stat_answer(now, conn, file, Some(meta)),
-            Some(Owner::Hashing | Owner::Log | Owner::FreshLog) => self.index_opened(now, file, meta),
-            Some(Owner::Part(id)) => self.part_opened(now, (id, Which::Part), meta),
-            Some(Owner::Journal(id)) => self.part_opened(now, (id, Which::Journal), meta),
-            Some(Owner::Leftover) => self.leftover_opened(file),
-            Some(Owner::Look(id)) => self.looked(now, id, file, meta),
-            Some(Owner::Fetch(_) | Owner::Share(_) | Owner::Doomed) | None => {}
-        }
-    }
-
-    pub(super) fn file_created(&mut self, now: Instant, file: FileId, room: u64) {
-        match self.files.owner(file) {
-            Some(Owner::Fetch(id)) => self.fetch_opened(now, id, room),
-            Some(Owner::Part(id)) => self.part_created(now, id, room),
-            _ => {}
-        }
-    }
-
-    pub(super) fn file_synced(&mut self, now: Instant, file: FileId, meta: Meta) {
-        match self.files.owner(file) {
-            Some(Owner::Part(id)) => self.part_synced(now, (id, Which::Part), meta),
-            Some(Owner::Journal(id)) => self.part_synced(now, (id, Which::Journal), meta),
-            _ => {}
-        }
-    }
-
-    /// Bytes of a file that was to be read.
-    pub(super) fn file_read(&mut self, now: Instant, file: FileId, offset: u64, bytes: &[u8], meta: Meta) {
-        match self.files.owner(file) {
-            Some(Owner::Part(id)) => self.part_read(now, (id, Which::Part), (offset, bytes, meta)),
-            Some(Owner::Journal(id)) => self.part_read(now, (id, Which::Journal), (offset, bytes, meta)),
-            Some(Owner::Leftover) => self.leftover_read(now, file, bytes),
-            Some(Owner::Look(id)) => self.look_read(now, id, (offset, bytes, meta)),
-            _ => self.index_read(now, file, (offset, bytes, meta)),
-        }
-    }
-
-    /// An operation on a file failed; its id is free if `fatal`.
-    pub(super) fn file_failed(&mut self, now: Instant, file: FileId, fault: Fault, fatal: bool) {
-        let Some(owner) = self.files.owner(file) else { return };
-        if fatal {
-            self.files.drop(file);
-        }
-        match owner {
-            Owner::Serve(conn) => self.serve_file_failed(now, conn, fault, fatal),
-            Owner::Fetch(transfer) => self.fetch_file_failed(now, transfer, fault, fatal),
-            Owner::Share(job) => self.share_failed(now, job, fault),
-            Owner::Answer(conn) => self.answer_failed(now, conn, file, fault, fatal),
-            Owner::Stat(conn) => self.stat_answer(now, conn, file, None),
-            Owner::Hashing | Owner::Log | Owner::FreshLog => {
-                self.index_failed(now, owner, file, fault, fatal);
-            }
-            Owner::Part(id) => self.part_file_failed(now, (id, Which::Part), (file, fault, fatal)),
-            Owner::Journal(id) => self.part_file_failed(now, (id, Which::Journal), (file, fault, fatal)),
-            Owner::Leftover => self.leftover_failed(now, file, fatal),
-            Owner::Look(id) => self.look_failed(now, id, fault, fatal),
-            Owner::Doomed => {}
-        }
-    }
-
-    pub(super) fn file_committed(
-        &mut self,
-        now: Instant,
-        (file, name, meta, confirmed): (FileId, &str, Meta, bool),
-    ) {
-        match self.files.committed(file) {
-            Some(Owner::Fetch(id)) => self.fetch_committed(now, id, name, meta.size, confirmed),
-            Some(Owner::Part(id)) => self.part_committed(now, id, (file, name, meta, confirmed)),
-            _ => {}
-        }
-    }
-
-    /// Closes a file, or a journal, that stays what it is.
-    pub(super) fn close_file(&mut self, file: FileId) {
-        if self.files.drop(file) {
-            self.outputs.push_back(Output::CloseFile { file });
-        }
-    }
-
-    /// Closes an unfinished file that is to be opened again.
-    pub(super) fn keep_file(&mut self, file: FileId) {
-        if self.files.keep(file) {
-            self.outputs.push_back(Output::CloseFile { file });
-        }
-    }
-
-    /// Throws away a file that grows, or a journal.
-    pub(super) fn discard_file(&mut self, file: FileId) {
-        if self.files.drop(file) {
-            self.outputs.push_back(Output::DiscardFile { file });
         }
     }
 }

@@ -7,7 +7,7 @@ use super::search::{Hit, Then};
 use super::transfers::{Phase, Transfer, TransferId};
 use super::{Peer, Resolving};
 use crate::config::HostPort;
-use crate::machine::{Fault, Output};
+use crate::machine::Fault;
 use crate::proto::command::Wanted;
 use crate::proto::content::Root;
 use crate::proto::escape::for_terminal;
@@ -86,8 +86,7 @@ impl Peer {
             None => {
                 let work = Work::Resolve { host: node.host.clone(), name: file, folder };
                 let job = self.begin(now, name, background, work);
-                let request = self.new_request(Resolving::Get(job));
-                self.outputs.push_back(Output::Resolve { request, host: node.host.clone(), port: node.port });
+                self.resolve(node.host.clone(), node.port, Resolving::Get(job));
             }
         }
     }

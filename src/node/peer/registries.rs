@@ -7,7 +7,7 @@ use super::known::Via;
 use super::report::{Code, Event, Failure, plural};
 use super::{Peer, Resolving, Timer};
 use crate::config::HostPort;
-use crate::machine::{Fault, Output, RequestId};
+use crate::machine::{Fault, Output};
 use crate::proto::address::{Learned, admit};
 use crate::proto::escape::{for_log, for_terminal};
 use crate::proto::registry;
@@ -167,8 +167,7 @@ impl Peer {
             Some(addr) => self.register_at(now, number, addr),
             None => {
                 let HostPort { host, port } = registry.target.clone();
-                let request = self.new_request(Resolving::Registry(number));
-                self.outputs.push_back(Output::Resolve { request, host, port });
+                self.resolve(host, port, Resolving::Registry(number));
             }
         }
     }
@@ -299,12 +298,5 @@ impl Peer {
         for job in jobs {
             self.finish(now, job, Err(failure.clone()));
         }
-    }
-
-    /// A number for a question to the driver, and what its answer is for.
-    pub(super) fn new_request(&mut self, purpose: Resolving) -> RequestId {
-        self.last_request = RequestId(self.last_request.0.wrapping_add(1));
-        self.resolving.insert(self.last_request, purpose);
-        self.last_request
     }
 }

@@ -3,7 +3,7 @@
 use super::answer::MOMENT;
 use super::files::Owner;
 use super::report::IndexStatus;
-use super::{Peer, Resolving, Timer};
+use super::{Peer, Timer};
 use crate::machine::{self, Dir, Entry, Fault, FileId, ListEnd, Meta, Output, RequestId};
 use crate::node::index::{Ask, Log};
 use crate::time::Instant;
@@ -55,7 +55,7 @@ impl Peer {
         let output = match ask {
             Ask::Watch => Output::WatchFolder { dir: Dir::Shared },
             Ask::List { folder, deep, max } => {
-                let request = self.new_request(Resolving::Index);
+                let request = self.next_request();
                 self.index_files.listing = Some(request);
                 Output::ListFiles { request, dir: Dir::Shared, folder, deep, max }
             }
@@ -191,7 +191,6 @@ impl Peer {
         }
         if !matches!(end, ListEnd::More) {
             self.index_files.listing = None;
-            self.resolving.remove(&request);
         }
         self.index.listed(now, entries, end);
         self.drive_index(now);

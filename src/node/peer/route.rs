@@ -1,0 +1,247 @@
+//! Who is told: each input of the driver's, each timer and each file goes to the part whose it is.
+
+use super::files::Owner;
+use super::{Conn, Peer, Resolving, Timer};
+use crate::config::ConsoleMode;
+use crate::machine::{ConnId, Fault, FileId, Meta, Output, RequestId};
+use crate::node::part::Which;
+use crate::node::timers::{LATE, LATE_GRACE};
+use crate::time::Instant;
+use std::net::SocketAddr;
+
+impl Peer {
+    pub(super) fn timeouts(&mut self, now: Instant) {
+        for _ in 0..self.config.limits.timers_per_turn {
+            let Some((timer, due)) = self.timers.pop_due(now) else { return };
+            match timer {
+                Timer::Conn(conn) if now - due >= LATE => {
+                    self.timers.set(timer, now + LATE_GRACE, "late");
+                    log::debug!("{conn:?}: deadline noticed {:?} late: put off", now - due);
+                }
+                Timer::Conn(conn) => self.conn_timeout(now, conn),
+                Timer::Dials => {
+                    for _ in 0..self.config.limits.timers_per_turn {
+                        let Some(conn) = self.dialer.overdue(now) else { break };
+                        self.conn_timeout(now, conn);
+                    }
+                }
+                Timer::Answer(conn) => self.answer_late(now, conn),
+                Timer::Transfer(transfer) => self.transfer_timeout(now, transfer),
+                Timer::Have => self.tell_followers(now),
+                Timer::Down => self.more_may_come(now),
+                Timer::Up => self.more_may_go(now),
+                Timer::Exit => self.exit_anyway(),
+                Timer::Search => self.search_slice(now),
+                Timer::Index => {
+                    self.index.timeout(now);
+                    self.drive_index(now);
+                }
+                Timer::Job(job) => self.job_timeout(now, job),
+                Timer::Refresh(number) => self.register(now, number, None, true),
+                Timer::Hello => self.hello(now),
+                Timer::Greet => self.greet(),
+                Timer::Silence => self.drop_silent(now),
+                Timer::Progress => self.show_progress(now),
+                Timer::Joined => self.check_joined(now, true),
+                Timer::Notices => {
+                    if let Some(due) = self.notices.flush(now) {
+                        self.timers.set(Timer::Notices, due, "summary of notices");
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn conn_timeout(&mut self, now: Instant, conn: ConnId) {
+        match self.conns.get(conn.0) {
+            Some(Conn::Serve(_)) => self.serve_timeout(now, conn),
+            Some(Conn::Ask(_)) => self.ask_timeout(now, conn),
+            Some(Conn::Session(_)) => self.session_timeout(now, conn),
+            Some(Conn::Fetch(transfer, _)) => self.fetch_timeout(now, conn, *transfer),
+            Some(Conn::Stream(transfer, no, _)) => self.stream_timeout(now, conn, *transfer, *no),
+            Some(Conn::Console) | None => {}
+        }
+    }
+
+    pub(super) fn resolved(&mut self, now: Instant, request: RequestId, result: Result<SocketAddr, Fault>) {
+        match self.resolving.remove(&request) {
+            Some(Resolving::Registry(number)) => self.registry_resolved(now, number, result),
+            Some(Resolving::Get(job)) => self.get_resolved(now, job, result),
+            None => {}
+        }
+    }
+
+    pub(super) fn connected(&mut self, now: Instant, conn: ConnId, local: SocketAddr) {
+        match self.conns.get(conn.0) {
+            Some(Conn::Ask(_)) => self.ask_connected(now, conn, local),
+            Some(Conn::Session(_)) => self.session_connected(now, conn),
+            Some(Conn::Fetch(transfer, _)) => self.fetch_connected(now, conn, *transfer),
+            Some(Conn::Stream(transfer, no, _)) => self.stream_connected(now, conn, *transfer, *no),
+            _ => {}
+        }
+    }
+
+    pub(super) fn closed(&mut self, now: Instant, conn: ConnId, fault: Fault) {
+        match self.conns.get(conn.0) {
+            Some(Conn::Serve(_)) => self.serve_gone(conn),
+            Some(Conn::Ask(_)) => self.ask_closed(now, conn, fault),
+            Some(Conn::Session(_)) => self.session_closed(now, conn, fault),
+            Some(Conn::Fetch(transfer, _)) => self.fetch_closed(now, conn, *transfer, fault),
+            Some(Conn::Stream(transfer, no, _)) => self.stream_closed(now, conn, (*transfer, *no), fault),
+            Some(Conn::Console) => {
+                self.console.closed(conn);
+                self.conns.remove(conn.0);
+                // A reader that left wants no more; results that were lost otherwise are missed by somebody.
+                if conn == self.console.console && fault != Fault::Reset {
+                    self.results_lost(fault);
+                }
+                if conn == self.console.console && self.console.mode == ConsoleMode::Terminal {
+                    self.stop(now, self.status);
+                }
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn eof(&mut self, now: Instant, conn: ConnId) {
+        match self.conns.get(conn.0) {
+            Some(Conn::Serve(_)) => self.serve_eof(now, conn),
+            Some(Conn::Ask(_)) => self.ask_read(now, conn),
+            Some(Conn::Session(_)) => self.session_eof(now, conn),
+            Some(Conn::Fetch(transfer, _)) => self.fetch_eof(now, conn, *transfer),
+            Some(Conn::Stream(transfer, no, _)) => self.stream_eof(now, *transfer, *no),
+            Some(Conn::Console) => {
+                if let Some(rest) = self.console.take_rest() {
+                    self.line(now, rest);
+                }
+                self.console.ended = true;
+                if self.console.mode == ConsoleMode::Terminal {
+                    self.stop(now, self.status);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// A dial's turn has come.
+    pub(super) fn may_dial(&mut self, now: Instant, conn: ConnId) {
+        match self.conns.get(conn.0) {
+            Some(Conn::Ask(_)) => self.ask_dial(now, conn),
+            Some(Conn::Session(_)) => self.session_dial(now, conn),
+            Some(Conn::Fetch(transfer, _)) => self.fetch_dial(now, conn, *transfer),
+            Some(Conn::Stream(transfer, no, _)) => self.stream_dial(now, conn, *transfer, *no),
+            _ => debug_assert!(false, "only questions and downloads dial"),
+        }
+    }
+
+    /// A file is open: whoever asked for it is told.
+    pub(super) fn file_opened(&mut self, now: Instant, file: FileId, meta: Meta) {
+        match self.files.owner(file) {
+            Some(Owner::Serve(conn)) => self.serve_opened(now, conn, meta.size),
+            Some(Owner::Answer(conn)) => self.answer_opened(now, conn, file, meta),
+            Some(Owner::Stat(conn)) => self.stat_answer(now, conn, file, Some(meta)),
+            Some(Owner::Hashing | Owner::Log | Owner::FreshLog) => self.index_opened(now, file, meta),
+            Some(Owner::Part(id)) => self.part_opened(now, (id, Which::Part), meta),
+            Some(Owner::Journal(id)) => self.part_opened(now, (id, Which::Journal), meta),
+            Some(Owner::Leftover) => self.leftover_opened(file),
+            Some(Owner::Look(id)) => self.looked(now, id, file, meta),
+            Some(Owner::Fetch(_) | Owner::Share(_) | Owner::Doomed) | None => {}
+        }
+    }
+
+    pub(super) fn file_created(&mut self, now: Instant, file: FileId, room: u64) {
+        match self.files.owner(file) {
+            Some(Owner::Fetch(id)) => self.fetch_opened(now, id, room),
+            Some(Owner::Part(id)) => self.part_created(now, id, room),
+            _ => {}
+        }
+    }
+
+    pub(super) fn file_synced(&mut self, now: Instant, file: FileId, meta: Meta) {
+        match self.files.owner(file) {
+            Some(Owner::Part(id)) => self.part_synced(now, (id, Which::Part), meta),
+            Some(Owner::Journal(id)) => self.part_synced(now, (id, Which::Journal), meta),
+            _ => {}
+        }
+    }
+
+    /// Bytes of a file that was to be read.
+    pub(super) fn file_read(&mut self, now: Instant, file: FileId, offset: u64, bytes: &[u8], meta: Meta) {
+        match self.files.owner(file) {
+            Some(Owner::Part(id)) => self.part_read(now, (id, Which::Part), (offset, bytes, meta)),
+            Some(Owner::Journal(id)) => self.part_read(now, (id, Which::Journal), (offset, bytes, meta)),
+            Some(Owner::Leftover) => self.leftover_read(now, file, bytes),
+            Some(Owner::Look(id)) => self.look_read(now, id, (offset, bytes, meta)),
+            _ => self.index_read(now, file, (offset, bytes, meta)),
+        }
+    }
+
+    /// An operation on a file failed; its id is free if `fatal`.
+    pub(super) fn file_failed(&mut self, now: Instant, file: FileId, fault: Fault, fatal: bool) {
+        let Some(owner) = self.files.owner(file) else { return };
+        if fatal {
+            self.files.drop(file);
+        }
+        match owner {
+            Owner::Serve(conn) => self.serve_file_failed(now, conn, fault, fatal),
+            Owner::Fetch(transfer) => self.fetch_file_failed(now, transfer, fault, fatal),
+            Owner::Share(job) => self.share_failed(now, job, fault),
+            Owner::Answer(conn) => self.answer_failed(now, conn, file, fault, fatal),
+            Owner::Stat(conn) => self.stat_answer(now, conn, file, None),
+            Owner::Hashing | Owner::Log | Owner::FreshLog => {
+                self.index_failed(now, owner, file, fault, fatal);
+            }
+            Owner::Part(id) => self.part_file_failed(now, (id, Which::Part), (file, fault, fatal)),
+            Owner::Journal(id) => self.part_file_failed(now, (id, Which::Journal), (file, fault, fatal)),
+            Owner::Leftover => self.leftover_failed(now, file, fatal),
+            Owner::Look(id) => self.look_failed(now, id, fault, fatal),
+            Owner::Doomed => {}
+        }
+    }
+
+    pub(super) fn file_committed(
+        &mut self,
+        now: Instant,
+        (file, name, meta, confirmed): (FileId, &str, Meta, bool),
+    ) {
+        match self.files.committed(file) {
+            Some(Owner::Fetch(id)) => self.fetch_committed(now, id, name, meta.size, confirmed),
+            Some(Owner::Part(id)) => self.part_committed(now, id, (file, name, meta, confirmed)),
+            _ => {}
+        }
+    }
+
+    /// Closes a file, or a journal, that stays what it is.
+    pub(super) fn close_file(&mut self, file: FileId) {
+        if self.files.drop(file) {
+            self.outputs.push_back(Output::CloseFile { file });
+        }
+    }
+
+    /// Closes an unfinished file that is to be opened again.
+    pub(super) fn keep_file(&mut self, file: FileId) {
+        if self.files.keep(file) {
+            self.outputs.push_back(Output::CloseFile { file });
+        }
+    }
+
+    /// Throws away a file that grows, or a journal.
+    pub(super) fn discard_file(&mut self, file: FileId) {
+        if self.files.drop(file) {
+            self.outputs.push_back(Output::DiscardFile { file });
+        }
+    }
+
+    /// A number for a question to the driver.
+    pub(super) fn next_request(&mut self) -> RequestId {
+        self.last_request = RequestId(self.last_request.0.wrapping_add(1));
+        self.last_request
+    }
+
+    /// Has a name looked up; the answer is for `purpose`.
+    pub(super) fn resolve(&mut self, host: String, port: u16, purpose: Resolving) {
+        let request = self.next_request();
+        self.resolving.insert(request, purpose);
+        self.outputs.push_back(Output::Resolve { request, host, port });
+    }
+}
