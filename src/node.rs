@@ -10,6 +10,7 @@ mod gate;
 pub mod index;
 mod limiter;
 mod notices;
+mod operation;
 mod outgoing;
 mod pace;
 pub mod part;

@@ -141,6 +141,8 @@ pub struct Peer {
 
     console: Console,
     jobs: Table<Job>,
+    /// The number of the last operation.
+    last_op: u32,
     resolving: BTreeMap<RequestId, Resolving>,
     last_request: RequestId,
     /// Listening, and joined if that was asked for: commands may run.
@@ -219,7 +221,7 @@ impl Peer {
         let mut entropy = Entropy::new(&config.entropy);
         let instance = u64::from_le_bytes(entropy.bytes());
         let said_dropped =
-            if config.json { |lines| Event::Dropped { lines }.json() } else { console::lines_dropped };
+            if config.json { |lines| Event::Dropped { lines }.json(None) } else { console::lines_dropped };
         let (mode, columns) = (config.console, config.progress_columns);
         let front = Console::new(console, notes, mode, columns, said_dropped, limits);
         let mut peer = Peer {
@@ -266,6 +268,7 @@ impl Peer {
             browsed: Browsed::default(),
             console: front,
             jobs: Table::new(),
+            last_op: 0,
             resolving: BTreeMap::new(),
             last_request: RequestId(0),
             ready: false,

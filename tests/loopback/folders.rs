@@ -31,7 +31,7 @@ fn a_folder_of_too_many_files_is_listed_as_far_as_is_good() {
         }
     }
     assert_eq!(files, 100_000);
-    assert_eq!(cut.trim(), r#"{"event":"truncated","files":100000}"#);
+    assert_eq!(cut.trim(), r#"{"event":"truncated","files":100000,"op":1}"#);
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn a_file_in_a_folder_arrives_whole_verified_and_in_its_folder() {
     // Asked for while it is being hashed.
     let events = bob.get(ann.port, name);
     let done = event(&events, "downloaded").unwrap_or_else(|| panic!("{events:?}"));
-    let expected = json!({ "event": "downloaded", "name": name, "path": format!("downloads/{name}"),
+    let expected = json!({ "event": "downloaded", "op": done["op"], "name": name, "path": format!("downloads/{name}"),
         "bytes": 64 * MIB, "verified": true, "sources": 1, "resumed": 0 });
     assert_eq!(done, &expected);
     same(&place, &format!("ann/shared_files/{name}"), &format!("bob/downloads/{name}"));
@@ -127,7 +127,8 @@ fn events_have_the_fields_that_readme_promises() {
         let name = event["event"].as_str().expect("a name").to_owned();
         let expected = promised(&name);
         let has: BTreeSet<String> =
-            fields(event).into_iter().filter(|field| *field != "event").map(str::to_owned).collect();
+            fields(event).into_iter().filter(|f| !["event", "op"].contains(f)).map(str::to_owned).collect();
+        assert!(event["op"].as_u64().is_some_and(|op| op > 0), "all of them come of commands: {event}");
         assert_eq!(has, expected, "{event}");
         seen.insert(name);
     }

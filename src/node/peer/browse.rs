@@ -5,6 +5,7 @@ use super::reach::{Unreached, Wish};
 use super::report::{Code, Event, Failure, bytes as sized, plural};
 use super::{Peer, Timer};
 use crate::machine::ConnId;
+use crate::node::operation::Op;
 use crate::proto::command::NodeRef;
 use crate::proto::escape::for_terminal;
 use crate::proto::name::{has_spellings, is_beneath};
@@ -35,15 +36,15 @@ struct Beneath {
 }
 
 impl Peer {
-    pub(super) fn run_browse(&mut self, now: Instant, name: &'static str, background: bool, node: &NodeRef) {
+    pub(super) fn run_browse(&mut self, now: Instant, op: Op, node: &NodeRef) {
         let addr = match self.addr_named(node) {
             Ok(addr) => addr,
-            Err(failure) => return self.conclude(now, name, Err(failure)),
+            Err(failure) => return self.conclude(now, op, Err(failure)),
         };
         self.browsed.clear();
         let browse =
             Browse { who: addr.to_string(), after: None, fresh: false, files: 0, bytes: 0, beneath: None };
-        let job = self.begin(now, name, background, Work::Browse(browse));
+        let job = self.begin(now, op, Work::Browse(browse));
         let class = self.class_of(now, addr).unwrap_or(super::dialer::Class::Near);
         self.browse_wait(now, job);
         self.reach(now, addr, class, Wish::Browse(job));
@@ -159,7 +160,7 @@ impl Peer {
         (number, end, left_out): (u32, bool, u64),
     ) {
         let max = self.config.limits.listing_max;
-        let Some(Job { work: Work::Browse(browse), .. }) = self.jobs.get_mut(job.0) else {
+        let Some(Job { op, work: Work::Browse(browse), .. }) = self.jobs.get_mut(job.0) else {
             // It was given up, or has all it wants.
             self.answered(conn, number);
             return self.unasked(now, conn, number);
@@ -167,6 +168,7 @@ impl Peer {
         if browse.beneath.is_some() {
             return self.browsed_beneath(now, (conn, number), job, files, end);
         }
+        let op = *op;
         let mut fresh = Vec::new();
         for file in files {
             let later = browse.after.as_ref().is_none_or(|after| *after < file.name);
@@ -183,7 +185,7 @@ impl Peer {
         for file in &fresh {
             self.browsed.add(&file.name);
             let root = file.root.map(|root| root.to_string());
-            self.tell(&Event::File { name: &file.name, size: file.size, root });
+            self.tell(op, &Event::File { name: &file.name, size: file.size, root });
         }
         match (over, end) {
             (false, false) => return,
@@ -191,14 +193,14 @@ impl Peer {
             (true, _) => self.answered(conn, number),
         }
         if n >= max {
-            self.tell(&Event::Truncated { files: n });
+            self.tell(op, &Event::Truncated { files: n });
         } else if n == 0 {
-            self.say(&format!("{who} shares no files\n"));
+            self.say(op, &format!("{who} shares no files\n"));
         } else {
-            self.say(&format!("{who} shares {}, {}\n", plural(n, "file", "files"), sized(bytes)));
+            self.say(op, &format!("{who} shares {}, {}\n", plural(n, "file", "files"), sized(bytes)));
         }
         if left_out > 0 {
-            self.tell(&Event::NotOffered { count: left_out });
+            self.tell(op, &Event::NotOffered { count: left_out });
         }
         self.finish(now, job, Ok(()));
     }

@@ -10,6 +10,7 @@ use super::search::Then;
 use super::{Peer, Timer};
 use crate::config::{ConsoleMode, HostPort};
 use crate::machine::{Dir, Output};
+use crate::node::operation::Op;
 use crate::node::shown::meant;
 use crate::proto::command::{self, Command, CommandError, Line, List};
 use crate::proto::escape::for_terminal;
@@ -25,16 +26,20 @@ impl Peer {
     /// The operator typed a line.
     pub(super) fn line(&mut self, now: Instant, line: LineIn) {
         let asked = self.console.asking.take();
+        let no_command = |peer: &mut Peer, text: String| {
+            let op = peer.new_op("", false);
+            peer.conclude(now, op, Err(Failure::new(Code::Usage, text)));
+        };
         let text = match line {
             LineIn::Text(text) => text,
             LineIn::TooLong => {
                 let text =
                     format!("that line has more than {} bytes; it was ignored", self.config.limits.line_max);
-                return self.conclude(now, "", Err(Failure::new(Code::Usage, text)));
+                return no_command(self, text);
             }
             LineIn::NotText => {
                 let text = "that line is not text (valid UTF-8 without NUL); it was ignored";
-                return self.conclude(now, "", Err(Failure::new(Code::Usage, text)));
+                return no_command(self, text.to_owned());
             }
         };
         let text = match asked {
@@ -44,90 +49,87 @@ impl Peer {
         };
         match command::parse_among(&text, &|typed| meant(self.shown_names(), typed)) {
             Ok(Line { command: Command::Empty, .. }) => {}
-            Ok(Line { command, background }) => self.run(now, command, background),
+            Ok(Line { command, background }) => {
+                let op = self.new_op(command.name(), background);
+                self.run(now, op, command);
+            }
             Err(CommandError::MissingArgument { next, .. }) if self.console.mode == ConsoleMode::Terminal => {
                 self.console.ask(text, next);
             }
             Err(error) => {
                 let failure = Failure::new(Code::Usage, error.to_string());
-                self.conclude(now, error.command(), Err(failure));
+                let op = self.new_op(error.command(), false);
+                self.conclude(now, op, Err(failure));
             }
         }
     }
 
-    fn run(&mut self, now: Instant, command: Command, background: bool) {
-        let name = command.name();
+    fn run(&mut self, now: Instant, op: Op, command: Command) {
         match command {
-            Command::Bootstrap(target) => self.run_bootstrap(now, name, background, target),
+            Command::Bootstrap(target) => self.run_bootstrap(now, op, target),
             Command::MulticastOn => {
-                let job = self.begin(now, name, background, Work::Multicast);
+                let job = self.begin(now, op, Work::Multicast);
                 self.multicast_on(now, Some(job));
             }
             Command::MulticastOff => {
                 self.multicast_off(now);
-                self.tell(&Event::Multicast { on: false, interfaces: 0 });
-                self.conclude(now, name, Ok(()));
+                self.tell(op, &Event::Multicast { on: false, interfaces: 0 });
+                self.conclude(now, op, Ok(()));
             }
-            Command::Nodes(list) => self.run_nodes(now, name, background, list),
-            Command::Share { path } => self.run_share(now, name, background, &path),
-            Command::Files => self.run_list(now, name, background, Dir::Shared),
-            Command::Downloads => self.run_list(now, name, background, Dir::Downloads),
-            Command::Search { words } => self.run_search(now, name, background, &words, Then::Show),
-            Command::Browse(node) => self.run_browse(now, name, background, &node),
-            Command::Get(wanted) => self.run_get(now, name, background, wanted),
-            Command::Transfers => self.run_transfers(now, name),
-            Command::Pause(which) => self.run_pause(now, name, &which),
-            Command::Resume(which) => self.run_resume(now, name, background, &which),
-            Command::Cancel(which) => self.run_cancel(now, name, &which),
-            Command::Limit(limit) => self.run_limit(now, name, limit),
+            Command::Nodes(list) => self.run_nodes(now, op, list),
+            Command::Share { path } => self.run_share(now, op, &path),
+            Command::Files => self.run_list(now, op, Dir::Shared),
+            Command::Downloads => self.run_list(now, op, Dir::Downloads),
+            Command::Search { words } => self.run_search(now, op, &words, Then::Show),
+            Command::Browse(node) => self.run_browse(now, op, &node),
+            Command::Get(wanted) => self.run_get(now, op, wanted),
+            Command::Transfers => self.run_transfers(now, op),
+            Command::Pause(which) => self.run_pause(now, op, &which),
+            Command::Resume(which) => self.run_resume(now, op, &which),
+            Command::Cancel(which) => self.run_cancel(now, op, &which),
+            Command::Limit(limit) => self.run_limit(now, op, limit),
             Command::Status => {
                 let status = Event::Status(Box::new(self.status_now(now)));
-                self.tell(&status);
-                self.conclude(now, name, Ok(()));
+                self.tell(op, &status);
+                self.conclude(now, op, Ok(()));
             }
             Command::Wait(Some(time)) => {
-                let job = self.begin(now, name, background, Work::Wait);
+                let job = self.begin(now, op, Work::Wait);
                 self.timers.set(Timer::Job(job), now + time, "wait");
             }
             Command::Wait(None) => {
-                if self.jobs.iter().any(|(_, job)| job.background) {
-                    self.begin(now, name, false, Work::WaitAll);
+                if self.jobs.iter().any(|(_, job)| job.op.background) {
+                    self.begin(now, op, Work::WaitAll);
                 } else {
-                    self.conclude(now, name, Ok(()));
+                    self.conclude(now, op, Ok(()));
                 }
             }
             Command::Help(topic) => match command::help(topic.as_deref()) {
                 Ok(text) => {
-                    self.tell(&Event::Help { text: &text });
-                    self.conclude(now, name, Ok(()));
+                    self.tell(op, &Event::Help { text: &text });
+                    self.conclude(now, op, Ok(()));
                 }
-                Err(error) => self.conclude(now, name, Err(Failure::new(Code::Usage, error.to_string()))),
+                Err(error) => self.conclude(now, op, Err(Failure::new(Code::Usage, error.to_string()))),
             },
             Command::Quit => {
                 self.stop(now, self.status);
-                self.tell(&Event::Done { command: name });
+                self.tell(op, &Event::Done { command: op.command });
             }
             Command::Empty => {}
         }
     }
 
-    fn run_bootstrap(
-        &mut self,
-        now: Instant,
-        name: &'static str,
-        background: bool,
-        target: Option<HostPort>,
-    ) {
+    fn run_bootstrap(&mut self, now: Instant, op: Op, target: Option<HostPort>) {
         if target.is_none() && self.registries.is_empty() {
             let text = "no registry was given at start: use `bootstrap HOST:PORT`";
-            return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
+            return self.conclude(now, op, Err(Failure::new(Code::Usage, text)));
         }
         let number = target.map_or(0, |target| self.registry_at(target));
-        let job = self.begin(now, name, background, Work::Bootstrap);
+        let job = self.begin(now, op, Work::Bootstrap);
         self.register(now, number, Some(job), false);
     }
 
-    fn run_nodes(&mut self, now: Instant, name: &'static str, background: bool, list: List) {
+    fn run_nodes(&mut self, now: Instant, op: Op, list: List) {
         let wanted: Vec<SocketAddr> = self
             .known
             .merged()
@@ -148,41 +150,41 @@ impl Peer {
                 }
             }
         }
-        let job = self.begin(now, name, background, Work::Nodes { list, waiting: probes.len(), alive });
+        let job = self.begin(now, op, Work::Nodes { list, waiting: probes.len(), alive });
         for (addr, class) in probes {
             self.ask(now, addr, class, Purpose::Probe(job));
         }
         self.finish_nodes(now, job);
     }
 
-    fn run_share(&mut self, now: Instant, name: &'static str, background: bool, path: &str) {
+    fn run_share(&mut self, now: Instant, op: Op, path: &str) {
         let source = PathBuf::from(path);
         if source.file_name().is_none() || source.as_os_str() == "~" {
             let text = format!("{}: say which file or folder, by its own name", for_terminal(path));
-            return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
+            return self.conclude(now, op, Err(Failure::new(Code::Usage, text)));
         }
         let file_name = match file_name_of_source(&source) {
             Ok(file_name) => file_name,
             Err(error) => {
                 let text = format!("{} cannot be shared under its name: {error}", for_terminal(path));
-                return self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
+                return self.conclude(now, op, Err(Failure::new(Code::Usage, text)));
             }
         };
         if !self.files.may_add() {
             let text = "too many files are open already: share it again when some transfers have ended";
-            return self.conclude(now, name, Err(Failure::new(Code::Other, text)));
+            return self.conclude(now, op, Err(Failure::new(Code::Other, text)));
         }
         let file = self.files.add(Owner::Share(JobId(self.jobs.next_id())));
         let work = Work::Share { file, name: file_name.clone(), bytes: 0, size: 0 };
-        self.begin(now, name, background, work);
+        self.begin(now, op, work);
         let max = self.config.limits.index_files;
         self.outputs.push_back(Output::Import { file, source, name: file_name, max });
     }
 
-    fn run_list(&mut self, now: Instant, name: &'static str, background: bool, dir: Dir) {
+    fn run_list(&mut self, now: Instant, op: Op, dir: Dir) {
         let request = self.next_request();
         let (output, work) = list_files(request, dir, self.config.limits.listing_max);
-        self.begin(now, name, background, work);
+        self.begin(now, op, work);
         self.outputs.push_back(output);
     }
 

@@ -140,7 +140,7 @@ impl Peer {
     fn multicast_is_on(&mut self, now: Instant) {
         let interfaces = self.discovery.joined.len();
         for job in std::mem::take(&mut self.discovery.jobs) {
-            self.tell(&Event::Multicast { on: true, interfaces });
+            self.tell(self.op_of(job), &Event::Multicast { on: true, interfaces });
             self.finish(now, job, Ok(()));
         }
     }

@@ -8,6 +8,7 @@ use super::transfers::{Phase, Transfer, TransferId};
 use super::{Peer, Resolving};
 use crate::config::HostPort;
 use crate::machine::Fault;
+use crate::node::operation::Op;
 use crate::proto::command::Wanted;
 use crate::proto::content::Root;
 use crate::proto::escape::for_terminal;
@@ -35,14 +36,14 @@ struct Goal {
 }
 
 impl Peer {
-    pub(super) fn run_get(&mut self, now: Instant, name: &'static str, background: bool, wanted: Wanted) {
+    pub(super) fn run_get(&mut self, now: Instant, op: Op, wanted: Wanted) {
         match wanted {
             Wanted::Numbers(numbers) => {
                 let hits: Result<Vec<Hit>, usize> =
                     numbers.iter().map(|n| self.hits.get(n - 1).cloned().ok_or(*n)).collect();
                 match hits {
                     Ok(hits) => {
-                        let job = self.begin(now, name, background, Work::Get(Gets::default()));
+                        let job = self.begin(now, op, Work::Get(Gets::default()));
                         self.get_hits(now, job, hits);
                     }
                     Err(number) => {
@@ -50,42 +51,35 @@ impl Peer {
                             0 => format!("there is no result {number}: `search` first"),
                             n => format!("there is no result {number}: the last search has {n}"),
                         };
-                        self.conclude(now, name, Err(Failure::new(Code::Usage, text)));
+                        self.conclude(now, op, Err(Failure::new(Code::Usage, text)));
                     }
                 }
             }
             Wanted::Name(file) => match named(&file) {
-                Ok(()) => self.run_search(now, name, background, &file, Then::Get),
-                Err(failure) => self.conclude(now, name, Err(failure)),
+                Ok(()) => self.run_search(now, op, &file, Then::Get),
+                Err(failure) => self.conclude(now, op, Err(failure)),
             },
             Wanted::At { node, name: file } => match named(&file) {
-                Ok(()) => self.get_at(now, name, background, &node, (file, false)),
-                Err(failure) => self.conclude(now, name, Err(failure)),
+                Ok(()) => self.get_at(now, op, &node, (file, false)),
+                Err(failure) => self.conclude(now, op, Err(failure)),
             },
             Wanted::Folder { node, folder } => match (named(&folder), node) {
-                (Ok(()), Some(node)) => self.get_at(now, name, background, &node, (folder, true)),
-                (Ok(()), None) => self.run_search(now, name, background, &folder, Then::Folder),
-                (Err(failure), _) => self.conclude(now, name, Err(failure)),
+                (Ok(()), Some(node)) => self.get_at(now, op, &node, (folder, true)),
+                (Ok(()), None) => self.run_search(now, op, &folder, Then::Folder),
+                (Err(failure), _) => self.conclude(now, op, Err(failure)),
             },
         }
     }
 
-    fn get_at(
-        &mut self,
-        now: Instant,
-        name: &'static str,
-        background: bool,
-        node: &HostPort,
-        (file, folder): (String, bool),
-    ) {
+    fn get_at(&mut self, now: Instant, op: Op, node: &HostPort, (file, folder): (String, bool)) {
         match node.literal() {
             Some(addr) => {
-                let job = self.begin(now, name, background, Work::Get(Gets::default()));
+                let job = self.begin(now, op, Work::Get(Gets::default()));
                 self.get_from(now, job, addr, file, folder);
             }
             None => {
                 let work = Work::Resolve { host: node.host.clone(), name: file, folder };
-                let job = self.begin(now, name, background, work);
+                let job = self.begin(now, op, work);
                 self.resolve(node.host.clone(), node.port, Resolving::Get(job));
             }
         }
@@ -296,14 +290,15 @@ impl Peer {
 
     /// What became of a download that a command waited for.
     pub(super) fn got(&mut self, now: Instant, job: JobId, id: TransferId, result: &Result<(), Failure>) {
-        let Some(Job { work: Work::Get(gets), .. }) = self.jobs.get_mut(job.0) else { return };
+        let Some(Job { op, work: Work::Get(gets), .. }) = self.jobs.get_mut(job.0) else { return };
+        let op = *op;
         gets.waits.remove(&id);
         if let Err(failure) = result {
             gets.failed += 1;
             if gets.wanted > 1 {
                 let note = format!("error: {}\n", failure.message);
                 gets.failure.get_or_insert(failure.clone());
-                self.console.note(&note);
+                self.note(op, &note);
             } else {
                 gets.failure = Some(failure.clone());
             }
@@ -340,7 +335,7 @@ impl Peer {
             }
             return self.get_hits(now, job, hits);
         }
-        self.show_results(&hits);
+        self.show_results(self.op_of(job), &hits);
         let text = format!(
             "{} different files are called {}: choose one with `get N`",
             hits.len(),
@@ -364,7 +359,7 @@ impl Peer {
                 "a node names at most {most} files at once, and there may be more: `get IP PORT {}/` gets all of one node\n",
                 for_terminal(folder)
             );
-            self.console.note(&text);
+            self.note(self.op_of(job), &text);
         }
         if let Some(Job { work, .. }) = self.jobs.get_mut(job.0) {
             *work = Work::Get(Gets::default());
@@ -373,11 +368,17 @@ impl Peer {
     }
 
     /// v1: a download is complete. `stored`: the name it has now.
-    pub(super) fn tell_downloaded(&mut self, name: &str, stored: &str, size: u64, confirmed: bool) {
+    pub(super) fn tell_downloaded(
+        &mut self,
+        id: TransferId,
+        name: &str,
+        stored: &str,
+        (size, confirmed): (u64, bool),
+    ) {
         let path = self.config.folders.downloads.join(stored);
         let path = path.to_string_lossy();
         let (verified, already) = (false, false);
-        self.tell(&Event::Downloaded(Downloaded {
+        let done = Downloaded {
             name,
             path: &path,
             bytes: size,
@@ -386,7 +387,8 @@ impl Peer {
             resumed: 0,
             confirmed,
             already,
-        }));
+        };
+        self.tell_waiters(id, &Event::Downloaded(done));
     }
 }
 

@@ -8,6 +8,7 @@ use super::search::Search;
 use super::{Peer, Timer};
 use crate::config::ConsoleMode;
 use crate::machine::{Dir, Entry, Fault, FileId, Id, ImportedFolder, ListEnd, Output, RequestId};
+use crate::node::operation::Op;
 use crate::proto::command::List;
 use crate::proto::escape::for_terminal;
 use crate::time::{Duration, Instant};
@@ -28,10 +29,7 @@ pub(super) struct JobId(pub(super) Id);
 /// A command under way.
 #[derive(Debug)]
 pub(super) struct Job {
-    /// Its name, as `done` and `error` say it.
-    pub(super) command: &'static str,
-    /// The next command does not wait for it.
-    pub(super) background: bool,
+    pub(super) op: Op,
     pub(super) started: Instant,
     pub(super) work: Work,
 }
@@ -76,14 +74,8 @@ impl Job {
 
 impl Peer {
     /// A new command under way.
-    pub(super) fn begin(
-        &mut self,
-        now: Instant,
-        command: &'static str,
-        background: bool,
-        work: Work,
-    ) -> JobId {
-        let job = JobId(self.jobs.insert(Job { command, background, started: now, work }));
+    pub(super) fn begin(&mut self, now: Instant, op: Op, work: Work) -> JobId {
+        let job = JobId(self.jobs.insert(Job { op, started: now, work }));
         self.show_progress_soon(now);
         job
     }
@@ -97,12 +89,12 @@ impl Peer {
 
     /// A command is over: says so and lets the next one in.
     pub(super) fn finish(&mut self, now: Instant, job: JobId, result: Result<(), Failure>) {
-        let Some(Job { command, work, .. }) = self.jobs.remove(job.0) else { return };
+        let Some(Job { op, work, .. }) = self.jobs.remove(job.0) else { return };
         self.timers.cancel(Timer::Job(job));
         if matches!(work, Work::Join) {
             return;
         }
-        self.conclude(now, command, result);
+        self.conclude(now, op, result);
         self.end_waiter(now);
     }
 
@@ -128,7 +120,7 @@ impl Peer {
 
     /// `wait` without a time ends with the last command in the background.
     pub(super) fn end_waiter(&mut self, now: Instant) {
-        let in_background = self.jobs.iter().any(|(_, job)| job.background);
+        let in_background = self.jobs.iter().any(|(_, job)| job.op.background);
         let waiter =
             self.jobs.iter().find(|(_, job)| matches!(job.work, Work::WaitAll)).map(|(id, _)| JobId(id));
         if let (false, Some(waiter)) = (in_background, waiter) {
@@ -137,27 +129,40 @@ impl Peer {
     }
 
     /// Says how a command ended; a script stops at its first failure unless it was told not to.
-    pub(super) fn conclude(&mut self, now: Instant, command: &'static str, result: Result<(), Failure>) {
+    pub(super) fn conclude(&mut self, now: Instant, op: Op, result: Result<(), Failure>) {
+        let command = op.command;
         if let Err(Failure { code, message }) = result {
-            self.tell(&Event::Error { command, code: code.name(), message: &message });
+            self.tell(op, &Event::Error { command, code: code.name(), message: &message });
             let script = self.console.mode == ConsoleMode::Script;
             if script && self.status == 0 {
                 self.status = code.status();
             }
             if script && !self.config.keep_going {
-                self.tell(&Event::Done { command });
+                self.tell(op, &Event::Done { command });
                 return self.stop(now, self.status);
             }
         }
-        self.tell(&Event::Done { command });
+        self.tell(op, &Event::Done { command });
     }
 
-    /// Tells the operator: a JSON line, or a line for a person (failures to standard error).
-    pub(super) fn tell(&mut self, event: &Event<'_>) {
+    /// Another operation of a front end's.
+    pub(super) fn new_op(&mut self, command: &'static str, background: bool) -> Op {
+        self.last_op = self.last_op.wrapping_add(1);
+        Op { number: self.last_op, command, background }
+    }
+
+    /// What a command under way belongs to.
+    pub(super) fn op_of(&self, job: JobId) -> Option<Op> {
+        self.jobs.get(job.0).map(|job| job.op)
+    }
+
+    /// Tells who asked, or where nobody did the operator: a JSON line, or a line for a person (failures to standard error).
+    pub(super) fn tell(&mut self, to: impl Into<Option<Op>>, event: &Event<'_>) {
+        let op = to.into().map(|op| op.number);
         if self.config.json {
             match event {
-                Event::Done { .. } | Event::Error { .. } => self.console.print_last(&event.json()),
-                _ => self.console.print(&event.json()),
+                Event::Done { .. } | Event::Error { .. } => self.console.print_last(&event.json(op)),
+                _ => self.console.print(&event.json(op)),
             }
         } else if let Some(text) = event.text() {
             match event {
@@ -174,15 +179,20 @@ impl Peer {
     }
 
     /// Words for a person only; a program has the events.
-    pub(super) fn say(&mut self, text: &str) {
+    pub(super) fn say(&mut self, _: impl Into<Option<Op>>, text: &str) {
         if !self.config.json {
             self.console.print(text);
         }
     }
 
+    /// What is no result of an operation, and worth knowing for who asked for it.
+    pub(super) fn note(&mut self, _: impl Into<Option<Op>>, text: &str) {
+        self.console.note(text);
+    }
+
     /// The commands that the next one waits for.
     pub(super) fn in_foreground(&self) -> bool {
-        self.jobs.iter().any(|(_, job)| !job.background)
+        self.jobs.iter().any(|(_, job)| !job.op.background)
     }
 
     /// A node of a list was probed.
@@ -196,16 +206,17 @@ impl Peer {
 
     /// Prints the list once all probes are in.
     pub(super) fn finish_nodes(&mut self, now: Instant, job: JobId) {
-        let Some(Job { work: Work::Nodes { list, alive, waiting: 0 }, .. }) = self.jobs.get_mut(job.0) else {
+        let Some(Job { op, work: Work::Nodes { list, alive, waiting: 0 }, .. }) = self.jobs.get_mut(job.0)
+        else {
             return;
         };
-        let (list, alive) = (*list, std::mem::take(alive));
+        let (op, list, alive) = (*op, *list, std::mem::take(alive));
         let up = alive.values().filter(|alive| **alive).count();
         for (addr, alive) in &alive {
             let lists = self.lists_of(*addr);
             let claimed = self.session_claiming(*addr).and_then(|_| self.known.get(*addr)?.whose());
             let id = self.known.node_at(*addr).or(claimed).map(|id| id.to_string());
-            self.tell(&Event::Node { at: (*addr).into(), lists, alive: *alive, id });
+            self.tell(op, &Event::Node { at: (*addr).into(), lists, alive: *alive, id });
         }
         let name = match list {
             List::All => "known",
@@ -213,9 +224,9 @@ impl Peer {
             List::Multicast => "heard on multicast",
         };
         if alive.is_empty() {
-            self.say(&format!("no node is {name} yet\n"));
+            self.say(op, &format!("no node is {name} yet\n"));
         } else {
-            self.say(&format!("{} {name}, {up} alive\n", plural(alive.len(), "node", "nodes")));
+            self.say(op, &format!("{} {name}, {up} alive\n", plural(alive.len(), "node", "nodes")));
         }
         self.finish(now, job, Ok(()));
     }
@@ -227,12 +238,12 @@ impl Peer {
             return;
         }
         let found = self.jobs.iter().find_map(|(id, job)| match job.work {
-            Work::Files { request: r, dir, .. } if r == request => Some((JobId(id), dir)),
+            Work::Files { request: r, dir, .. } if r == request => Some((JobId(id), job.op, dir)),
             _ => None,
         });
-        let Some((id, dir)) = found else { return };
+        let Some((id, op, dir)) = found else { return };
         for entry in entries {
-            self.tell(&Event::File { name: &entry.name, size: entry.meta.size, root: None });
+            self.tell(op, &Event::File { name: &entry.name, size: entry.meta.size, root: None });
         }
         let Some(Job { work: Work::Files { files, bytes, .. }, .. }) = self.jobs.get_mut(id.0) else {
             return;
@@ -252,12 +263,12 @@ impl Peer {
         match end {
             ListEnd::More => return,
             ListEnd::Done(left_out) => {
-                self.say(&summary);
+                self.say(op, &summary);
                 if left_out.count() > 0 {
-                    self.tell(&Event::LeftOut(left_out.into()));
+                    self.tell(op, &Event::LeftOut(left_out.into()));
                 }
             }
-            ListEnd::Truncated => self.tell(&Event::Truncated { files }),
+            ListEnd::Truncated => self.tell(op, &Event::Truncated { files }),
             ListEnd::Failed(fault) => {
                 let failure = Failure::new(Code::Io, format!("cannot read {folder}: {fault}"));
                 return self.finish(now, id, Err(failure));
@@ -281,11 +292,12 @@ impl Peer {
         (name, bytes): (&str, u64),
         folder: Option<&ImportedFolder>,
     ) {
-        self.tell(&Event::Shared { name, bytes, files: folder.map(|folder| folder.files) });
+        let op = self.op_of(job);
+        self.tell(op, &Event::Shared { name, bytes, files: folder.map(|folder| folder.files) });
         let mut last = name.to_owned();
         if let Some(folder) = folder {
             if folder.left_out.count() > 0 {
-                self.tell(&Event::LeftOut((&folder.left_out).into()));
+                self.tell(op, &Event::LeftOut((&folder.left_out).into()));
             }
             last = format!("{name}/{}", folder.last);
         }
@@ -339,8 +351,9 @@ impl Peer {
     }
 
     fn drop_job(&mut self, job: JobId) {
-        let Some(Job { command, work, .. }) = self.jobs.remove(job.0) else { return };
+        let Some(Job { op, work, .. }) = self.jobs.remove(job.0) else { return };
         self.timers.cancel(Timer::Job(job));
+        let command = op.command;
         let lost = match work {
             Work::Join => return,
             Work::Wait | Work::WaitAll | Work::Indexing { .. } => None,
@@ -352,9 +365,9 @@ impl Peer {
             _ => Some(format!("gave up {command}")),
         };
         if let Some(message) = lost {
-            self.tell(&Event::Error { command, code: Code::Interrupted.name(), message: &message });
+            self.tell(op, &Event::Error { command, code: Code::Interrupted.name(), message: &message });
         }
-        self.tell(&Event::Done { command });
+        self.tell(op, &Event::Done { command });
     }
 
     /// Time for progress: events for a program, a line for a person.
@@ -367,6 +380,7 @@ impl Peer {
         let mut rows: Vec<Row> = self
             .fetching(now)
             .map(|fetch| Row {
+                op: fetch.op,
                 name: fetch.name.to_owned(),
                 bytes: fetch.bytes,
                 size: fetch.size,
@@ -377,6 +391,7 @@ impl Peer {
             .collect();
         rows.extend(self.jobs.iter().filter_map(|(_, job)| match &job.work {
             Work::Share { name, bytes, size, .. } => Some(Row {
+                op: Some(job.op),
                 name: name.clone(),
                 bytes: *bytes,
                 size: Some(*size),
@@ -387,9 +402,9 @@ impl Peer {
             _ => None,
         }));
         if self.config.json {
-            for Row { name, bytes, size, rate, sources, .. } in &rows {
+            for Row { op, name, bytes, size, rate, sources, .. } in &rows {
                 let (bytes, size, rate, sources) = (*bytes, *size, *rate, *sources);
-                self.tell(&Event::Progress { name, bytes, size, rate, sources });
+                self.tell(*op, &Event::Progress { name, bytes, size, rate, sources });
             }
         } else if self.in_foreground() {
             if let Some(line) = progress::line(&rows).or_else(|| self.patience_line(now)) {
@@ -415,7 +430,7 @@ impl Peer {
             Work::Files { files, .. } => format!("{} so far", plural(*files, "file", "files")),
             _ => "under way".to_owned(),
         };
-        Some(format!("{}: {what}  {}", job.command, clock(now - job.started)))
+        Some(format!("{}: {what}  {}", job.op.command, clock(now - job.started)))
     }
 }
 

@@ -185,7 +185,7 @@ impl Peer {
         self.console.note(&text);
         if !self.config.resume {
             let ids: Vec<TransferId> = self.transfers.iter().map(|(id, _)| TransferId(id)).collect();
-            ids.into_iter().for_each(|id| self.tell_transfer(now, id));
+            ids.into_iter().for_each(|id| self.tell_transfer(now, None, id));
         }
     }
 

@@ -21,7 +21,7 @@ impl Peer {
         self.started = now;
         self.listen = addr;
         let id = self.identity.id().to_string();
-        self.tell(&Event::Ready { at: addr.into(), id: Some(&id) });
+        self.tell(None, &Event::Ready { at: addr.into(), id: Some(&id) });
         self.find_leftovers();
         self.index.start(now);
         self.drive_index(now);
@@ -34,7 +34,8 @@ impl Peer {
             self.ready = true;
             return;
         }
-        self.begin(now, "join", false, Work::Join);
+        let op = self.new_op("join", false);
+        self.begin(now, op, Work::Join);
         self.timers.set(Timer::Joined, now + JOIN_PATIENCE, "join");
         for number in 0..self.registries.len() {
             self.register(now, number, None, true);
@@ -101,7 +102,7 @@ impl Peer {
 
     fn conclude_start(&mut self, now: Instant, message: &str) {
         let code = Code::Network;
-        self.tell(&Event::Error { command: "start", code: code.name(), message });
+        self.tell(None, &Event::Error { command: "start", code: code.name(), message });
         self.status = code.status();
         self.stop(now, self.status);
     }

@@ -1,12 +1,14 @@
 //! The progress line: what moves now, on one line that is drawn anew.
 
 use super::report::{bytes as sized, clock, plural};
+use crate::node::operation::Op;
 use crate::proto::escape::for_terminal;
 use crate::time::Duration;
 
 /// A transfer under way.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
+    pub(super) op: Option<Op>,
     pub(super) name: String,
     pub(super) bytes: u64,
     pub(super) size: Option<u64>,
@@ -56,7 +58,7 @@ mod tests {
 
     fn row(name: &str, bytes: u64, size: Option<u64>) -> Row {
         let elapsed = Duration::from_secs(10);
-        Row { name: name.to_owned(), bytes, size, rate: None, sources: None, elapsed }
+        Row { op: None, name: name.to_owned(), bytes, size, rate: None, sources: None, elapsed }
     }
 
     #[test]

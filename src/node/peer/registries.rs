@@ -268,10 +268,10 @@ impl Peer {
         self.timers.set(Timer::Refresh(number), due, "refresh registration");
         let event = Event::Registered { bootstrap: target, nodes: others, asked: !jobs.is_empty() };
         if first && jobs.is_empty() {
-            self.tell(&event);
+            self.tell(None, &event);
         }
         for job in jobs {
-            self.tell(&event);
+            self.tell(self.op_of(job), &event);
             self.finish(now, job, Ok(()));
         }
     }

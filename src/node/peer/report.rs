@@ -239,10 +239,20 @@ pub(super) struct Status {
     pub(super) index: IndexStatus,
 }
 
+/// An event and the operation that it belongs to.
+#[derive(Serialize)]
+struct Told<'a> {
+    #[serde(flatten)]
+    event: &'a Event<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    op: Option<u32>,
+}
+
 impl Event<'_> {
     /// One JSON object and a newline. Characters that could act on a terminal are written as `\u` escapes.
-    pub(super) fn json(&self) -> String {
-        let mut line = for_json(&serde_json::to_string(self).unwrap_or_default());
+    /// `op`: the operation that it belongs to.
+    pub(super) fn json(&self, op: Option<u32>) -> String {
+        let mut line = for_json(&serde_json::to_string(&Told { event: self, op }).unwrap_or_default());
         line.push('\n');
         line
     }
@@ -553,7 +563,9 @@ mod tests {
             (Event::Done { command: "get" }, r#"{"event":"done","command":"get"}"#),
         ];
         for (event, json) in cases {
-            assert_eq!(event.json(), format!("{json}\n"));
+            assert_eq!(event.json(None), format!("{json}\n"));
+            let of_an_operation = format!("{},\"op\":7}}\n", json.strip_suffix('}').unwrap());
+            assert_eq!(event.json(Some(7)), of_an_operation);
         }
     }
 
@@ -637,14 +649,14 @@ mod tests {
     fn names_cannot_act_on_a_terminal_in_either_form() {
         let evil = "a\u{1b}]0;x\u{7}\u{9b}31m\u{202e}b\n";
         for text in [
-            Event::File { name: evil, size: 0, root: None }.json(),
+            Event::File { name: evil, size: 0, root: None }.json(None),
             Event::File { name: evil, size: 0, root: None }.text().unwrap(),
         ] {
             let body = text.strip_suffix('\n').unwrap();
             assert!(!body.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
         }
         let back: serde_json::Value =
-            serde_json::from_str(&Event::File { name: evil, size: 0, root: None }.json()).unwrap();
+            serde_json::from_str(&Event::File { name: evil, size: 0, root: None }.json(None)).unwrap();
         assert_eq!(back["name"], evil);
     }
 

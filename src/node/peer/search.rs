@@ -10,6 +10,7 @@ use super::report::{Code, Event, Failure, FoundRow, Place, plural};
 use super::{Conn, Peer, Timer};
 use crate::config::V1_DEFAULT_SECRET;
 use crate::machine::ConnId;
+use crate::node::operation::Op;
 use crate::node::peer::known::Node;
 use crate::proto::address::is_local_net;
 use crate::proto::content::Root;
@@ -87,14 +88,7 @@ impl Search {
 }
 
 impl Peer {
-    pub(super) fn run_search(
-        &mut self,
-        now: Instant,
-        name: &'static str,
-        background: bool,
-        text: &str,
-        then: Then,
-    ) {
+    pub(super) fn run_search(&mut self, now: Instant, op: Op, text: &str, then: Then) {
         let parsed = match then {
             Then::Show => Query::parse(text),
             Then::Get => Query::parse(&format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))),
@@ -103,12 +97,12 @@ impl Peer {
         let query = match parsed {
             Ok(query) => query,
             Err(error) => {
-                return self.conclude(now, name, Err(Failure::new(Code::Usage, error.to_string())));
+                return self.conclude(now, op, Err(Failure::new(Code::Usage, error.to_string())));
             }
         };
         if self.known.len() == 0 {
             let text = "no other node is known yet: use `bootstrap HOST:PORT` or `multicast on`, or `get IP PORT NAME`";
-            return self.conclude(now, name, Err(Failure::new(Code::Network, text)));
+            return self.conclude(now, op, Err(Failure::new(Code::Network, text)));
         }
         let old_name = query.exact_name().filter(|name| check_name(name).is_ok()).map(str::to_owned);
         let limits = &self.config.limits;
@@ -125,7 +119,7 @@ impl Peer {
             tally: Tally::default(),
             then,
         };
-        let job = self.begin(now, name, background, Work::Search(Box::new(search)));
+        let job = self.begin(now, op, Work::Search(Box::new(search)));
         let mut nodes: Vec<(SocketAddr, Node)> = self.known.merged().collect();
         // Those that may well be dead have their turn when all others had theirs.
         nodes.sort_by_key(|(_, node)| (node.failing, !node.proven));
@@ -256,7 +250,7 @@ impl Peer {
             let root = file.root.map(|root| root.to_string());
             let event =
                 Event::Found { at: addr.into(), name: &file.name, size: Some(file.size), root, sources };
-            self.tell(&event);
+            self.tell(self.op_of(job), &event);
         }
         if end {
             self.searched(now, job, |tally| if any { tally.found += 1 } else { tally.without += 1 });
@@ -314,7 +308,10 @@ impl Peer {
             if let Some(search) = self.search_mut(job) {
                 search.old.push(addr);
                 let sources = search.old.len();
-                self.tell(&Event::Found { at: addr.into(), name, size: None, root: None, sources });
+                self.tell(
+                    self.op_of(job),
+                    &Event::Found { at: addr.into(), name, size: None, root: None, sources },
+                );
             }
         }
         if let Answer::Refused(text) = answer {
@@ -361,6 +358,7 @@ impl Peer {
         let (text, tally, then) = (search.text.clone(), search.tally, search.then);
         let cut = search.left_out > 0 || search.full > 0 || search.results.is_full();
         let hits = search.hits();
+        let op = self.op_of(job);
         if hits.is_empty() {
             let failure = tally.none_found(&text);
             return self.finish(now, job, Err(failure));
@@ -369,13 +367,13 @@ impl Peer {
             Then::Get => self.get_found(now, job, &text, hits),
             Then::Folder => self.get_found_folder(now, job, &text, hits),
             Then::Show => {
-                self.show_results(&hits);
+                self.show_results(op, &hits);
                 self.feed_downloads(now, &hits);
                 let results = plural(hits.len(), "result", "results");
                 let nodes = plural(tally.asked(), "node", "nodes");
                 let get = if hits.len() == 1 { "get 1" } else { "get N" };
                 if cut {
-                    self.tell(&Event::Truncated { files: hits.len() });
+                    self.tell(op, &Event::Truncated { files: hits.len() });
                 }
                 let more = if cut { "; there may be more: add words" } else { "" };
                 let left_out = match tally.not_tried {
@@ -385,10 +383,13 @@ impl Peer {
                         plural(n, "node was", "nodes were")
                     ),
                 };
-                self.say(&format!(
-                    "{results} from {} of {nodes}{left_out}{more}; to download: {get}\n",
-                    tally.found
-                ));
+                self.say(
+                    op,
+                    &format!(
+                        "{results} from {} of {nodes}{left_out}{more}; to download: {get}\n",
+                        tally.found
+                    ),
+                );
                 self.hits = hits;
                 self.finish(now, job, Ok(()));
             }
@@ -396,13 +397,16 @@ impl Peer {
     }
 
     /// Shows what was found, with its numbers.
-    pub(super) fn show_results(&mut self, hits: &[Hit]) {
+    pub(super) fn show_results(&mut self, op: Option<Op>, hits: &[Hit]) {
         for (i, hit) in hits.iter().enumerate() {
             let sources: Vec<Place> = hit.sources.iter().copied().map(Place::from).collect();
             let root = hit.root.map(|root| root.to_string());
             let names = hit.names.iter().map(String::as_str).collect();
             let Hit { name, size, .. } = hit;
-            self.tell(&Event::Result(FoundRow { number: i + 1, name, size: *size, root, sources, names }));
+            self.tell(
+                op,
+                &Event::Result(FoundRow { number: i + 1, name, size: *size, root, sources, names }),
+            );
         }
     }
 }

@@ -5,6 +5,7 @@ use super::get::Gets;
 use super::jobs::{Job, JobId, Work};
 use super::report::{Code, Event, Failure, TransferRow};
 use super::transfers::{Phase, Transfer, TransferId};
+use crate::node::operation::Op;
 use crate::proto::command::{Way, Which};
 use crate::proto::escape::for_terminal;
 use crate::proto::name::is_same;
@@ -12,21 +13,21 @@ use crate::time::Instant;
 
 impl Peer {
     /// Every download that is not complete, by number.
-    pub(super) fn run_transfers(&mut self, now: Instant, name: &'static str) {
+    pub(super) fn run_transfers(&mut self, now: Instant, op: Op) {
         let mut ids: Vec<(u32, TransferId)> =
             self.transfers.iter().map(|(id, transfer)| (transfer.number, TransferId(id))).collect();
         ids.sort_unstable();
         if ids.is_empty() {
-            self.say("no download is under way\n");
+            self.say(op, "no download is under way\n");
         }
         for (_, id) in ids {
-            self.tell_transfer(now, id);
+            self.tell_transfer(now, Some(op), id);
         }
-        self.conclude(now, name, Ok(()));
+        self.conclude(now, op, Ok(()));
     }
 
     /// One row of `transfers`.
-    pub(super) fn tell_transfer(&mut self, now: Instant, id: TransferId) {
+    pub(super) fn tell_transfer(&mut self, now: Instant, to: Option<Op>, id: TransferId) {
         let Some(transfer) = self.transfers.get(id.0) else { return };
         let download = transfer.download();
         let name = transfer.name.clone();
@@ -40,7 +41,7 @@ impl Peer {
             state: transfer.state(),
             root: download.map(|download| download.root.to_string()),
         });
-        self.tell(&row);
+        self.tell(to, &row);
     }
 
     /// Those that are meant. Never empty: who means nothing is told so.
@@ -68,11 +69,11 @@ impl Peer {
         Err(Failure::new(Code::NotFound, text))
     }
 
-    pub(super) fn run_pause(&mut self, now: Instant, name: &'static str, which: &Which) {
+    pub(super) fn run_pause(&mut self, now: Instant, op: Op, which: &Which) {
         let result = self.meant(which).and_then(|ids| {
             let mut able = 0;
             for id in ids {
-                able += usize::from(self.pause(now, id));
+                able += usize::from(self.pause(now, op, id));
             }
             if able > 0 {
                 return Ok(());
@@ -81,11 +82,11 @@ impl Peer {
                         whose content is not known yet has nothing to keep; `cancel` ends it";
             Err(Failure::new(Code::Other, text))
         });
-        self.conclude(now, name, result);
+        self.conclude(now, op, result);
     }
 
     /// Commands that wait for it are over, and well: what was wanted of it now is that it rests.
-    fn pause(&mut self, now: Instant, id: TransferId) -> bool {
+    fn pause(&mut self, now: Instant, op: Op, id: TransferId) -> bool {
         let Some(Transfer { phase, number, name, .. }) = self.transfers.get_mut(id.0) else { return false };
         let (number, name) = (*number, name.clone());
         match phase {
@@ -101,12 +102,12 @@ impl Peer {
         }
         self.download_pause(now, id, None);
         let bytes = self.transfers.get(id.0).map_or(0, Transfer::bytes);
-        self.tell(&Event::Paused { number, name: &name, bytes });
+        self.tell(op, &Event::Paused { number, name: &name, bytes });
         self.tell_waiting(now, id, &Ok(()));
         true
     }
 
-    pub(super) fn run_resume(&mut self, now: Instant, name: &'static str, background: bool, which: &Which) {
+    pub(super) fn run_resume(&mut self, now: Instant, op: Op, which: &Which) {
         let meant = self.meant(which).map(|ids| {
             let resumes = |id: &TransferId| {
                 let transfer = self.transfers.get(id.0);
@@ -119,10 +120,10 @@ impl Peer {
         match meant {
             Ok(ids) if ids.is_empty() => {
                 let text = "it is neither paused nor interrupted: `transfers` shows what each is";
-                self.conclude(now, name, Err(Failure::new(Code::Other, text)));
+                self.conclude(now, op, Err(Failure::new(Code::Other, text)));
             }
             Ok(ids) => {
-                let job = self.begin(now, name, background, Work::Get(Gets::default()));
+                let job = self.begin(now, op, Work::Get(Gets::default()));
                 for &id in &ids {
                     self.waits_for(job, id);
                 }
@@ -132,12 +133,12 @@ impl Peer {
                 }
                 self.settle_gets(now, job);
             }
-            Err(failure) => self.conclude(now, name, Err(failure)),
+            Err(failure) => self.conclude(now, op, Err(failure)),
         }
     }
 
     /// Gives up downloads and shares: nothing of them stays.
-    pub(super) fn run_cancel(&mut self, now: Instant, name: &'static str, which: &Which) {
+    pub(super) fn run_cancel(&mut self, now: Instant, op: Op, which: &Which) {
         let shares = match which {
             Which::Number(_) => 0,
             Which::Name(file) => self.give_up_shares(now, Some(file)),
@@ -145,23 +146,23 @@ impl Peer {
         };
         let result = match self.meant(which) {
             Ok(ids) => {
-                ids.into_iter().for_each(|id| self.cancel(now, id));
+                ids.into_iter().for_each(|id| self.cancel(now, op, id));
                 Ok(())
             }
             Err(_) if shares > 0 => Ok(()),
             Err(failure) => Err(failure),
         };
         self.start_queued(now);
-        self.conclude(now, name, result);
+        self.conclude(now, op, result);
     }
 
-    fn cancel(&mut self, now: Instant, id: TransferId) {
+    fn cancel(&mut self, now: Instant, op: Op, id: TransferId) {
         let Some(name) = self.fetch_name(id).map(for_terminal) else { return };
         self.drop_transfer(now, id);
         let text = format!("gave up the download of {name}; nothing is kept");
         let waited = self.transfers.get(id.0).is_some_and(|transfer| !transfer.jobs.is_empty());
         if !waited {
-            self.console.note(&format!("{text}\n"));
+            self.note(op, &format!("{text}\n"));
         }
         self.give_up(now, id, &text);
     }
@@ -172,26 +173,28 @@ impl Peer {
         self.queued.retain(|queued| *queued != id);
         let jobs = self.transfers.remove(id.0).map(|transfer| transfer.jobs).unwrap_or_default();
         for job in jobs {
-            let Some(Job { work: Work::Get(gets), .. }) = self.jobs.get_mut(job.0) else { continue };
+            let Some(Job { op, work: Work::Get(gets), .. }) = self.jobs.get_mut(job.0) else { continue };
+            let op = *op;
             gets.waits.remove(&id);
             if gets.waits.is_empty() {
                 self.interrupt(now, job, text);
             } else {
-                self.console.note(&format!("{text}\n"));
+                self.note(op, &format!("{text}\n"));
             }
         }
     }
 
     /// A command ends because the operator said so, which is no reason for a script to stop.
     pub(super) fn interrupt(&mut self, now: Instant, job: JobId, text: &str) {
-        let Some(Job { command, .. }) = self.jobs.remove(job.0) else { return };
+        let Some(Job { op, .. }) = self.jobs.remove(job.0) else { return };
         self.timers.cancel(super::Timer::Job(job));
-        self.tell(&Event::Error { command, code: Code::Interrupted.name(), message: text });
-        self.tell(&Event::Done { command });
+        let command = op.command;
+        self.tell(op, &Event::Error { command, code: Code::Interrupted.name(), message: text });
+        self.tell(op, &Event::Done { command });
         self.end_waiter(now);
     }
 
-    pub(super) fn run_limit(&mut self, now: Instant, name: &'static str, limit: Option<(Way, Option<u64>)>) {
+    pub(super) fn run_limit(&mut self, now: Instant, op: Op, limit: Option<(Way, Option<u64>)>) {
         match limit {
             Some((Way::Up, rate)) => self.limit_up(now, rate),
             Some((Way::Down, rate)) => {
@@ -202,7 +205,7 @@ impl Peer {
             None => {}
         }
         let (up, down) = (self.shares.rate(), self.down.rate());
-        self.tell(&Event::Limit { up, down });
-        self.conclude(now, name, Ok(()));
+        self.tell(op, &Event::Limit { up, down });
+        self.conclude(now, op, Ok(()));
     }
 }

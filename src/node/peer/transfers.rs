@@ -7,10 +7,11 @@ use super::get::Gets;
 use super::jobs::JobId;
 use super::known::Via;
 use super::naming::Naming;
-use super::report::{Code, Failure, Running, bytes, plural};
+use super::report::{Code, Event, Failure, Running, bytes, plural};
 use super::search::Hit;
 use crate::config::PART_PREFIX;
 use crate::machine::{ConnId, Fault, FileId, Id, Output};
+use crate::node::operation::Op;
 use crate::node::pace::Pace;
 use crate::proto::escape::{for_log, for_terminal};
 use crate::time::{Duration, Instant};
@@ -88,6 +89,7 @@ impl Transfer {
 
 /// How far a download is, for progress events and the progress line.
 pub(super) struct Progress<'a> {
+    pub(super) op: Option<Op>,
     pub(super) name: &'a str,
     pub(super) bytes: u64,
     pub(super) size: Option<u64>,
@@ -185,6 +187,21 @@ impl Peer {
         self.start_queued(now);
     }
 
+    /// Tells those who wait for a download, or the operator where nobody does: a person once, a program by each operation.
+    pub(super) fn tell_waiters(&mut self, id: TransferId, event: &Event<'_>) {
+        let jobs = self.transfers.get(id.0).map_or(Vec::new(), |transfer| transfer.jobs.clone());
+        let mut ops: Vec<Op> = jobs.into_iter().filter_map(|job| self.op_of(job)).collect();
+        if !self.config.json {
+            ops.truncate(1);
+        }
+        if ops.is_empty() {
+            self.tell(None, event);
+        }
+        for op in ops {
+            self.tell(op, event);
+        }
+    }
+
     /// Those who wait for a download hear what became of it; it stays in the table.
     pub(super) fn tell_waiting(&mut self, now: Instant, id: TransferId, result: &Result<(), Failure>) {
         let jobs = self.transfers.get_mut(id.0).map(|transfer| std::mem::take(&mut transfer.jobs));
@@ -227,7 +244,7 @@ impl Peer {
         let via = if transfer.typed { Via::Operator } else { Via::Dial };
         self.known.learn(from, via, now, &self.own, &self.config.limits);
         self.known.prove(from, now);
-        self.tell_downloaded(&asked, name, size, confirmed);
+        self.tell_downloaded(id, &asked, name, (size, confirmed));
         self.transfer_over(now, id, &Ok(()));
     }
 
@@ -359,6 +376,7 @@ impl Peer {
         self.transfers.iter().filter(move |(_, transfer)| moves(transfer)).map(move |(_, transfer)| {
             let download = transfer.download();
             Progress {
+                op: transfer.jobs.first().and_then(|job| self.op_of(*job)),
                 name: &transfer.name,
                 bytes: transfer.arrived(),
                 size: download.map(|download| download.size),

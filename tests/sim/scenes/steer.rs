@@ -409,6 +409,19 @@ fn two_wishes_for_one_content_are_one_download() {
         assert!(over, "{}", tail(&world.stdout(to)));
         assert_eq!(errors(world, to), Vec::<String>::new());
         assert_eq!(world.downloads(to).len(), 1);
+        // Each command is an operation of its own, and hears for itself what became of it.
+        let ops = |event: &str| -> Vec<u64> {
+            let of_get =
+                |event: &&serde_json::Value| event.get("command").is_none_or(|command| command == "get");
+            world.events_named(to, event).iter().filter(of_get).filter_map(|e| e["op"].as_u64()).collect()
+        };
+        let (mut got, mut over) = (ops("downloaded"), ops("done"));
+        got.sort_unstable();
+        over.sort_unstable();
+        assert_eq!(got, over, "{}", tail(&world.stdout(to)));
+        assert_eq!(got.len(), 3);
+        got.dedup();
+        assert_eq!(got.len(), 3, "{got:?}");
         assert!(world.uploaded(seed) <= 13 * MIB, "{}", world.uploaded(seed));
         soon_no_parts(world, to);
     });

@@ -48,7 +48,7 @@ impl Peer {
         self.add_seed(now, Seed { root, size, name: stored.clone(), meta, list });
         let path = self.config.folders.downloads.join(&stored);
         let path = path.to_string_lossy();
-        self.tell(&Event::Downloaded(Downloaded {
+        let done = Downloaded {
             name: &name,
             path: &path,
             bytes: size,
@@ -57,7 +57,8 @@ impl Peer {
             resumed,
             confirmed,
             already: false,
-        }));
+        };
+        self.tell_waiters(id, &Event::Downloaded(done));
         self.transfer_over(now, id, &Ok(()));
     }
 
@@ -65,7 +66,7 @@ impl Peer {
     pub(super) fn download_is_here(&mut self, now: Instant, id: TransferId, path: &str) {
         let name = self.fetch_name(id).unwrap_or_default().to_owned();
         let Some(size) = self.download_mut(id).map(|download| download.size) else { return };
-        self.tell(&Event::Downloaded(Downloaded {
+        let done = Downloaded {
             name: &name,
             path,
             bytes: size,
@@ -74,7 +75,8 @@ impl Peer {
             resumed: size,
             confirmed: true,
             already: true,
-        }));
+        };
+        self.tell_waiters(id, &Event::Downloaded(done));
         self.transfer_over(now, id, &Ok(()));
     }
 

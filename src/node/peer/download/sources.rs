@@ -386,7 +386,7 @@ impl Peer {
         };
         log::warn!("{addr} sent wrong bytes of {}", crate::proto::escape::for_log(&name));
         let conn = source.conn;
-        self.tell(&Event::Blamed { at: addr.into(), id: node, name: &name, pieces });
+        self.tell(None, &Event::Blamed { at: addr.into(), id: node, name: &name, pieces });
         if let Some((conn, root)) = conn.zip(self.download_mut(id).map(|download| download.root)) {
             self.tell_node(now, conn, &Message::Wrong { root });
         }
