@@ -245,6 +245,7 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
         announce,
         bootstraps,
         join,
+        control: false,
         v1,
         v1_secret,
         group,

@@ -82,6 +82,8 @@ pub struct PeerConfig {
     pub bootstraps: Vec<HostPort>,
     /// Register and start multicast at start.
     pub join: bool,
+    /// Other programs of this user may ask the node, at a socket in its state folder.
+    pub control: bool,
     /// Speak v1. In a group only where the operator asked for it.
     pub v1: bool,
     /// The key of the group this node is a member of; none: an open node.

@@ -10,7 +10,6 @@ mod gate;
 pub mod index;
 mod limiter;
 mod notices;
-mod operation;
 mod outgoing;
 mod pace;
 pub mod part;

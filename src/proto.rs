@@ -13,6 +13,7 @@ pub mod address;
 pub mod announce;
 pub mod command;
 pub mod content;
+pub mod control;
 pub mod entropy;
 pub mod escape;
 pub mod fold;

@@ -75,6 +75,7 @@ impl Node {
                 .into_iter()
                 .collect(),
             join: false,
+            control: false,
             v1: true,
             v1_secret: Secret::new(V1_DEFAULT_SECRET),
             group: None,

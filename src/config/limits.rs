@@ -24,6 +24,8 @@ pub struct SwarmLimits {
 pub struct Limits {
     /// All TCP connections of the process; a peer keeps an eighth of them for its own dials.
     pub conns: usize,
+    /// Programs at the control socket at once, beside those.
+    pub controls: usize,
     /// Accepted connections without a valid request yet: beyond it the oldest of the most loaded source goes; loopback is exempt.
     pub unauth: usize,
     /// Accepted connections of one source address; loopback is exempt.
@@ -198,6 +200,7 @@ const fn s(seconds: u64) -> Duration {
 /// [`Limits::desktop`].
 const DESKTOP: Limits = Limits {
     conns: 10_000,
+    controls: 8,
     unauth: 256,
     conns_per_ip: 64,
     unauth_per_ip: 16,
@@ -300,6 +303,7 @@ impl Limits {
     pub fn small() -> Limits {
         Limits {
             conns: 128,
+            controls: 4,
             unauth: 32,
             conns_per_ip: 8,
             unauth_per_ip: 4,

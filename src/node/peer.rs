@@ -12,6 +12,7 @@ mod discovery;
 mod download;
 mod fetch;
 mod files;
+mod fronts;
 mod get;
 mod identity;
 mod jobs;
@@ -33,7 +34,7 @@ mod shared;
 mod steering;
 mod transfers;
 
-use crate::config::{ConsoleMode, PeerConfig};
+use crate::config::PeerConfig;
 use crate::machine::{ConnId, Interface, ListenerId, Output, RequestId};
 use crate::node::buckets::Buckets;
 use crate::node::clones::Clones;
@@ -43,7 +44,6 @@ use crate::node::index::Index;
 use crate::node::limiter::{Bucket, Shares};
 use crate::node::notices::Notices;
 use crate::node::outgoing::Outgoing;
-use crate::node::shown::Browsed;
 use crate::node::swarm::SourceNo;
 use crate::node::table::Table;
 use crate::node::timers::Timers;
@@ -58,13 +58,12 @@ use console::Console;
 use dialer::Dialer;
 use discovery::Discovery;
 use files::Files;
+use fronts::{Front, Fronts, said_dropped};
 use jobs::{Job, JobId};
 use known::Known;
 use leftovers::Leftovers;
 use reach::Sessions;
 use registries::Registry;
-use report::Event;
-use search::Hit;
 use seeding::Seeding;
 use serve::Serve;
 use session::Session;
@@ -73,8 +72,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
 use transfers::{Transfer, TransferId};
 
-/// The one listener of a peer.
+/// For other nodes.
 const LISTENER: ListenerId = ListenerId(0);
+/// For programs of this host that ask this node.
+const CONTROL: ListenerId = ListenerId(1);
 
 /// A peer node.
 #[derive(Debug)]
@@ -135,14 +136,9 @@ pub struct Peer {
     answers: VecDeque<Waiting>,
     /// Bytes of messages that wait to be sent on all sessions.
     unsent: usize,
-    /// What the last search found, for `get N`.
-    hits: Vec<Hit>,
-    browsed: Browsed,
 
-    console: Console,
+    fronts: Fronts,
     jobs: Table<Job>,
-    /// The number of the last operation.
-    last_op: u32,
     resolving: BTreeMap<RequestId, Resolving>,
     last_request: RequestId,
     /// Listening, and joined if that was asked for: commands may run.
@@ -165,6 +161,8 @@ enum Conn {
     Stream(TransferId, SourceNo, Outgoing),
     /// One of the console's two streams.
     Console,
+    /// A program at the control socket.
+    Control,
 }
 
 /// What a name is looked up for.
@@ -220,10 +218,9 @@ impl Peer {
         let limits = &config.limits;
         let mut entropy = Entropy::new(&config.entropy);
         let instance = u64::from_le_bytes(entropy.bytes());
-        let said_dropped =
-            if config.json { |lines| Event::Dropped { lines }.json(None) } else { console::lines_dropped };
         let (mode, columns) = (config.console, config.progress_columns);
-        let front = Console::new(console, notes, mode, columns, said_dropped, limits);
+        let front = Console::new(console, notes, mode, columns, said_dropped(config.json), limits);
+        let front = Front::new(front, config.json, config.keep_going);
         let mut peer = Peer {
             rng: fastrand::Rng::with_seed(config.seed),
             started: Instant::ZERO,
@@ -264,11 +261,8 @@ impl Peer {
             searching: VecDeque::new(),
             answers: VecDeque::new(),
             unsent: 0,
-            hits: Vec::new(),
-            browsed: Browsed::default(),
-            console: front,
+            fronts: Fronts::new(front),
             jobs: Table::new(),
-            last_op: 0,
             resolving: BTreeMap::new(),
             last_request: RequestId(0),
             ready: false,
@@ -303,21 +297,8 @@ impl Peer {
             self.timers.set_unless_armed(Timer::Dials, due, "wait for a dial");
         }
         self.check_joined(now, false);
-        if self.ready && !self.stopping {
-            if self.console.ended && self.console.mode == ConsoleMode::Script && self.jobs.len() == 0 {
-                self.stop(now, self.status);
-            } else if self.console.paused && self.may_take_line() {
-                self.console.paused = false;
-                self.outputs.push_back(Output::Resume { conn: self.console.console });
-            }
-            if !self.in_foreground() && self.console.asking.is_none() {
-                self.console.prompt();
-            }
-        }
-        for conn in self.console.take_wakes() {
-            if self.conns.get(conn.0).is_some() {
-                self.outputs.push_back(Output::Wake { conn });
-            }
+        if self.fronts.take_stirred() {
+            self.settle_fronts(now);
         }
     }
 

@@ -45,6 +45,7 @@ fn peer(world: &mut World, host: HostId, registry: Ipv4Addr, join: bool) -> Node
             announce: None,
             bootstraps: vec![HostPort { host: registry.to_string(), port: 8000 }],
             join,
+            control: false,
             v1: true,
             v1_secret: Secret::new(V1_DEFAULT_SECRET),
             group: None,

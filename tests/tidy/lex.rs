@@ -58,7 +58,8 @@ pub(crate) fn functions(code: &str) -> Vec<Function> {
         if chars[at] == '\n' {
             line += 1;
         }
-        if word_at(&chars, at) == "fn" {
+        // The type of a pointer to one has no name.
+        if word_at(&chars, at) == "fn" && chars.get(at + 2) == Some(&' ') {
             let name_at = at + 3;
             let name = word_at(&chars, name_at);
             let end = item_end(&chars, name_at);
@@ -216,7 +217,7 @@ fn tests_do_not_count() {
 
 #[test]
 fn functions_are_measured_from_head_to_brace() {
-    let sample = "trait T {\n fn a(x: [u8; 3]);\n}\n\npub fn b<'x>(\n s: &'x str,\n) -> u8 {\n { 1 }\n}\ntype F = fn(u8);\n";
+    let sample = "trait T {\n fn a(x: [u8; 3]);\n}\n\npub fn b<'x>(\n s: &'x str,\n) -> u8 {\n { 1 }\n}\ntype F = fn(u8);\nstruct S {\n f: fn(u8) -> u8,\n}\n";
     let b = Function { name: "b".into(), line: 5, lines: 5 };
     assert_eq!(functions(&code_only(sample)), [b]);
 }

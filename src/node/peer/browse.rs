@@ -1,11 +1,11 @@
 //! `browse NODE`: what one node shares, page by page.
 
+use super::fronts::Op;
 use super::jobs::{Job, JobId, Work};
 use super::reach::{Unreached, Wish};
 use super::report::{Code, Event, Failure, bytes as sized, plural};
 use super::{Peer, Timer};
 use crate::machine::ConnId;
-use crate::node::operation::Op;
 use crate::proto::command::NodeRef;
 use crate::proto::escape::for_terminal;
 use crate::proto::name::{has_spellings, is_beneath};
@@ -41,7 +41,9 @@ impl Peer {
             Ok(addr) => addr,
             Err(failure) => return self.conclude(now, op, Err(failure)),
         };
-        self.browsed.clear();
+        if let Some(front) = self.fronts.get_mut(op.front) {
+            front.browsed.clear();
+        }
         let browse =
             Browse { who: addr.to_string(), after: None, fresh: false, files: 0, bytes: 0, beneath: None };
         let job = self.begin(now, op, Work::Browse(browse));
@@ -183,7 +185,9 @@ impl Peer {
         browse.fresh |= !fresh.is_empty();
         let over = if end { !browse.fresh } else { fresh.is_empty() };
         for file in &fresh {
-            self.browsed.add(&file.name);
+            if let Some(front) = self.fronts.get_mut(op.front) {
+                front.browsed.add(&file.name);
+            }
             let root = file.root.map(|root| root.to_string());
             self.tell(op, &Event::File { name: &file.name, size: file.size, root });
         }

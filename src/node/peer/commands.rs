@@ -3,6 +3,7 @@
 use super::ask::Purpose;
 use super::console::LineIn;
 use super::files::Owner;
+use super::fronts::{FrontId, Op};
 use super::jobs::{JobId, Work, list_files};
 use super::known::Node;
 use super::report::{Code, Event, Failure, Status};
@@ -10,7 +11,6 @@ use super::search::Then;
 use super::{Peer, Timer};
 use crate::config::{ConsoleMode, HostPort};
 use crate::machine::{Dir, Output};
-use crate::node::operation::Op;
 use crate::node::shown::meant;
 use crate::proto::command::{self, Command, CommandError, Line, List};
 use crate::proto::escape::for_terminal;
@@ -24,10 +24,11 @@ use std::path::PathBuf;
 
 impl Peer {
     /// The operator typed a line.
-    pub(super) fn line(&mut self, now: Instant, line: LineIn) {
-        let asked = self.console.asking.take();
+    pub(super) fn line(&mut self, now: Instant, id: FrontId, line: LineIn) {
+        let Some(front) = self.fronts.get_mut(id) else { return };
+        let (asked, mode) = (front.console.asking.take(), front.console.mode);
         let no_command = |peer: &mut Peer, text: String| {
-            let op = peer.new_op("", false);
+            let op = peer.fronts.new_op(id, "", false);
             peer.conclude(now, op, Err(Failure::new(Code::Usage, text)));
         };
         let text = match line {
@@ -47,18 +48,20 @@ impl Peer {
             Some(asked) => command::append_argument(&asked, text.trim()),
             None => text,
         };
-        match command::parse_among(&text, &|typed| meant(self.shown_names(), typed)) {
+        match command::parse_among(&text, &|typed| meant(self.shown_names(id), typed)) {
             Ok(Line { command: Command::Empty, .. }) => {}
             Ok(Line { command, background }) => {
-                let op = self.new_op(command.name(), background);
+                let op = self.fronts.new_op(id, command.name(), background);
                 self.run(now, op, command);
             }
-            Err(CommandError::MissingArgument { next, .. }) if self.console.mode == ConsoleMode::Terminal => {
-                self.console.ask(text, next);
+            Err(CommandError::MissingArgument { next, .. }) if mode == ConsoleMode::Terminal => {
+                if let Some(front) = self.fronts.get_mut(id) {
+                    front.console.ask(text, next);
+                }
             }
             Err(error) => {
                 let failure = Failure::new(Code::Usage, error.to_string());
-                let op = self.new_op(error.command(), false);
+                let op = self.fronts.new_op(id, error.command(), false);
                 self.conclude(now, op, Err(failure));
             }
         }
@@ -98,7 +101,7 @@ impl Peer {
                 self.timers.set(Timer::Job(job), now + time, "wait");
             }
             Command::Wait(None) => {
-                if self.jobs.iter().any(|(_, job)| job.op.background) {
+                if self.jobs.iter().any(|(_, job)| job.op.background && job.op.front == op.front) {
                     self.begin(now, op, Work::WaitAll);
                 } else {
                     self.conclude(now, op, Ok(()));
@@ -199,10 +202,14 @@ impl Peer {
     }
 
     /// Names that the operator has before his eyes: those of the last search, of downloads under way, of the last `browse`.
-    fn shown_names(&self) -> impl Iterator<Item = &String> {
-        let hits = self.hits.iter().flat_map(|hit| iter::once(&hit.name).chain(&hit.names));
+    fn shown_names(&self, front: FrontId) -> impl Iterator<Item = &String> {
+        let front = self.fronts.get(front);
+        let hits = front
+            .into_iter()
+            .flat_map(|front| &front.hits)
+            .flat_map(|hit| iter::once(&hit.name).chain(&hit.names));
         let transfers = self.transfers.iter().map(|(_, transfer)| &transfer.name);
-        hits.chain(transfers).chain(self.browsed.names())
+        hits.chain(transfers).chain(front.into_iter().flat_map(|front| front.browsed.names()))
     }
 
     fn status_now(&self, now: Instant) -> Status {

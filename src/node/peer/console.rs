@@ -4,6 +4,8 @@
 use crate::config::{ConsoleMode, Limits};
 use crate::machine::{ConnId, Transmit};
 use crate::node::outgoing::Outgoing;
+use crate::proto::control::Frame;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 
 /// What is shown before a line is typed, on a terminal.
@@ -64,6 +66,15 @@ pub(super) enum LineIn {
     NotText,
 }
 
+/// What its output is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Two streams of bytes.
+    Streams,
+    /// One connection: frames of the control socket, where results may be JSON lines already.
+    Frames { json: bool },
+}
+
 /// The two console connections and what lies between them and the commands.
 #[derive(Debug)]
 pub(super) struct Console {
@@ -77,8 +88,7 @@ pub(super) struct Console {
     /// A line whose next argument was asked for.
     pub(super) asking: Option<String>,
     columns: Option<u16>,
-    /// How to say on standard output that so many lines were left out.
-    said_dropped: fn(usize) -> String,
+    form: Form,
     max: usize,
     /// The same for results.
     results_max: usize,
@@ -92,11 +102,26 @@ pub(super) struct Console {
     /// On a terminal, where both streams meet: whose turn it is, and for how many bytes. What was said first is shown
     /// first, or results would stand on the line of a prompt.
     order: VecDeque<(To, usize)>,
+    /// How to say on standard output that so many lines were left out.
+    said_dropped: fn(usize) -> String,
 }
 
 /// What a person reads in place of lines that were left out.
 pub(super) fn lines_dropped(lines: usize) -> String {
     format!("… {lines} lines dropped\n")
+}
+
+/// The same in a frame.
+fn frame_dropped(lines: usize) -> String {
+    Frame::Out(lines_dropped(lines)).line()
+}
+
+/// Bytes of results that may wait.
+fn results_max(mode: ConsoleMode, limits: &Limits) -> usize {
+    match mode {
+        ConsoleMode::Script => limits.script_out_max,
+        ConsoleMode::Terminal | ConsoleMode::Daemon => limits.console_out_max,
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,12 +148,10 @@ impl Console {
             ended: mode == ConsoleMode::Daemon,
             asking: None,
             columns,
+            form: Form::Streams,
             said_dropped,
             max: limits.console_out_max,
-            results_max: match mode {
-                ConsoleMode::Script => limits.script_out_max,
-                ConsoleMode::Terminal | ConsoleMode::Daemon => limits.console_out_max,
-            },
+            results_max: results_max(mode, limits),
             line_max: limits.line_max,
             out: Stream::default(),
             err: Stream::default(),
@@ -139,14 +162,51 @@ impl Console {
         }
     }
 
+    /// One whose both streams go by a connection to the control socket.
+    pub(super) fn remote(conn: ConnId, limits: &Limits) -> Console {
+        let console = Console::new(conn, conn, ConsoleMode::Script, None, lines_dropped, limits);
+        // In a request every byte of a line may need six.
+        Console { form: Form::Frames { json: false }, line_max: limits.line_max * 6 + 64, ..console }
+    }
+
+    /// What a remote one is to be like.
+    pub(super) fn is_to_be(
+        &mut self,
+        mode: ConsoleMode,
+        columns: Option<u16>,
+        json: bool,
+        said_dropped: fn(usize) -> String,
+        limits: &Limits,
+    ) {
+        (self.mode, self.columns, self.form) = (mode, columns, Form::Frames { json });
+        (self.said_dropped, self.results_max) = (said_dropped, results_max(mode, limits));
+    }
+
+    /// The last word to a remote one: its exit status.
+    pub(super) fn end_with(&mut self, status: u8) {
+        self.ended = true;
+        let most = self.results_max + 2 * LAST_WORDS;
+        self.out.push(&Frame::Ended(status).line(), most, lines_dropped);
+    }
+
     fn push(&mut self, to: To, text: &str) {
         self.push_within(to, text, if to == To::Out { self.results_max } else { self.max });
     }
 
     fn push_within(&mut self, to: To, text: &str, max: usize) {
-        let said = if to == To::Out { self.said_dropped } else { lines_dropped };
-        let pushed = self.stream(to).push(text, max, said);
-        if self.columns.is_none() || pushed == 0 {
+        let (stream, text, said) = match self.form {
+            Form::Streams => {
+                (to, Cow::Borrowed(text), if to == To::Out { self.said_dropped } else { lines_dropped })
+            }
+            Form::Frames { json: true } if to == To::Out => (To::Out, Cow::Borrowed(text), self.said_dropped),
+            Form::Frames { json } => {
+                let frame = if to == To::Out { Frame::Out } else { Frame::Err };
+                let said = if json { self.said_dropped } else { frame_dropped };
+                (To::Out, Cow::Owned(frame(text.to_owned()).line()), said)
+            }
+        };
+        let pushed = self.stream(stream).push(&text, max, said);
+        if self.columns.is_none() || pushed == 0 || self.form != Form::Streams {
             return;
         }
         match self.order.back_mut() {
@@ -213,7 +273,11 @@ impl Console {
     pub(super) fn progress(&mut self, text: &str) {
         let Some(columns) = self.columns else { return };
         // A terminal that takes nothing gets no second progress line behind the first.
-        if self.err.out.buffered() > 0 {
+        let takes_nothing = match self.form {
+            Form::Streams => self.err.out.buffered() > 0,
+            Form::Frames { .. } => self.out.out.buffered() > 0,
+        };
+        if takes_nothing {
             return;
         }
         let fitting: String = text.chars().take(usize::from(columns).saturating_sub(1)).collect();

@@ -1,7 +1,8 @@
 //! The contract, carried out: each call goes to the part it is for, and what follows from it is settled.
 
 use super::files::Owner;
-use super::{Conn, Peer};
+use super::fronts::FrontId;
+use super::{CONTROL, Conn, Peer};
 use crate::machine::{Census, ConnId, Deadline, Input, ListenerId, Machine, Output, Received, Transmit};
 use crate::time::Instant;
 use std::net::SocketAddr;
@@ -9,7 +10,7 @@ use std::ops::Range;
 
 impl Machine for Peer {
     fn handle_accept(&mut self, now: Instant, listener: ListenerId, peer: SocketAddr) -> Option<ConnId> {
-        let conn = self.accept(now, listener, peer);
+        let conn = if listener == CONTROL { self.control_accept(now) } else { self.accept(now, peer) };
         self.settle(now);
         conn
     }
@@ -18,6 +19,8 @@ impl Machine for Peer {
         match input {
             Input::Timeout => self.timeouts(now),
             Input::Signal(signal) => self.signal(now, signal),
+            Input::Listening { listener: CONTROL, .. } => {}
+            Input::ListenFailed { listener: CONTROL, fault } => self.control_failed(fault),
             Input::Listening { addr, .. } => self.listening(now, addr),
             Input::ListenFailed { fault, .. } => self.listen_failed(now, fault),
             Input::Connected { conn, local } => self.connected(now, conn, local),
@@ -67,7 +70,8 @@ impl Machine for Peer {
             Some(Conn::Session(_)) => self.session_recv(now, conn, bytes),
             Some(Conn::Fetch(transfer, _)) => self.fetch_recv(now, conn, *transfer, bytes),
             Some(Conn::Stream(transfer, no, _)) => self.stream_recv(now, conn, (*transfer, *no), bytes),
-            Some(Conn::Console) => self.console_recv(now, bytes),
+            Some(Conn::Console) => self.front_recv(now, FrontId::Console, bytes),
+            Some(Conn::Control) => self.front_recv(now, FrontId::Control(conn), bytes),
             None => Received { consumed: bytes.len(), ..Received::default() },
         };
         self.settle(now);
@@ -112,7 +116,8 @@ impl Machine for Peer {
             Conn::Ask(ask) => Self::ask_transmit(ask),
             Conn::Session(session) => Self::session_transmit(session),
             Conn::Fetch(_, out) | Conn::Stream(_, _, out) => out.transmit(),
-            Conn::Console => self.console.transmit(conn),
+            Conn::Console => self.fronts.own().console.transmit(conn),
+            Conn::Control => self.fronts.get(FrontId::Control(conn))?.console.transmit(conn),
         };
         self.within_share(conn, next)
     }
@@ -123,7 +128,8 @@ impl Machine for Peer {
             Some(Conn::Ask(_)) => self.ask_sent(conn, n),
             Some(Conn::Session(_)) => self.session_sent(now, conn, n),
             Some(Conn::Fetch(_, out) | Conn::Stream(_, _, out)) => out.sent(n),
-            Some(Conn::Console) => self.console.sent(conn, n),
+            Some(Conn::Console) => self.fronts.own_mut().console.sent(conn, n),
+            Some(Conn::Control) => self.control_sent(now, conn, n),
             None => {}
         }
         self.settle(now);
@@ -138,12 +144,13 @@ impl Machine for Peer {
     }
 
     fn census(&self) -> Census {
-        let streams = [self.console.console, self.console.notes];
+        let own = &self.fronts.own().console;
+        let streams = [own.console, own.notes];
         Census {
             conns: self.sockets + streams.iter().filter(|conn| self.conns.get(conn.0).is_some()).count(),
             timers: self.timers.len(),
             nodes: self.known.len(),
-            buffered: self.console.buffered(),
+            buffered: self.fronts.buffered(),
             unsent: self.unsent,
             ..self.files.census()
         }

@@ -1,6 +1,7 @@
 //! `get`: from what the operator names to downloads.
 
 use super::download::{Candidate, Download};
+use super::fronts::Op;
 use super::jobs::{Job, JobId, Work};
 use super::report::{Code, Downloaded, Event, Failure, bytes as sized, plural};
 use super::search::{Hit, Then};
@@ -8,7 +9,6 @@ use super::transfers::{Phase, Transfer, TransferId};
 use super::{Peer, Resolving};
 use crate::config::HostPort;
 use crate::machine::Fault;
-use crate::node::operation::Op;
 use crate::proto::command::Wanted;
 use crate::proto::content::Root;
 use crate::proto::escape::for_terminal;
@@ -39,15 +39,17 @@ impl Peer {
     pub(super) fn run_get(&mut self, now: Instant, op: Op, wanted: Wanted) {
         match wanted {
             Wanted::Numbers(numbers) => {
+                let hits = self.fronts.get(op.front).map_or(&[][..], |front| &front.hits);
+                let known = hits.len();
                 let hits: Result<Vec<Hit>, usize> =
-                    numbers.iter().map(|n| self.hits.get(n - 1).cloned().ok_or(*n)).collect();
+                    numbers.iter().map(|n| hits.get(n - 1).cloned().ok_or(*n)).collect();
                 match hits {
                     Ok(hits) => {
                         let job = self.begin(now, op, Work::Get(Gets::default()));
                         self.get_hits(now, job, hits);
                     }
                     Err(number) => {
-                        let text = match self.hits.len() {
+                        let text = match known {
                             0 => format!("there is no result {number}: `search` first"),
                             n => format!("there is no result {number}: the last search has {n}"),
                         };
@@ -341,7 +343,7 @@ impl Peer {
             hits.len(),
             for_terminal(name)
         );
-        self.hits = hits;
+        self.shows(job, hits);
         self.finish(now, job, Err(Failure::new(Code::Other, text)));
     }
 

@@ -1,14 +1,13 @@
 //! Commands under way: each waits for answers of other nodes, of the disk or of the clock, and ends once, well or not.
 
 use super::browse::Browse;
+use super::fronts::{FrontId, Op};
 use super::get::Gets;
 use super::progress::{self, Row};
 use super::report::{Code, Event, Failure, bytes as sized, clock, plural};
 use super::search::Search;
 use super::{Peer, Timer};
-use crate::config::ConsoleMode;
 use crate::machine::{Dir, Entry, Fault, FileId, Id, ImportedFolder, ListEnd, Output, RequestId};
-use crate::node::operation::Op;
 use crate::proto::command::List;
 use crate::proto::escape::for_terminal;
 use crate::time::{Duration, Instant};
@@ -75,6 +74,7 @@ impl Job {
 impl Peer {
     /// A new command under way.
     pub(super) fn begin(&mut self, now: Instant, op: Op, work: Work) -> JobId {
+        self.fronts.stir();
         let job = JobId(self.jobs.insert(Job { op, started: now, work }));
         self.show_progress_soon(now);
         job
@@ -82,7 +82,7 @@ impl Peer {
 
     /// Something began that may take a while.
     pub(super) fn show_progress_soon(&mut self, now: Instant) {
-        if self.config.json || self.console.has_columns() {
+        if self.fronts.show_progress() {
             self.timers.set_unless_armed(Timer::Progress, now + PROGRESS, "progress");
         }
     }
@@ -95,7 +95,7 @@ impl Peer {
             return;
         }
         self.conclude(now, op, result);
-        self.end_waiter(now);
+        self.end_waiter(now, op.front);
     }
 
     /// The time of a command is over.
@@ -119,10 +119,10 @@ impl Peer {
     }
 
     /// `wait` without a time ends with the last command in the background.
-    pub(super) fn end_waiter(&mut self, now: Instant) {
-        let in_background = self.jobs.iter().any(|(_, job)| job.op.background);
-        let waiter =
-            self.jobs.iter().find(|(_, job)| matches!(job.work, Work::WaitAll)).map(|(id, _)| JobId(id));
+    pub(super) fn end_waiter(&mut self, now: Instant, front: FrontId) {
+        let its = || self.jobs.iter().filter(|(_, job)| job.op.front == front);
+        let in_background = its().any(|(_, job)| job.op.background);
+        let waiter = its().find(|(_, job)| matches!(job.work, Work::WaitAll)).map(|(id, _)| JobId(id));
         if let (false, Some(waiter)) = (in_background, waiter) {
             self.finish(now, waiter, Ok(()));
         }
@@ -133,22 +133,12 @@ impl Peer {
         let command = op.command;
         if let Err(Failure { code, message }) = result {
             self.tell(op, &Event::Error { command, code: code.name(), message: &message });
-            let script = self.console.mode == ConsoleMode::Script;
-            if script && self.status == 0 {
-                self.status = code.status();
-            }
-            if script && !self.config.keep_going {
+            if self.fails(op.front, code.status()) {
                 self.tell(op, &Event::Done { command });
-                return self.stop(now, self.status);
+                return self.end_script(now, op.front);
             }
         }
         self.tell(op, &Event::Done { command });
-    }
-
-    /// Another operation of a front end's.
-    pub(super) fn new_op(&mut self, command: &'static str, background: bool) -> Op {
-        self.last_op = self.last_op.wrapping_add(1);
-        Op { number: self.last_op, command, background }
     }
 
     /// What a command under way belongs to.
@@ -156,43 +146,24 @@ impl Peer {
         self.jobs.get(job.0).map(|job| job.op)
     }
 
-    /// Tells who asked, or where nobody did the operator: a JSON line, or a line for a person (failures to standard error).
+    /// Tells who asked, or the operator where nobody did, and all who follow.
     pub(super) fn tell(&mut self, to: impl Into<Option<Op>>, event: &Event<'_>) {
-        let op = to.into().map(|op| op.number);
-        if self.config.json {
-            match event {
-                Event::Done { .. } | Event::Error { .. } => self.console.print_last(&event.json(op)),
-                _ => self.console.print(&event.json(op)),
-            }
-        } else if let Some(text) = event.text() {
-            match event {
-                // What nobody asked for is not a result.
-                Event::Error { .. }
-                | Event::Ready { .. }
-                | Event::Blamed { .. }
-                | Event::Registered { asked: false, .. } => {
-                    self.console.note(&text);
-                }
-                _ => self.console.print(&text),
-            }
-        }
+        self.fronts.tell(to.into(), event);
     }
 
     /// Words for a person only; a program has the events.
-    pub(super) fn say(&mut self, _: impl Into<Option<Op>>, text: &str) {
-        if !self.config.json {
-            self.console.print(text);
-        }
+    pub(super) fn say(&mut self, to: impl Into<Option<Op>>, text: &str) {
+        self.fronts.say(to.into(), text);
     }
 
     /// What is no result of an operation, and worth knowing for who asked for it.
-    pub(super) fn note(&mut self, _: impl Into<Option<Op>>, text: &str) {
-        self.console.note(text);
+    pub(super) fn note(&mut self, to: impl Into<Option<Op>>, text: &str) {
+        self.fronts.note(to.into(), text);
     }
 
-    /// The commands that the next one waits for.
-    pub(super) fn in_foreground(&self) -> bool {
-        self.jobs.iter().any(|(_, job)| !job.op.background)
+    /// Whether there are commands that the next one of this front end waits for.
+    pub(super) fn in_foreground(&self, front: FrontId) -> bool {
+        self.jobs.iter().any(|(_, job)| !job.op.background && job.op.front == front)
     }
 
     /// A node of a list was probed.
@@ -342,12 +313,29 @@ impl Peer {
         let wanted = |name: &str| file.is_none_or(|file| name == file);
         let shares =
             self.jobs.iter().filter(|(_, job)| matches!(&job.work, Work::Share { name, .. } if wanted(name)));
-        let jobs: Vec<JobId> = shares.map(|(id, _)| JobId(id)).collect();
-        for &job in &jobs {
+        let jobs: Vec<(JobId, FrontId)> = shares.map(|(id, job)| (JobId(id), job.op.front)).collect();
+        for &(job, front) in &jobs {
             self.drop_job(job);
+            self.end_waiter(now, front);
         }
-        self.end_waiter(now);
         jobs.len()
+    }
+
+    /// Drops a command whose front end is gone; a download that it waited for goes on.
+    pub(super) fn forget_job(&mut self, job: JobId) {
+        let Some(Job { work, .. }) = self.jobs.remove(job.0) else { return };
+        self.timers.cancel(Timer::Job(job));
+        match work {
+            Work::Share { file, .. } => self.discard_file(file),
+            Work::Get(gets) => {
+                for id in gets.waits {
+                    if let Some(transfer) = self.transfers.get_mut(id.0) {
+                        transfer.jobs.retain(|other| *other != job);
+                    }
+                }
+            }
+            _ => {}
+        }
     }
 
     fn drop_job(&mut self, job: JobId) {
@@ -377,21 +365,10 @@ impl Peer {
             return;
         }
         self.timers.set(Timer::Progress, now + PROGRESS, "progress");
-        let mut rows: Vec<Row> = self
-            .fetching(now)
-            .map(|fetch| Row {
-                op: fetch.op,
-                name: fetch.name.to_owned(),
-                bytes: fetch.bytes,
-                size: fetch.size,
-                rate: fetch.rate,
-                sources: fetch.sources,
-                elapsed: fetch.elapsed,
-            })
-            .collect();
+        let mut rows: Vec<Row> = self.fetching(now).collect();
         rows.extend(self.jobs.iter().filter_map(|(_, job)| match &job.work {
             Work::Share { name, bytes, size, .. } => Some(Row {
-                op: Some(job.op),
+                ops: vec![job.op],
                 name: name.clone(),
                 bytes: *bytes,
                 size: Some(*size),
@@ -401,21 +378,35 @@ impl Peer {
             }),
             _ => None,
         }));
-        if self.config.json {
-            for Row { op, name, bytes, size, rate, sources, .. } in &rows {
+        for front in self.fronts.all() {
+            self.show_progress_to(now, front, &rows);
+        }
+    }
+
+    /// To each what it asked for; to the operator what nobody waits for as well.
+    fn show_progress_to(&mut self, now: Instant, id: FrontId, rows: &[Row]) {
+        let Some(front) = self.fronts.get(id) else { return };
+        let json = front.json;
+        let its: Vec<&Row> = rows.iter().filter(|row| row.is_for(id)).collect();
+        if json {
+            for row in its {
+                let Row { name, bytes, size, rate, sources, .. } = row;
                 let (bytes, size, rate, sources) = (*bytes, *size, *rate, *sources);
-                self.tell(*op, &Event::Progress { name, bytes, size, rate, sources });
+                let op = row.ops.iter().find(|op| op.front == id).copied();
+                self.tell(op, &Event::Progress { name, bytes, size, rate, sources });
             }
-        } else if self.in_foreground() {
-            if let Some(line) = progress::line(&rows).or_else(|| self.patience_line(now)) {
-                self.console.progress(&line);
+        } else if self.in_foreground(id) {
+            let line = progress::line(&its).or_else(|| self.patience_line(now, id));
+            if let Some((line, front)) = line.zip(self.fronts.get_mut(id)) {
+                front.console.progress(&line);
             }
         }
     }
 
     /// A command that takes long without bytes to count.
-    fn patience_line(&self, now: Instant) -> Option<String> {
-        let (_, job) = self.jobs.iter().find(|(_, job)| now - job.started >= PATIENCE)?;
+    fn patience_line(&self, now: Instant, front: FrontId) -> Option<String> {
+        let long = |job: &Job| job.op.front == front && now - job.started >= PATIENCE;
+        let (_, job) = self.jobs.iter().find(|(_, job)| long(job))?;
         let what = match &job.work {
             Work::Nodes { waiting, .. } => format!("waiting for {}", plural(*waiting, "node", "nodes")),
             Work::Search(search) => {

@@ -182,7 +182,7 @@ impl Peer {
             n if n == found => format!("{all} here: going on as soon as somebody has them\n"),
             n => format!("{all} here: {n} going on; `transfers` lists the others\n"),
         };
-        self.console.note(&text);
+        self.note(None, &text);
         if !self.config.resume {
             let ids: Vec<TransferId> = self.transfers.iter().map(|(id, _)| TransferId(id)).collect();
             ids.into_iter().for_each(|id| self.tell_transfer(now, None, id));

@@ -1,14 +1,15 @@
 //! The progress line: what moves now, on one line that is drawn anew.
 
+use super::fronts::{FrontId, Op};
 use super::report::{bytes as sized, clock, plural};
-use crate::node::operation::Op;
 use crate::proto::escape::for_terminal;
 use crate::time::Duration;
 
 /// A transfer under way.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
-    pub(super) op: Option<Op>,
+    /// Those that wait for it.
+    pub(super) ops: Vec<Op>,
     pub(super) name: String,
     pub(super) bytes: u64,
     pub(super) size: Option<u64>,
@@ -20,13 +21,18 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// Whether this front end is shown it: it waits for it, or it is the operator's and nobody does.
+    pub(super) fn is_for(&self, front: FrontId) -> bool {
+        self.ops.iter().any(|op| op.front == front) || (front == FrontId::Console && self.ops.is_empty())
+    }
+
     fn rate(&self) -> u64 {
         self.rate.unwrap_or_else(|| (self.bytes as f64 / self.elapsed.as_secs_f64().max(0.001)) as u64)
     }
 }
 
 /// One row: its name, bytes, rate, sources and time left (time taken, where the size is not known); several: their sum.
-pub(super) fn line(rows: &[Row]) -> Option<String> {
+pub(super) fn line(rows: &[&Row]) -> Option<String> {
     let first = rows.first()?;
     let bytes = rows.iter().fold(0, |sum: u64, row| sum.saturating_add(row.bytes));
     let elapsed = rows.iter().map(|row| row.elapsed).max()?;
@@ -56,21 +62,25 @@ pub(super) fn line(rows: &[Row]) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn line_of(rows: &[Row]) -> Option<String> {
+        line(&rows.iter().collect::<Vec<_>>())
+    }
+
     fn row(name: &str, bytes: u64, size: Option<u64>) -> Row {
         let elapsed = Duration::from_secs(10);
-        Row { op: None, name: name.to_owned(), bytes, size, rate: None, sources: None, elapsed }
+        Row { ops: Vec::new(), name: name.to_owned(), bytes, size, rate: None, sources: None, elapsed }
     }
 
     #[test]
     fn it_tells_bytes_rate_and_time() {
-        assert_eq!(line(&[]), None);
-        assert_eq!(line(&[row("a", 50_000_000, None)]).unwrap(), "a  50.0 MB  5.0 MB/s  0:10");
+        assert_eq!(line_of(&[]), None);
+        assert_eq!(line_of(&[row("a", 50_000_000, None)]).unwrap(), "a  50.0 MB  5.0 MB/s  0:10");
         assert_eq!(
-            line(&[row("a", 50_000_000, Some(100_000_000))]).unwrap(),
+            line_of(&[row("a", 50_000_000, Some(100_000_000))]).unwrap(),
             "a  50.0 MB of 100.0 MB  5.0 MB/s  0:10 left"
         );
         let two = [row("a", 1_000_000, None), row("b", 1_000_000, Some(5))];
-        assert_eq!(line(&two).unwrap(), "2 transfers  2.0 MB  200.0 kB/s  0:10");
+        assert_eq!(line_of(&two).unwrap(), "2 transfers  2.0 MB  200.0 kB/s  0:10");
     }
 
     #[test]
@@ -81,16 +91,16 @@ mod tests {
             ..row("a\u{1b}", 50_000_000, Some(100_000_000))
         };
         assert_eq!(
-            line(&[measured(10_000_000, 4)]).unwrap(),
+            line_of(&[measured(10_000_000, 4)]).unwrap(),
             "a\\u{1b}  50.0 MB of 100.0 MB  10.0 MB/s from 4 nodes  0:05 left"
         );
-        assert_eq!(line(&[measured(0, 1)]).unwrap(), "a\\u{1b}  50.0 MB of 100.0 MB");
+        assert_eq!(line_of(&[measured(0, 1)]).unwrap(), "a\\u{1b}  50.0 MB of 100.0 MB");
         let two = [measured(10_000_000, 4), measured(40_000_000, 2)];
-        assert_eq!(line(&two).unwrap(), "2 transfers  100.0 MB of 200.0 MB  50.0 MB/s  0:02 left");
+        assert_eq!(line_of(&two).unwrap(), "2 transfers  100.0 MB of 200.0 MB  50.0 MB/s  0:02 left");
         assert_eq!(
-            line(&[Row { size: None, ..measured(7_000_000, 1) }]).unwrap(),
+            line_of(&[Row { size: None, ..measured(7_000_000, 1) }]).unwrap(),
             "a\\u{1b}  50.0 MB  7.0 MB/s from 1 node  0:10"
         );
-        assert!(line(&[measured(u64::MAX, 1), measured(u64::MAX, 1)]).is_some());
+        assert!(line_of(&[measured(u64::MAX, 1), measured(u64::MAX, 1)]).is_some());
     }
 }

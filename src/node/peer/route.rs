@@ -1,6 +1,7 @@
 //! Who is told: each input of the driver's, each timer and each file goes to the part whose it is.
 
 use super::files::Owner;
+use super::fronts::FrontId;
 use super::{Conn, Peer, Resolving, Timer};
 use crate::config::ConsoleMode;
 use crate::machine::{ConnId, Fault, FileId, Meta, Output, RequestId};
@@ -59,6 +60,7 @@ impl Peer {
             Some(Conn::Session(_)) => self.session_timeout(now, conn),
             Some(Conn::Fetch(transfer, _)) => self.fetch_timeout(now, conn, *transfer),
             Some(Conn::Stream(transfer, no, _)) => self.stream_timeout(now, conn, *transfer, *no),
+            Some(Conn::Control) => self.control_idle(now, conn),
             Some(Conn::Console) | None => {}
         }
     }
@@ -89,16 +91,19 @@ impl Peer {
             Some(Conn::Fetch(transfer, _)) => self.fetch_closed(now, conn, *transfer, fault),
             Some(Conn::Stream(transfer, no, _)) => self.stream_closed(now, conn, (*transfer, *no), fault),
             Some(Conn::Console) => {
-                self.console.closed(conn);
+                let console = &mut self.fronts.own_mut().console;
+                console.closed(conn);
+                let (results, mode) = (conn == console.console, console.mode);
                 self.conns.remove(conn.0);
                 // A reader that left wants no more; results that were lost otherwise are missed by somebody.
-                if conn == self.console.console && fault != Fault::Reset {
+                if results && fault != Fault::Reset {
                     self.results_lost(fault);
                 }
-                if conn == self.console.console && self.console.mode == ConsoleMode::Terminal {
+                if results && mode == ConsoleMode::Terminal {
                     self.stop(now, self.status);
                 }
             }
+            Some(Conn::Control) => self.control_gone(conn),
             None => {}
         }
     }
@@ -110,15 +115,8 @@ impl Peer {
             Some(Conn::Session(_)) => self.session_eof(now, conn),
             Some(Conn::Fetch(transfer, _)) => self.fetch_eof(now, conn, *transfer),
             Some(Conn::Stream(transfer, no, _)) => self.stream_eof(now, *transfer, *no),
-            Some(Conn::Console) => {
-                if let Some(rest) = self.console.take_rest() {
-                    self.line(now, rest);
-                }
-                self.console.ended = true;
-                if self.console.mode == ConsoleMode::Terminal {
-                    self.stop(now, self.status);
-                }
-            }
+            Some(Conn::Console) => self.front_eof(now, FrontId::Console),
+            Some(Conn::Control) => self.front_eof(now, FrontId::Control(conn)),
             None => {}
         }
     }

@@ -4,13 +4,13 @@
 mod tally;
 
 use super::ask::{Answer, Purpose};
+use super::fronts::Op;
 use super::jobs::{Job, JobId, Work};
 use super::reach::{Unreached, Wish};
 use super::report::{Code, Event, Failure, FoundRow, Place, plural};
 use super::{Conn, Peer, Timer};
 use crate::config::V1_DEFAULT_SECRET;
 use crate::machine::ConnId;
-use crate::node::operation::Op;
 use crate::node::peer::known::Node;
 use crate::proto::address::is_local_net;
 use crate::proto::content::Root;
@@ -390,9 +390,17 @@ impl Peer {
                         tally.found
                     ),
                 );
-                self.hits = hits;
+                self.shows(job, hits);
                 self.finish(now, job, Ok(()));
             }
+        }
+    }
+
+    /// What `get N` means from now on, for who asked.
+    pub(super) fn shows(&mut self, job: JobId, hits: Vec<Hit>) {
+        let front = self.op_of(job).map(|op| op.front);
+        if let Some(front) = front.and_then(|front| self.fronts.get_mut(front)) {
+            front.hits = hits;
         }
     }
 

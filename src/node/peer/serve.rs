@@ -3,7 +3,7 @@
 use super::files::Owner;
 use super::{Conn, Peer, Timer};
 use crate::config::unmapped;
-use crate::machine::{ConnId, Dir, Fault, FileId, ListenerId, Output, Received, Transmit};
+use crate::machine::{ConnId, Dir, Fault, FileId, Output, Received, Transmit};
 use crate::node::gate::Verdict;
 use crate::node::outgoing::Outgoing;
 use crate::node::pace::Pace;
@@ -108,7 +108,7 @@ impl Serve {
 
 impl Peer {
     /// A connection came in.
-    pub(super) fn accept(&mut self, now: Instant, _: ListenerId, peer: SocketAddr) -> Option<ConnId> {
+    pub(super) fn accept(&mut self, now: Instant, peer: SocketAddr) -> Option<ConnId> {
         let peer = unmapped(peer);
         if self.stopping {
             return None;

@@ -1,11 +1,11 @@
 //! Downloads as the operator steers them: `transfers`, `pause`, `resume`, `cancel`, `limit`.
 
 use super::Peer;
+use super::fronts::Op;
 use super::get::Gets;
 use super::jobs::{Job, JobId, Work};
 use super::report::{Code, Event, Failure, TransferRow};
 use super::transfers::{Phase, Transfer, TransferId};
-use crate::node::operation::Op;
 use crate::proto::command::{Way, Which};
 use crate::proto::escape::for_terminal;
 use crate::proto::name::is_same;
@@ -191,7 +191,7 @@ impl Peer {
         let command = op.command;
         self.tell(op, &Event::Error { command, code: Code::Interrupted.name(), message: text });
         self.tell(op, &Event::Done { command });
-        self.end_waiter(now);
+        self.end_waiter(now, op.front);
     }
 
     pub(super) fn run_limit(&mut self, now: Instant, op: Op, limit: Option<(Way, Option<u64>)>) {

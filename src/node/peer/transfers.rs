@@ -3,18 +3,19 @@
 use super::Peer;
 use super::download::{Candidate, Download};
 use super::files::Owner;
+use super::fronts::Op;
 use super::get::Gets;
 use super::jobs::JobId;
 use super::known::Via;
 use super::naming::Naming;
+use super::progress::Row;
 use super::report::{Code, Event, Failure, Running, bytes, plural};
 use super::search::Hit;
 use crate::config::PART_PREFIX;
 use crate::machine::{ConnId, Fault, FileId, Id, Output};
-use crate::node::operation::Op;
 use crate::node::pace::Pace;
 use crate::proto::escape::{for_log, for_terminal};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -85,17 +86,6 @@ impl Transfer {
             _ => true,
         }
     }
-}
-
-/// How far a download is, for progress events and the progress line.
-pub(super) struct Progress<'a> {
-    pub(super) op: Option<Op>,
-    pub(super) name: &'a str,
-    pub(super) bytes: u64,
-    pub(super) size: Option<u64>,
-    pub(super) rate: Option<u64>,
-    pub(super) sources: Option<usize>,
-    pub(super) elapsed: Duration,
 }
 
 impl Peer {
@@ -191,9 +181,12 @@ impl Peer {
     pub(super) fn tell_waiters(&mut self, id: TransferId, event: &Event<'_>) {
         let jobs = self.transfers.get(id.0).map_or(Vec::new(), |transfer| transfer.jobs.clone());
         let mut ops: Vec<Op> = jobs.into_iter().filter_map(|job| self.op_of(job)).collect();
-        if !self.config.json {
-            ops.truncate(1);
-        }
+        let mut told = Vec::new();
+        ops.retain(|op| {
+            let first = !told.contains(&op.front);
+            told.push(op.front);
+            first || self.fronts.get(op.front).is_some_and(|front| front.json)
+        });
         if ops.is_empty() {
             self.tell(None, event);
         }
@@ -366,7 +359,7 @@ impl Peer {
     }
 
     /// Downloads under way, for progress events and the progress line.
-    pub(super) fn fetching(&self, now: Instant) -> impl Iterator<Item = Progress<'_>> {
+    pub(super) fn fetching(&self, now: Instant) -> impl Iterator<Item = Row> {
         let moves = |transfer: &Transfer| match &transfer.phase {
             Phase::Queued(_) => false,
             Phase::Naming(naming) => !naming.is_hashing(),
@@ -375,9 +368,9 @@ impl Peer {
         };
         self.transfers.iter().filter(move |(_, transfer)| moves(transfer)).map(move |(_, transfer)| {
             let download = transfer.download();
-            Progress {
-                op: transfer.jobs.first().and_then(|job| self.op_of(*job)),
-                name: &transfer.name,
+            Row {
+                ops: transfer.jobs.iter().filter_map(|job| self.op_of(*job)).collect(),
+                name: transfer.name.clone(),
                 bytes: transfer.arrived(),
                 size: download.map(|download| download.size),
                 rate: download.map(|download| download.rate(now)),

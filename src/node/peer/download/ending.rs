@@ -234,13 +234,14 @@ impl Peer {
 
     /// The last of the files that kept the process from ending is closed.
     pub(in crate::node::peer) fn exit_if_closed(&mut self) {
-        if self.stopping && !self.exited && !self.has_open_parts() {
+        let told = self.fronts.controls().is_empty();
+        if self.stopping && !self.exited && told && !self.has_open_parts() {
             self.exited = true;
             self.outputs.push_back(Output::Exit { status: self.status });
         }
     }
 
-    /// The disk takes too long: what is not durable by now is fetched again at the next start.
+    /// The disk takes too long, or somebody who is told: what is not durable by now is fetched again at the next start.
     pub(in crate::node::peer) fn exit_anyway(&mut self) {
         let all: Vec<TransferId> = self.transfers.iter().map(|(id, _)| TransferId(id)).collect();
         for id in all {
@@ -248,6 +249,10 @@ impl Peer {
             download.part = None;
             let (content, journal) = (download.content.take(), download.journal.take());
             content.into_iter().chain(journal).for_each(|file| self.keep_file(file));
+        }
+        for conn in self.fronts.controls() {
+            self.outputs.push_back(Output::Close { conn, reset: false });
+            self.control_gone(conn);
         }
         self.exit_if_closed();
     }

@@ -1,0 +1,293 @@
+//! Front ends: those who ask and are told. The operator's console is one, and every program at the control socket is
+//! another; each has operations, results and output of its own.
+
+use super::console::{Console, lines_dropped};
+use super::report::Event;
+use super::search::Hit;
+use crate::config::{ConsoleMode, Limits};
+use crate::machine::ConnId;
+use crate::node::shown::Browsed;
+use crate::proto::control::Hello;
+use crate::time::Instant;
+use std::collections::BTreeMap;
+
+/// A front end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum FrontId {
+    /// The operator's own.
+    Console,
+    /// A connection at the control socket.
+    Control(ConnId),
+}
+
+/// An operation: whatever a front end asks for. Every event that comes of it bears its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Op {
+    /// Who asked.
+    pub(super) front: FrontId,
+    /// From 1 on; no other operation in the life of this process has it.
+    pub(super) number: u32,
+    /// The command's name, as `done` and `error` say it; empty where the line was none.
+    pub(super) command: &'static str,
+    /// The next command does not wait for it.
+    pub(super) background: bool,
+}
+
+/// What belongs to one front end.
+#[derive(Debug)]
+pub(super) struct Front {
+    pub(super) console: Console,
+    /// What its last search found, for `get N`.
+    pub(super) hits: Vec<Hit>,
+    pub(super) browsed: Browsed,
+    pub(super) json: bool,
+    /// A failure does not end its script.
+    pub(super) keep_going: bool,
+    /// It is told everything, whoever asked.
+    pub(super) follows: bool,
+    /// The exit status of its script so far.
+    pub(super) status: u8,
+    /// When it said or took something last.
+    pub(super) used: Instant,
+    /// It has said how it wants to be told.
+    pub(super) greeted: bool,
+    /// It was told its exit status, and is closed once it has taken that.
+    pub(super) is_over: bool,
+}
+
+impl Front {
+    pub(super) fn new(console: Console, json: bool, keep_going: bool) -> Front {
+        Front {
+            console,
+            hits: Vec::new(),
+            browsed: Browsed::default(),
+            json,
+            keep_going,
+            follows: false,
+            status: 0,
+            used: Instant::ZERO,
+            greeted: false,
+            is_over: false,
+        }
+    }
+
+    /// A program at the control socket says how it wants to be told.
+    pub(super) fn greet(&mut self, hello: &Hello, limits: &Limits) {
+        let mode = if hello.terminal { ConsoleMode::Terminal } else { ConsoleMode::Script };
+        let columns = hello.columns.filter(|_| !hello.json);
+        self.console.is_to_be(mode, columns, hello.json, said_dropped(hello.json), limits);
+        (self.json, self.keep_going, self.greeted) = (hello.json, hello.keep_going, true);
+    }
+
+    /// A JSON line, or a line for a person (failures to standard error).
+    fn tell(&mut self, op: Option<u32>, event: &Event<'_>) {
+        if self.json {
+            match event {
+                Event::Done { .. } | Event::Error { .. } => self.console.print_last(&event.json(op)),
+                _ => self.console.print(&event.json(op)),
+            }
+        } else if let Some(text) = event.text() {
+            match event {
+                // What nobody asked for is not a result.
+                Event::Error { .. }
+                | Event::Ready { .. }
+                | Event::Blamed { .. }
+                | Event::Registered { asked: false, .. } => {
+                    self.console.note(&text);
+                }
+                _ => self.console.print(&text),
+            }
+        }
+    }
+}
+
+/// How to say on standard output that so many lines were left out.
+pub(super) fn said_dropped(json: bool) -> fn(usize) -> String {
+    if json { |lines| Event::Dropped { lines }.json(None) } else { lines_dropped }
+}
+
+/// All front ends.
+#[derive(Debug)]
+pub(super) struct Fronts {
+    own: Front,
+    others: BTreeMap<ConnId, Front>,
+    last_op: u32,
+    /// Something may follow for one of them: a line taken, a prompt, bytes to send.
+    stirred: bool,
+}
+
+impl Fronts {
+    pub(super) fn new(own: Front) -> Fronts {
+        Fronts { own, others: BTreeMap::new(), last_op: 0, stirred: true }
+    }
+
+    /// The operator's console.
+    pub(super) fn own(&self) -> &Front {
+        &self.own
+    }
+
+    pub(super) fn own_mut(&mut self) -> &mut Front {
+        self.stirred = true;
+        &mut self.own
+    }
+
+    pub(super) fn get(&self, front: FrontId) -> Option<&Front> {
+        match front {
+            FrontId::Console => Some(&self.own),
+            FrontId::Control(conn) => self.others.get(&conn),
+        }
+    }
+
+    pub(super) fn get_mut(&mut self, front: FrontId) -> Option<&mut Front> {
+        self.stirred = true;
+        match front {
+            FrontId::Console => Some(&mut self.own),
+            FrontId::Control(conn) => self.others.get_mut(&conn),
+        }
+    }
+
+    /// One more at the control socket.
+    pub(super) fn insert(&mut self, conn: ConnId, front: Front) {
+        self.others.insert(conn, front);
+    }
+
+    pub(super) fn remove(&mut self, conn: ConnId) -> Option<Front> {
+        self.others.remove(&conn)
+    }
+
+    /// Those at the control socket.
+    pub(super) fn controls(&self) -> Vec<ConnId> {
+        self.others.keys().copied().collect()
+    }
+
+    /// All of them, the operator's first.
+    pub(super) fn all(&self) -> Vec<FrontId> {
+        let others = self.others.keys().map(|conn| FrontId::Control(*conn));
+        std::iter::once(FrontId::Console).chain(others).collect()
+    }
+
+    /// Whether anything may follow since this was asked last. Work for all others costs nothing here.
+    pub(super) fn take_stirred(&mut self) -> bool {
+        std::mem::take(&mut self.stirred)
+    }
+
+    /// A command began or ended: the next line may be taken.
+    pub(super) fn stir(&mut self) {
+        self.stirred = true;
+    }
+
+    /// One more operation.
+    pub(super) fn new_op(&mut self, front: FrontId, command: &'static str, background: bool) -> Op {
+        self.last_op = self.last_op.wrapping_add(1);
+        Op { front, number: self.last_op, command, background }
+    }
+
+    /// Tells who asked, or the operator where nobody did, and all who follow.
+    pub(super) fn tell(&mut self, to: Option<Op>, event: &Event<'_>) {
+        let number = to.map(|op| op.number);
+        self.each(to, |front| front.tell(number, event));
+    }
+
+    /// Words for a person only; a program has the events.
+    pub(super) fn say(&mut self, to: Option<Op>, text: &str) {
+        self.each(to, |front| {
+            if !front.json {
+                front.console.print(text);
+            }
+        });
+    }
+
+    /// What is no result, and worth knowing for who asked.
+    pub(super) fn note(&mut self, to: Option<Op>, text: &str) {
+        self.each(to, |front| front.console.note(text));
+    }
+
+    fn each(&mut self, to: Option<Op>, mut tell: impl FnMut(&mut Front)) {
+        let whose = to.map_or(FrontId::Console, |op| op.front);
+        self.stirred = true;
+        if whose == FrontId::Console {
+            tell(&mut self.own);
+        }
+        let others = self.others.iter_mut();
+        others.filter(|(conn, f)| f.follows || whose == FrontId::Control(**conn)).for_each(|(_, f)| tell(f));
+    }
+
+    /// Whether anybody is shown how things go on.
+    pub(super) fn show_progress(&self) -> bool {
+        let mut all = std::iter::once(&self.own).chain(self.others.values());
+        all.any(|front| front.json || front.console.has_columns())
+    }
+
+    /// Bytes that wait for those who are told.
+    pub(super) fn buffered(&self) -> usize {
+        self.own.console.buffered()
+            + self.others.values().map(|front| front.console.buffered()).sum::<usize>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Id, Transmit};
+
+    fn conn(index: u32) -> ConnId {
+        ConnId(Id { index, generation: 0 })
+    }
+
+    fn fronts() -> Fronts {
+        let limits = Limits::desktop();
+        let own = Console::new(conn(0), conn(1), ConsoleMode::Script, None, lines_dropped, &limits);
+        let mut fronts = Fronts::new(Front::new(own, false, false));
+        for n in [2, 3, 4] {
+            let mut front = Front::new(Console::remote(conn(n), &limits), false, false);
+            front.greet(&Hello { json: n > 2, ..Hello::default() }, &limits);
+            front.follows = n == 4;
+            fronts.insert(conn(n), front);
+        }
+        fronts
+    }
+
+    fn took(fronts: &mut Fronts, n: u32) -> String {
+        let front = if n < 2 { FrontId::Console } else { FrontId::Control(conn(n)) };
+        let Some(front) = fronts.get_mut(front) else { return String::new() };
+        let Some(Transmit::Bytes(bytes)) = front.console.transmit(conn(n)) else { return String::new() };
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        front.console.sent(conn(n), text.len());
+        text
+    }
+
+    #[test]
+    fn each_hears_of_its_own_and_who_follows_of_all() {
+        let mut fronts = fronts();
+        let op = fronts.new_op(FrontId::Control(conn(2)), "search", false);
+        fronts.tell(Some(op), &Event::Truncated { files: 7 });
+        fronts.say(Some(op), "for a person\n");
+        fronts.note(Some(op), "beside\n");
+        let text = "{\"out\":\"too many files: these are the first 7\\n\"}\n{\"out\":\"for a person\\n\"}\n{\"err\":\"beside\\n\"}\n";
+        assert_eq!(took(&mut fronts, 2), text);
+        assert_eq!(took(&mut fronts, 3), "");
+        let json = "{\"event\":\"truncated\",\"files\":7,\"op\":1}\n{\"err\":\"beside\\n\"}\n";
+        assert_eq!(took(&mut fronts, 4), json);
+        assert_eq!((took(&mut fronts, 0), took(&mut fronts, 1)), (String::new(), String::new()));
+        // What nobody asked for is for the operator.
+        fronts.tell(None, &Event::Truncated { files: 8 });
+        assert_eq!(took(&mut fronts, 0), "too many files: these are the first 8\n");
+        assert_eq!((took(&mut fronts, 2), took(&mut fronts, 3)), (String::new(), String::new()));
+        assert_eq!(took(&mut fronts, 4), "{\"event\":\"truncated\",\"files\":8}\n");
+        // Who left is told nothing, and nobody else in its place.
+        assert!(fronts.remove(conn(2)).is_some());
+        fronts.say(Some(op), "x\n");
+        assert_eq!((took(&mut fronts, 0), took(&mut fronts, 3)), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn no_two_operations_have_one_number() {
+        let mut fronts = fronts();
+        let numbers: Vec<u32> =
+            fronts.all().into_iter().map(|front| fronts.new_op(front, "get", true).number).collect();
+        assert_eq!(numbers, [1, 2, 3, 4]);
+        assert!(fronts.take_stirred() && !fronts.take_stirred());
+        fronts.note(None, "x\n");
+        assert!(fronts.take_stirred() && fronts.buffered() > 0);
+    }
+}
