@@ -1,6 +1,7 @@
 //! The command line: what was typed becomes a [`PeerConfig`] or a [`BootstrapConfig`], checked, with every default in
 //! its place. The only room that reads the environment, the terminal and the machine's size.
 
+pub mod ctl;
 pub mod group;
 mod host;
 pub mod identity;
@@ -35,6 +36,7 @@ them and downloads from them.
 Usage: ds-peer [OPTIONS] [IP] PORT
        ds-peer group new|show|join FILE
        ds-peer identity new|show [--state DIR] [PORT]
+       ds-peer ctl [--state DIR | PORT] [COMMAND...]
 
   PORT                    listen on this TCP port (0: any free one)
   IP                      listen on this address only and announce it; without
@@ -193,6 +195,7 @@ pub fn subcommand<E: std::error::Error>(
 ) -> Option<ExitCode> {
     let (verb, words) = args.split_first()?;
     match verb.to_str() {
+        Some("ctl") => Some(ctl::run(words.to_vec())),
         Some("group") => Some(group::run(words.to_vec())),
         Some("identity") => Some(identity::run(words.to_vec(), change_key)),
         _ => None,
@@ -245,7 +248,7 @@ pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
         announce,
         bootstraps,
         join,
-        control: false,
+        control: true,
         v1,
         v1_secret,
         group,

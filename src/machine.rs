@@ -283,6 +283,9 @@ pub enum Input<'a> {
 pub enum Output {
     /// Listen there. Answer: `Listening` or `ListenFailed`.
     Listen { listener: ListenerId, addr: SocketAddr },
+    /// Listen for programs of this user at the control socket in the state folder. Answer: `Listening` or `ListenFailed`;
+    /// the address is unspecified, as are those of its connections.
+    ListenControl { listener: ListenerId },
     /// Accept no more on this listener and forget it.
     CloseListener { listener: ListenerId },
 

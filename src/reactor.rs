@@ -8,6 +8,7 @@
 mod beneath;
 mod buffer;
 mod clock;
+mod control;
 mod datagrams;
 mod files;
 mod folders;
@@ -365,6 +366,7 @@ impl Reactor {
     fn execute(&mut self, output: Output) {
         match output {
             Output::Listen { listener, addr } => self.listen(listener, addr),
+            Output::ListenControl { listener } => self.listen_control(listener),
             Output::CloseListener { listener } => self.close_listener(listener),
             Output::Connect { conn, addr } => self.connect(conn, addr),
             Output::Wake { conn } => self.wake(conn),
@@ -411,7 +413,7 @@ impl Reactor {
 
     fn close_network(&mut self) {
         self.close_discovery();
-        self.listeners.clear();
+        self.close_listeners();
         drop(self.streams.drain());
         self.end_lookups();
     }

@@ -46,12 +46,22 @@ impl Request {
     pub fn line(&self) -> String {
         line(self)
     }
+
+    /// What a line asks; none: that is no request.
+    pub fn parse(line: &str) -> Option<Request> {
+        serde_json::from_str(line).ok()
+    }
 }
 
 impl Frame {
     /// The line that says it, with its end.
     pub fn line(&self) -> String {
         line(self)
+    }
+
+    /// The frame in a line; none: it is an event.
+    pub fn parse(line: &[u8]) -> Option<Frame> {
+        serde_json::from_slice(line).ok()
     }
 }
 
@@ -78,7 +88,7 @@ mod tests {
         ];
         for (request, text) in requests {
             assert_eq!(request.line(), format!("{text}\n"));
-            assert_eq!(serde_json::from_str::<Request>(text).unwrap(), request);
+            assert_eq!(Request::parse(text), Some(request));
         }
         for (frame, text) in [
             (Frame::Out("a\n\u{1b}".to_owned()), "{\"out\":\"a\\n\\u001b\"}\n"),
@@ -86,13 +96,14 @@ mod tests {
             (Frame::Ended(130), "{\"ended\":130}\n"),
         ] {
             assert_eq!(frame.line(), text);
-            assert_eq!(serde_json::from_str::<Frame>(text).unwrap(), frame);
+            assert_eq!(Frame::parse(text.as_bytes()), Some(frame));
         }
     }
 
     #[test]
     fn what_is_left_out_is_none_and_what_is_new_is_passed_over() {
-        let read = |text: &str| serde_json::from_str::<Request>(text).ok();
+        let read = Request::parse;
+        assert_eq!(Frame::parse(b"{\"event\":\"done\",\"command\":\"get\"}"), None);
         assert_eq!(read(r#"{"hello":{}}"#), Some(Request::Hello(Hello::default())));
         assert_eq!(read(r#"{"hello":{"later":[1]}}"#), Some(Request::Hello(Hello::default())));
         for text in

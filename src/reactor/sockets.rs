@@ -1,5 +1,6 @@
 //! Listeners and streams: opened, accepted, registered once for both directions, closed.
 
+use super::control::ControlSocket;
 use super::receiving::{Habit, Rest};
 use super::seal::Carry;
 use super::{Reactor, token};
@@ -8,6 +9,7 @@ use crate::machine::{ConnId, Fault, Input, ListenerId, Machine};
 use crate::time::{Duration, Instant};
 use mio::Interest;
 use mio::net::{TcpListener, TcpStream};
+use mio::unix::SourceFd;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::io;
@@ -25,10 +27,30 @@ const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// A listening socket.
 #[derive(Debug)]
 pub(super) struct Listener {
-    io: TcpListener,
+    io: Ear,
     /// There may be more to accept: no second event tells.
     pub(super) pending: bool,
 }
+
+/// What it listens at.
+#[derive(Debug)]
+enum Ear {
+    Tcp(TcpListener),
+    Control(ControlSocket),
+}
+
+impl Ear {
+    /// The next connection and where it comes from; none if it is refused.
+    fn accept(&self) -> io::Result<Option<(TcpStream, SocketAddr)>> {
+        match self {
+            Ear::Tcp(io) => io.accept().map(Some),
+            Ear::Control(io) => io.accept().map(|io| io.map(|io| (io, NOWHERE))),
+        }
+    }
+}
+
+/// The address of what has none.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// When to accept again after the system ran out of something.
 #[derive(Debug, Default)]
@@ -141,7 +163,7 @@ impl Reactor {
         match opened {
             Ok((io, addr)) => {
                 self.close_listener(listener);
-                self.listeners.insert(listener, Listener { io, pending: true });
+                self.listeners.insert(listener, Listener { io: Ear::Tcp(io), pending: true });
                 self.answer(Input::Listening { listener, addr });
             }
             Err(error) => {
@@ -155,8 +177,40 @@ impl Reactor {
     }
 
     pub(super) fn close_listener(&mut self, listener: ListenerId) {
-        if let Some(mut listener) = self.listeners.remove(&listener) {
-            let _ = self.poll.registry().deregister(&mut listener.io);
+        let registry = self.poll.registry();
+        match self.listeners.remove(&listener).map(|listener| listener.io) {
+            Some(Ear::Tcp(mut io)) => {
+                let _ = registry.deregister(&mut io);
+            }
+            Some(Ear::Control(io)) => {
+                let _ = registry.deregister(&mut SourceFd(&io.descriptor()));
+                ControlSocket::remove(&self.state);
+            }
+            None => {}
+        }
+    }
+
+    pub(super) fn close_listeners(&mut self) {
+        let all: Vec<ListenerId> = self.listeners.keys().copied().collect();
+        all.into_iter().for_each(|listener| self.close_listener(listener));
+    }
+
+    pub(super) fn listen_control(&mut self, listener: ListenerId) {
+        let opened = ControlSocket::open(&self.state).and_then(|io| {
+            let registered = self.poll.registry().register(
+                &mut SourceFd(&io.descriptor()),
+                token::of_listener(listener),
+                Interest::READABLE,
+            );
+            registered.map(|()| io).map_err(|error| Fault::of(&error))
+        });
+        match opened {
+            Ok(io) => {
+                self.close_listener(listener);
+                self.listeners.insert(listener, Listener { io: Ear::Control(io), pending: true });
+                self.answer(Input::Listening { listener, addr: NOWHERE });
+            }
+            Err(fault) => self.answer(Input::ListenFailed { listener, fault }),
         }
     }
 
@@ -199,7 +253,8 @@ impl Reactor {
     fn accept_one(&mut self, machine: &mut dyn Machine, id: ListenerId) -> Option<Fault> {
         let listener = self.listeners.get_mut(&id).filter(|listener| listener.pending)?;
         match listener.io.accept() {
-            Ok((io, peer)) => {
+            Ok(None) => None,
+            Ok(Some((io, peer))) => {
                 self.stats.accepts += 1;
                 self.accept_pause.wait = Duration::ZERO;
                 if let Some(conn) = machine.handle_accept(self.clock.now(), id, unmapped(peer)) {
@@ -533,7 +588,8 @@ mod tests {
         let id = ListenerId(0);
         reactor.listen(id, any_port());
         // From now on each accept says EINVAL.
-        SockRef::from(&reactor.listeners[&id].io).shutdown(Shutdown::Both).expect("shut down");
+        let Ear::Tcp(io) = &reactor.listeners[&id].io else { panic!("it is of TCP") };
+        SockRef::from(io).shutdown(Shutdown::Both).expect("shut down");
         let mut machine = Idle::default();
         reactor.accept_turn(&mut machine);
         assert_eq!(reactor.stats().accept_errors, reactor.limits.accepts_per_turn as u64);

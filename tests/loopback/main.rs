@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods)]
 
 mod changes;
+mod control;
 mod families;
 mod folders;
 mod group;

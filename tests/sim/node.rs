@@ -84,6 +84,8 @@ enum Kind {
     Tcp(SockId),
     Console,
     Notes,
+    /// One at the control socket.
+    Program(usize),
 }
 
 /// The operator's side of the console.
@@ -95,6 +97,18 @@ pub(crate) struct Console {
     pub(crate) stderr: Vec<u8>,
     /// The terminal takes nothing (^S).
     pub(crate) stalled: bool,
+}
+
+/// A program at the control socket.
+#[derive(Debug, Default)]
+pub(crate) struct Program {
+    pub(crate) says: VecDeque<u8>,
+    /// It has said all.
+    pub(crate) said_all: bool,
+    pub(crate) heard: Vec<u8>,
+    /// It takes nothing.
+    pub(crate) stalled: bool,
+    pub(crate) conn: Option<ConnId>,
 }
 
 /// Habits of a driver that the contract leaves open; drawn for each node, so that nodes rely on neither.
@@ -127,6 +141,7 @@ pub(crate) struct Node {
     machine: Option<Box<dyn Machine>>,
     pub(crate) disk: Disk,
     pub(crate) console: Console,
+    pub(crate) programs: Vec<Program>,
     pub(crate) exit: Option<u8>,
     pub(crate) suspended: bool,
     /// Seconds the wall clock is off.
@@ -142,6 +157,8 @@ pub(crate) struct Node {
     socks: BTreeMap<SockId, ConnId>,
     files: BTreeMap<FileId, OpenFile>,
     listeners: BTreeMap<ListenerId, SocketAddr>,
+    /// It listens for programs.
+    control: bool,
     watches: BTreeMap<Dir, Watch>,
     discovery: Option<u16>,
     used: BTreeMap<(bool, u32), u32>,
@@ -166,6 +183,9 @@ pub(crate) struct Node {
     pub(crate) rules: Option<Rules>,
 }
 
+/// What it listens at for programs.
+const CONTROL: ListenerId = ListenerId(1);
+
 impl Node {
     pub(crate) fn new(seed: u64, id: NodeId, host: HostId, factory: Factory) -> Node {
         let mut rng = Rng::new(seed, "node", id.0 as u64);
@@ -182,6 +202,7 @@ impl Node {
             machine: None,
             disk: Disk::new(seed, id.0 as u64),
             console: Console::default(),
+            programs: Vec::new(),
             exit: None,
             suspended: false,
             wall_offset: 0,
@@ -195,6 +216,7 @@ impl Node {
             socks: BTreeMap::new(),
             files: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            control: false,
             watches: BTreeMap::new(),
             discovery: None,
             used: BTreeMap::new(),
@@ -251,6 +273,7 @@ impl Node {
         self.dies_after = None;
         self.dies_by = Death::Drawn;
         self.console = Console::default();
+        self.programs = Vec::new();
         self.told_at = 0;
         self.disk.now = env.now;
         self.disk.sweep();
@@ -428,6 +451,28 @@ impl Node {
             None => env.net.close(env.now, &mut env.queue, sock, false),
         }
         self.drain(env);
+    }
+
+    /// A program connects to the control socket. None: the node does not take it.
+    pub(crate) fn connects(&mut self, env: &mut Env) -> Option<usize> {
+        assert!(self.control, "there is a control socket");
+        let (now, nowhere) = (self.local(env), SocketAddr::from(([0, 0, 0, 0], 0)));
+        let id = self.machine.as_mut()?.handle_accept(now, CONTROL, nowhere);
+        if let Some(id) = id {
+            self.new_conn(id, Kind::Program(self.programs.len()), true);
+            self.programs.push(Program { conn: Some(id), ..Program::default() });
+            self.make_ready(env, id);
+        }
+        self.drain(env);
+        id.map(|_| self.programs.len() - 1)
+    }
+
+    /// A program is killed.
+    pub(crate) fn loses(&mut self, env: &mut Env, program: usize) {
+        if let Some(id) = self.programs[program].conn.take() {
+            self.lost(env, id, Fault::Reset);
+            self.settle(env);
+        }
     }
 
     /// The world ended a connection.

@@ -3,6 +3,7 @@
 mod chaos;
 pub(crate) mod common;
 mod console;
+mod control;
 mod discovery;
 mod fetch;
 mod find;

@@ -14,6 +14,7 @@ use crate::queue::{Event, Queue};
 use crate::topology::at;
 use crate::trace::Trace;
 use distrishare::machine::{Dir, Machine, Signal};
+use distrishare::proto::control::{Hello, Request};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -235,6 +236,49 @@ impl World {
     pub(crate) fn events_named(&self, node: NodeId, event: &str) -> Vec<serde_json::Value> {
         let all = self.json_events(node);
         all.into_iter().filter(|value| value["event"] == event).collect()
+    }
+
+    // Programs at a node's control socket.
+
+    /// Another one, which has greeted; none: the node takes no more.
+    pub(crate) fn program(&mut self, node: NodeId, hello: &Hello) -> Option<usize> {
+        let mut no = None;
+        self.with(node, |node, env| no = node.connects(env));
+        self.says(node, no?, &Request::Hello(hello.clone()).line());
+        no
+    }
+
+    /// It says these bytes.
+    pub(crate) fn says(&mut self, node: NodeId, program: usize, bytes: &str) {
+        self.nodes[node.0].programs[program].says.extend(bytes.bytes());
+        self.nodes[node.0].rules.iter_mut().for_each(|rules| rules.typed(bytes.as_bytes()));
+        self.with(node, Node::touch_console);
+    }
+
+    /// It asks for this line.
+    pub(crate) fn asks(&mut self, node: NodeId, program: usize, line: &str) {
+        self.says(node, program, &Request::Line(line.to_owned()).line());
+    }
+
+    /// It has said all.
+    pub(crate) fn said_all(&mut self, node: NodeId, program: usize) {
+        self.nodes[node.0].programs[program].said_all = true;
+        self.with(node, Node::touch_console);
+    }
+
+    /// It is killed.
+    pub(crate) fn kill_program(&mut self, node: NodeId, program: usize) {
+        self.with(node, |node, env| node.loses(env, program));
+    }
+
+    /// What it heard, each a JSON object.
+    pub(crate) fn program_heard(&self, node: NodeId, program: usize) -> Vec<serde_json::Value> {
+        let text = String::from_utf8_lossy(&self.nodes[node.0].programs[program].heard).into_owned();
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+            .collect()
     }
 
     // The disk.

@@ -209,7 +209,10 @@ impl Fronts {
             tell(&mut self.own);
         }
         let others = self.others.iter_mut();
-        others.filter(|(conn, f)| f.follows || whose == FrontId::Control(**conn)).for_each(|(_, f)| tell(f));
+        let hears = |conn: &ConnId, front: &Front| {
+            !front.is_over && (front.follows || whose == FrontId::Control(*conn))
+        };
+        others.filter(|(conn, front)| hears(conn, front)).for_each(|(_, front)| tell(front));
     }
 
     /// Whether anybody is shown how things go on.

@@ -1,6 +1,6 @@
 //! The node's static key: made at the first start, kept in the state folder from then on.
 
-use super::{LISTENER, Peer};
+use super::{CONTROL, LISTENER, Peer};
 use crate::machine::{Fault, Kept, Output, Slot};
 use crate::proto::v2::identity::{Identity, IdentityError};
 use log::warn;
@@ -38,6 +38,9 @@ impl Peer {
             Err(fault) => warn!("the node's key cannot be read ({fault}): this time it has another id"),
         }
         self.outputs.push_back(Output::Listen { listener: LISTENER, addr: self.listen });
+        if self.config.control {
+            self.outputs.push_back(Output::ListenControl { listener: CONTROL });
+        }
     }
 
     fn keep_identity(&mut self) {

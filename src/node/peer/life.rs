@@ -313,7 +313,7 @@ impl Peer {
             return;
         }
         let request = match line {
-            LineIn::Text(text) => serde_json::from_str::<Request>(text).ok(),
+            LineIn::Text(text) => Request::parse(text),
             LineIn::TooLong | LineIn::NotText => None,
         };
         match request {

@@ -1,7 +1,7 @@
 //! Carries out what a machine asks for. Nothing here calls the machine back: every answer is a later event.
 
 use super::files::Deed;
-use super::{Conn, Happening, Kind, Node};
+use super::{CONTROL, Conn, Happening, Kind, Node};
 use crate::bytes::Bytes;
 use crate::env::Env;
 use crate::ids::SockId;
@@ -17,6 +17,12 @@ impl Node {
         self.disk.now = env.now;
         match output {
             Output::Listen { listener, addr } => self.listen(env, listener, addr),
+            Output::ListenControl { listener } => {
+                self.control = true;
+                let addr = SocketAddr::from(([0, 0, 0, 0], 0));
+                self.soon(env, Happening::Input(Input::Listening { listener, addr }));
+            }
+            Output::CloseListener { listener: CONTROL } => self.control = false,
             Output::CloseListener { listener } => {
                 if let Some(addr) = self.listeners.remove(&listener) {
                     env.net.close_listener(self.host, addr);
@@ -83,9 +89,13 @@ impl Node {
         self.known_conn(id, "Close");
         self.rules.iter_mut().for_each(|rules| rules.ended(id));
         self.ready.remove(&id);
-        if let Some(Conn { kind: Kind::Tcp(sock), .. }) = self.conns.remove(&id) {
-            self.socks.remove(&sock);
-            env.net.close(env.now, &mut env.queue, sock, reset);
+        match self.conns.remove(&id).map(|conn| conn.kind) {
+            Some(Kind::Tcp(sock)) => {
+                self.socks.remove(&sock);
+                env.net.close(env.now, &mut env.queue, sock, reset);
+            }
+            Some(Kind::Program(no)) => self.programs[no].conn = None,
+            _ => {}
         }
     }
 

@@ -300,12 +300,13 @@ impl Rules {
     pub(crate) fn census(&self, node: usize, census: Census) {
         let limits = &self.limits;
         let Census { conns, files, timers, nodes, buffered, unsent, .. } = census;
-        let most = limits.conns + BUSY_RESERVE + 2;
+        let most = limits.conns + BUSY_RESERVE + 2 + limits.controls;
         assert!(conns <= most, "node {node}: {conns} connections, at most {most}");
         assert!(files <= limits.open_files, "node {node}: {files} files, at most {}", limits.open_files);
         assert!(nodes <= limits.known_nodes, "node {node}: {nodes} nodes, at most {}", limits.known_nodes);
         // And the last words of commands.
         let most = 2 * limits.console_out_max.max(limits.script_out_max) + limits.line_max + (64 << 10);
+        let most = most + limits.controls * (limits.script_out_max + 6 * limits.line_max + (128 << 10));
         assert!(buffered <= most, "node {node}: {buffered} bytes for the console, at most {most}");
         // Beyond what all may have each session has the one message that it was asked for when it had nothing to send.
         let most =

@@ -24,7 +24,7 @@ enum Plan {
 pub(super) fn room(env: &Env, kind: Kind) -> usize {
     match kind {
         Kind::Tcp(sock) => env.net.room(sock),
-        Kind::Console | Kind::Notes => usize::MAX,
+        Kind::Console | Kind::Notes | Kind::Program(_) => usize::MAX,
     }
 }
 
@@ -83,6 +83,16 @@ impl Node {
                 }
             }
             Kind::Notes => Read::Empty,
+            Kind::Program(no) => {
+                let program = &mut self.programs[no];
+                let n = program.says.len().min(max);
+                fresh.extend(program.says.drain(..n));
+                match (n, program.said_all) {
+                    (0, false) => Read::Empty,
+                    (0, true) => Read::Eof,
+                    _ => Read::Bytes,
+                }
+            }
         };
         let again = std::mem::take(&mut conn.resumed) && !conn.carry.is_empty();
         match found {
@@ -256,6 +266,12 @@ impl Node {
             Kind::Console => {
                 let n = self.rng.size(1, bytes.len());
                 self.console.stdout.extend_from_slice(&bytes[..n]);
+                Ok(n)
+            }
+            Kind::Program(no) if self.programs[no].stalled => Ok(0),
+            Kind::Program(no) => {
+                let n = self.rng.size(1, bytes.len());
+                self.programs[no].heard.extend_from_slice(&bytes[..n]);
                 Ok(n)
             }
             Kind::Notes => {

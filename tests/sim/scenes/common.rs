@@ -44,7 +44,7 @@ pub(crate) fn config(seed: u64) -> PeerConfig {
         announce: None,
         bootstraps: Vec::new(),
         join: false,
-        control: false,
+        control: true,
         v1: true,
         v1_secret: Secret::new(V1_DEFAULT_SECRET),
         group: None,
