@@ -130,8 +130,15 @@ pub enum Wanted {
         /// The file's name there, as typed; no rule has been applied to it.
         name: String,
     },
-    /// Results of the last search, from 1 on: in the order typed, each once, never none.
-    Numbers(Vec<usize>),
+    /// Results of a search.
+    Numbers {
+        /// The number of the operation that found them; none: the last search.
+        of: Option<u32>,
+        /// From 1 on: in the order typed, each once, never none.
+        numbers: Vec<usize>,
+    },
+    /// All results of the last search.
+    All,
     /// The file of that name, whoever has it.
     Name(String),
     /// All files beneath a folder.

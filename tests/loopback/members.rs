@@ -31,6 +31,7 @@ fn sent(port: u16, bytes: &[u8]) -> (Vec<u8>, Duration) {
         match conn.read(&mut part) {
             Ok(0) => break,
             Ok(n) => answer.extend_from_slice(&part[..n]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
             Err(error) => panic!("it does not close: {error}"),
         }

@@ -203,11 +203,9 @@ impl Peer {
 
     /// Names that the operator has before his eyes: those of the last search, of downloads under way, of the last `browse`.
     fn shown_names(&self, front: FrontId) -> impl Iterator<Item = &String> {
+        let results = self.fronts.results(front, None);
         let front = self.fronts.get(front);
-        let hits = front
-            .into_iter()
-            .flat_map(|front| &front.hits)
-            .flat_map(|hit| iter::once(&hit.name).chain(&hit.names));
+        let hits = results.iter().flat_map(|hit| iter::once(&hit.name).chain(&hit.names));
         let transfers = self.transfers.iter().map(|(_, transfer)| &transfer.name);
         hits.chain(transfers).chain(front.into_iter().flat_map(|front| front.browsed.names()))
     }

@@ -37,8 +37,8 @@ pub(super) struct Op {
 #[derive(Debug)]
 pub(super) struct Front {
     pub(super) console: Console,
-    /// What its last search found, for `get N`.
-    pub(super) hits: Vec<Hit>,
+    /// The operation whose results `get N` means.
+    last: u32,
     pub(super) browsed: Browsed,
     pub(super) json: bool,
     /// A failure does not end its script.
@@ -59,7 +59,7 @@ impl Front {
     pub(super) fn new(console: Console, json: bool, keep_going: bool) -> Front {
         Front {
             console,
-            hits: Vec::new(),
+            last: 0,
             browsed: Browsed::default(),
             json,
             keep_going,
@@ -111,6 +111,8 @@ pub(super) fn said_dropped(json: bool) -> fn(usize) -> String {
 pub(super) struct Fronts {
     own: Front,
     others: BTreeMap<ConnId, Front>,
+    /// What searches found, by operation.
+    results: BTreeMap<u32, Vec<Hit>>,
     last_op: u32,
     /// Something may follow for one of them: a line taken, a prompt, bytes to send.
     stirred: bool,
@@ -118,7 +120,7 @@ pub(super) struct Fronts {
 
 impl Fronts {
     pub(super) fn new(own: Front) -> Fronts {
-        Fronts { own, others: BTreeMap::new(), last_op: 0, stirred: true }
+        Fronts { own, others: BTreeMap::new(), results: BTreeMap::new(), last_op: 0, stirred: true }
     }
 
     /// The operator's console.
@@ -215,6 +217,37 @@ impl Fronts {
         others.filter(|(conn, front)| hears(conn, front)).for_each(|(_, front)| tell(front));
     }
 
+    /// The results of an operation; none given: of the last search of this front end.
+    pub(super) fn results(&self, front: FrontId, of: Option<u32>) -> &[Hit] {
+        let of = of.unwrap_or_else(|| self.get(front).map_or(0, |front| front.last));
+        self.results.get(&of).map_or(&[], Vec::as_slice)
+    }
+
+    /// How a result of this operation is fetched, without its number. A program that nobody types to may ask this one thing
+    /// only, and its last search is none of whoever asks next: there the operation is named.
+    pub(super) fn get_command(&self, op: Op) -> String {
+        let is_typed = self.get(op.front).is_some_and(|front| front.console.mode == ConsoleMode::Terminal);
+        if op.front == FrontId::Console || is_typed {
+            "get ".to_owned()
+        } else {
+            format!("get {}.", op.number)
+        }
+    }
+
+    /// What `get N` means from now on, for who asked. Where there are more than `most` in all the oldest are forgotten, but
+    /// not the last of anybody who is still there.
+    pub(super) fn shows(&mut self, op: Op, hits: Vec<Hit>, most: usize) {
+        let Some(front) = self.get_mut(op.front) else { return };
+        front.last = op.number;
+        self.results.insert(op.number, hits);
+        let last: Vec<u32> =
+            std::iter::once(&self.own).chain(self.others.values()).map(|front| front.last).collect();
+        while self.results.values().map(Vec::len).sum::<usize>() > most {
+            let Some(oldest) = self.results.keys().copied().find(|op| !last.contains(op)) else { return };
+            self.results.remove(&oldest);
+        }
+    }
+
     /// Whether anybody is shown how things go on.
     pub(super) fn show_progress(&self) -> bool {
         let mut all = std::iter::once(&self.own).chain(self.others.values());
@@ -281,6 +314,39 @@ mod tests {
         assert!(fronts.remove(conn(2)).is_some());
         fronts.say(Some(op), "x\n");
         assert_eq!((took(&mut fronts, 0), took(&mut fronts, 3)), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn results_belong_to_their_operation_and_the_oldest_are_forgotten() {
+        let hits = |n: usize| -> Vec<Hit> {
+            let hit = |i: usize| Hit {
+                name: i.to_string(),
+                names: Vec::new(),
+                size: None,
+                root: None,
+                sources: Vec::new(),
+                old: Vec::new(),
+            };
+            (0..n).map(hit).collect()
+        };
+        let (console, two, three) = (FrontId::Console, FrontId::Control(conn(2)), FrontId::Control(conn(3)));
+        let mut fronts = fronts();
+        assert!(fronts.results(console, None).is_empty() && fronts.results(console, Some(1)).is_empty());
+        for (front, n) in [(two, 3), (console, 4), (three, 1), (three, 2)] {
+            let op = fronts.new_op(front, "search", false);
+            fronts.shows(op, hits(n), 10);
+        }
+        assert_eq!([console, two, three].map(|front| fronts.results(front, None).len()), [4, 3, 2]);
+        // Anybody may name them.
+        assert_eq!([1, 2, 3, 4].map(|of| fronts.results(console, Some(of)).len()), [3, 4, 1, 2]);
+        let op = fronts.new_op(three, "search", false);
+        fronts.shows(op, hits(5), 10);
+        assert_eq!([1, 2, 3, 4, 5].map(|of| fronts.results(two, Some(of)).len()), [3, 4, 0, 0, 5]);
+        // Those of who left go first.
+        fronts.remove(conn(2));
+        let op = fronts.new_op(console, "search", false);
+        fronts.shows(op, hits(9), 10);
+        assert_eq!([1, 2, 5, 6].map(|of| fronts.results(console, Some(of)).len()), [0, 0, 5, 9]);
     }
 
     #[test]

@@ -38,24 +38,10 @@ struct Goal {
 impl Peer {
     pub(super) fn run_get(&mut self, now: Instant, op: Op, wanted: Wanted) {
         match wanted {
-            Wanted::Numbers(numbers) => {
-                let hits = self.fronts.get(op.front).map_or(&[][..], |front| &front.hits);
-                let known = hits.len();
-                let hits: Result<Vec<Hit>, usize> =
-                    numbers.iter().map(|n| hits.get(n - 1).cloned().ok_or(*n)).collect();
-                match hits {
-                    Ok(hits) => {
-                        let job = self.begin(now, op, Work::Get(Gets::default()));
-                        self.get_hits(now, job, hits);
-                    }
-                    Err(number) => {
-                        let text = match known {
-                            0 => format!("there is no result {number}: `search` first"),
-                            n => format!("there is no result {number}: the last search has {n}"),
-                        };
-                        self.conclude(now, op, Err(Failure::new(Code::Usage, text)));
-                    }
-                }
+            Wanted::Numbers { of, numbers } => self.get_numbers(now, op, of, &numbers),
+            Wanted::All => {
+                let all: Vec<usize> = (1..=self.fronts.results(op.front, None).len().max(1)).collect();
+                self.get_numbers(now, op, None, &all);
             }
             Wanted::Name(file) => match named(&file) {
                 Ok(()) => self.run_search(now, op, &file, Then::Get),
@@ -71,6 +57,25 @@ impl Peer {
                 (Err(failure), _) => self.conclude(now, op, Err(failure)),
             },
         }
+    }
+
+    fn get_numbers(&mut self, now: Instant, op: Op, of: Option<u32>, numbers: &[usize]) {
+        let known = self.fronts.results(op.front, of);
+        let hits: Result<Vec<Hit>, usize> =
+            numbers.iter().map(|n| known.get(n - 1).cloned().ok_or(*n)).collect();
+        let text = match (hits, of, known.len()) {
+            (Ok(hits), ..) => {
+                let job = self.begin(now, op, Work::Get(Gets::default()));
+                return self.get_hits(now, job, hits);
+            }
+            (Err(number), Some(of), 0) => {
+                format!("there is no result {of}.{number}: operation {of} found nothing, or that is long ago")
+            }
+            (Err(number), Some(of), n) => format!("there is no result {of}.{number}: that search has {n}"),
+            (Err(number), None, 0) => format!("there is no result {number}: `search` first"),
+            (Err(number), None, n) => format!("there is no result {number}: the last search has {n}"),
+        };
+        self.conclude(now, op, Err(Failure::new(Code::Usage, text)));
     }
 
     fn get_at(&mut self, now: Instant, op: Op, node: &HostPort, (file, folder): (String, bool)) {

@@ -371,7 +371,8 @@ impl Peer {
                 self.feed_downloads(now, &hits);
                 let results = plural(hits.len(), "result", "results");
                 let nodes = plural(tally.asked(), "node", "nodes");
-                let get = if hits.len() == 1 { "get 1" } else { "get N" };
+                let number = if hits.len() == 1 { "1" } else { "N" };
+                let get = op.map_or(String::new(), |op| self.fronts.get_command(op)) + number;
                 if cut {
                     self.tell(op, &Event::Truncated { files: hits.len() });
                 }
@@ -398,9 +399,8 @@ impl Peer {
 
     /// What `get N` means from now on, for who asked.
     pub(super) fn shows(&mut self, job: JobId, hits: Vec<Hit>) {
-        let front = self.op_of(job).map(|op| op.front);
-        if let Some(front) = front.and_then(|front| self.fronts.get_mut(front)) {
-            front.hits = hits;
+        if let Some(op) = self.op_of(job) {
+            self.fronts.shows(op, hits, self.config.limits.results_total);
         }
     }
 

@@ -66,16 +66,21 @@ impl<'a> Args<'a> {
     }
 
     /// All that is left as numbers of results, in their order and each once.
-    fn numbers(&mut self) -> Result<Vec<usize>, CommandError> {
-        let mut numbers = Vec::new();
+    fn numbers(&mut self) -> Result<Wanted, CommandError> {
+        let (mut numbers, mut of) = (Vec::new(), None);
         let mut seen = BTreeSet::new();
         for Word { text, .. } in std::mem::take(&mut self.words) {
             let wrong = || format!("`{text}` is no number of a result; they begin with 1");
-            let ends = ends(text).and_then(|(first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
+            let ends =
+                ends(text).and_then(|(_, first, last)| Some((first.parse().ok()?, last.parse().ok()?)));
             let (first, last) = match ends {
                 Some((first, last)) if first > 0 => (first, last),
                 _ => return Err(self.entry.bad(wrong())),
             };
+            let op = self.operation(text)?;
+            if *of.get_or_insert(op) != op {
+                return Err(self.entry.bad("one `get` takes results of one search".to_owned()));
+            }
             if first > last {
                 return Err(self.entry.bad(format!("`{text}` ends before it begins")));
             }
@@ -89,7 +94,18 @@ impl<'a> Args<'a> {
                 }
             }
         }
-        Ok(numbers)
+        Ok(Wanted::Numbers { of: of.flatten(), numbers })
+    }
+
+    /// The operation in `OP.N`.
+    fn operation(&self, text: &str) -> Result<Option<u32>, CommandError> {
+        let Some((op, ..)) = ends(text).filter(|(op, ..)| op.is_some()) else { return Ok(None) };
+        match op.and_then(|op| op.parse().ok()) {
+            Some(op) if op > 0 => Ok(Some(op)),
+            _ => Err(self
+                .entry
+                .bad(format!("`{text}` names no search: the number before the dot begins with 1"))),
+        }
     }
 
     /// Nothing may be left.
@@ -141,12 +157,18 @@ pub(super) fn share(args: &mut Args<'_>) -> Result<Command, CommandError> {
     }
 }
 
-/// Numbers of the last search; or `IP PORT NAME`, where the first words are an address; else a name. What is quoted is no
+/// Numbers of a search, or `all` of the last one; or `IP PORT NAME`, where the first words are an address; else a name. What is quoted is no
 /// number.
 pub(super) fn get(args: &mut Args<'_>) -> Result<Command, CommandError> {
     let words = args.words;
     if !words.is_empty() && words.iter().all(|word| !word.is_quoted() && ends(&word.text).is_some()) {
-        return Ok(Command::Get(Wanted::Numbers(args.numbers()?)));
+        return Ok(Command::Get(args.numbers()?));
+    }
+    if let [word] = words {
+        if !word.is_quoted() && word.text.eq_ignore_ascii_case("all") {
+            args.words = &[];
+            return Ok(Command::Get(Wanted::All));
+        }
     }
     let node = if begins_with_node(words) { Some(args.node()?) } else { None };
     let name = args.rest("file name")?;
@@ -199,10 +221,12 @@ fn is_digits(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// The two ends of `K-L`, or a number twice; both are digits, and no more is known of them.
-fn ends(word: &str) -> Option<(&str, &str)> {
-    let (first, last) = word.split_once('-').unwrap_or((word, word));
-    (is_digits(first) && is_digits(last)).then_some((first, last))
+/// What stands before the dot of `OP.K-L`, if there is one, and both ends, or a number twice; all are digits, and no more is
+/// known of them.
+fn ends(word: &str) -> Option<(Option<&str>, &str, &str)> {
+    let (op, numbers) = word.split_once('.').map_or((None, word), |(op, numbers)| (Some(op), numbers));
+    let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+    (op.is_none_or(is_digits) && is_digits(first) && is_digits(last)).then_some((op, first, last))
 }
 
 /// `ID`, `IP PORT` or `HOST:PORT`.

@@ -185,7 +185,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         arguments: "N… | NAME | IP PORT NAME",
         summary: "download files",
         details: "N is a number of the last search; there may be several, and ranges:\n\
-                  `get 1 4 7-9`. NAME is a file that some node has, or with a / at its end a\n\
+                  `get 1 4 7-9`; `all` is all of them, `get 3.1` the first of operation 3.\n\
+                  NAME is a file that some node has, or with a / at its end a\n\
                   folder with all that is in it: `get music/`. With IP PORT (or HOST:PORT) it\n\
                   comes from that node. A name that the last search or `browse` shows may be\n\
                   typed as shown; any other needs quotes where it could be read otherwise:\n\

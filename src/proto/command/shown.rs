@@ -75,7 +75,7 @@ fn argument(line: &str) -> Option<(Named, &str)> {
 fn is_settled(parsed: &Result<Line, CommandError>) -> bool {
     let Ok(Line { command, .. }) = parsed else { return false };
     match command {
-        Command::Get(Wanted::Numbers(_)) => true,
+        Command::Get(Wanted::Numbers { .. } | Wanted::All) => true,
         Command::Get(Wanted::At { node, .. } | Wanted::Folder { node: Some(node), .. }) => {
             node.literal().is_some()
         }
@@ -146,6 +146,8 @@ mod tests {
         for (line, name) in [
             ("get 3", "3"),
             ("get 1 4-7", "1 4-7"),
+            ("get 3.1", "3.1"),
+            ("get all", "all"),
             ("get 10.0.0.5 9000 x", "10.0.0.5 9000 x"),
             ("get 10.0.0.5:9000 x", "10.0.0.5:9000 x"),
             ("get music/", "music/"),

@@ -119,7 +119,9 @@ fn nodes_are_written_in_several_ways() {
 #[test]
 fn get_takes_numbers_a_name_or_a_node() {
     let name = |text: &str| Command::Get(Wanted::Name(text.to_owned()));
-    let numbers = |numbers: &[usize]| Command::Get(Wanted::Numbers(numbers.to_vec()));
+    let of =
+        |of: Option<u32>, numbers: &[usize]| Command::Get(Wanted::Numbers { of, numbers: numbers.to_vec() });
+    let numbers = |numbers: &[usize]| of(None, numbers);
     for (line, wanted) in [
         ("get 3", numbers(&[3])),
         ("get '3'", name("3")),
@@ -130,6 +132,17 @@ fn get_takes_numbers_a_name_or_a_node() {
         ("get 7 9-11 1 10 7", numbers(&[7, 9, 10, 11, 1])),
         ("get 1 8000 3", numbers(&[1, 8000, 3])),
         ("get 5-5", numbers(&[5])),
+        ("get 3.1", of(Some(3), &[1])),
+        ("get 12.4-6 12.1", of(Some(12), &[4, 5, 6, 1])),
+        ("get '3.1'", name("3.1")),
+        ("get 3.1.4", name("3.1.4")),
+        ("get 3.", name("3.")),
+        ("get .1", name(".1")),
+        ("get 3.1 a", name("3.1 a")),
+        ("get all", Command::Get(Wanted::All)),
+        ("get 'all'", name("all")),
+        ("get all that", name("all that")),
+        ("get all/", Command::Get(Wanted::Folder { node: None, folder: "all".to_owned() })),
         ("get '5-5'", name("5-5")),
         ("get 3-", name("3-")),
         ("get -3", name("-3")),
@@ -167,6 +180,11 @@ fn get_takes_numbers_a_name_or_a_node() {
         ("get 1 0-3", "`0-3` is no number"),
         ("get 99999999999999999999999", "is no number of a result"),
         ("get 2023-05", "`2023-05` ends before it begins"),
+        ("get 0.1", "`0.1` names no search"),
+        ("get 3.0", "`3.0` is no number of a result"),
+        ("get 1 3.1", "one `get` takes results of one search"),
+        ("get 3.1 4.1", "one `get` takes results of one search"),
+        ("get 99999999999.1", "names no search"),
         ("get 1-1001", "more than 1000"),
         ("get 1-1000 2000", "more than 1000"),
         ("get 1-18446744073709551615", "more than 1000"),

@@ -68,6 +68,16 @@ fn programs_at_once_do_not_mix_their_results() {
         world.asks(node, program, "get 1");
         assert_eq!(ended(world, node, program), 2);
         assert_eq!(heard(world, node, program, "error")[0]["code"], "usage");
+        // Unless it says which: results belong to the operation that found them, whoever asked.
+        let found = heard(world, node, programs[1], "result")[0]["op"].as_u64().expect("a number");
+        let program = world.program(node, &json_hello()).expect("it takes it");
+        world.asks(node, program, &format!("get {found}.1"));
+        world.asks(node, program, &format!("get {found}.2"));
+        world.said_all(node, program);
+        assert_eq!(ended(world, node, program), 2);
+        assert_eq!(heard(world, node, program, "downloaded")[0]["name"], "pear");
+        let error = heard(world, node, program, "error")[0]["message"].clone();
+        assert!(error.as_str().is_some_and(|text| text.ends_with("that search has 1")), "{error}");
     });
 }
 
