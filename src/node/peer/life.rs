@@ -222,10 +222,15 @@ impl Peer {
     }
 
     fn may_take_line(&self, id: FrontId) -> bool {
+        let Some(front) = self.fronts.get(id) else { return true };
+        // A greeting asks for nothing, and is not waited for as long as a registry is.
+        if id != FrontId::Console && !front.greeted {
+            return true;
+        }
         if !self.ready || self.stopping || self.jobs.len() >= self.config.limits.jobs {
             return false;
         }
-        let Some(console) = self.fronts.get(id).map(|front| &front.console) else { return true };
+        let console = &front.console;
         // A script's output is not dropped because it is long: the next command waits until it was taken.
         console.mode != ConsoleMode::Script
             || (!self.in_foreground(id) && console.buffered() <= self.config.limits.console_out_max / 4)

@@ -6,7 +6,7 @@ use crate::content::Content;
 use crate::harness::scenario;
 use crate::ids::NodeId;
 use crate::world::World;
-use distrishare::config::Limits;
+use distrishare::config::{HostPort, Limits};
 use distrishare::proto::control::Hello;
 use serde_json::{Value, json};
 
@@ -103,6 +103,26 @@ fn a_script_stops_at_its_first_failure_and_its_status_says_which() {
         assert_eq!(status, 3);
         assert!(of("err").starts_with("error: nowhere is not on the one node asked"), "{said:?}");
         assert!(of("out").contains("apple") && !of("out").contains('\u{1b}'), "{said:?}");
+    });
+}
+
+#[test]
+fn who_asks_before_the_node_has_joined_waits_and_is_answered() {
+    scenario("a_program_before_the_join", 1, |world| {
+        let lan = world.lan();
+        let nowhere = world.host(&[lan]);
+        let registry = HostPort { host: world.ip(nowhere).to_string(), port: 8000 };
+        world.power_off(nowhere);
+        let node = peers_on(world, lan, 1, move |config| {
+            (config.join, config.bootstraps) = (true, vec![registry.clone()]);
+        })[0];
+        world.run_for(MS * 10);
+        let program = world.program(node, &json_hello()).expect("it takes it");
+        world.asks(node, program, "status");
+        world.said_all(node, program);
+        assert_eq!(ended(world, node, program), 0, "{:?}", world.program_heard(node, program));
+        assert!(world.now() > S * 5, "the registry had its time");
+        assert_eq!(heard(world, node, program, "status").len(), 1);
     });
 }
 
