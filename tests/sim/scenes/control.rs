@@ -175,6 +175,9 @@ fn who_follows_hears_of_everybody_and_is_bounded() {
         }
         assert_eq!(heard(world, node, follower, "help").len(), 200);
         world.nodes[node.0].programs[deaf].stalled = false;
+        // It takes what waited for it first.
+        command(world, node, "limit");
+        world.run_for(S);
         command(world, node, "status");
         world.run_for(S);
         let lost: u64 =
