@@ -24,7 +24,7 @@ pub struct SwarmLimits {
 pub struct Limits {
     /// All TCP connections of the process; a peer keeps an eighth of them for its own dials.
     pub conns: usize,
-    /// Programs at the control socket at once, beside those.
+    /// Programs at the control socket at once. They count among those connections, and are taken where there are too many.
     pub controls: usize,
     /// Accepted connections without a valid request yet: beyond it the oldest of the most loaded source goes; loopback is exempt.
     pub unauth: usize,

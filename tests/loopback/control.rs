@@ -1,7 +1,7 @@
 //! Programs at the control socket of a real node.
 
-use crate::place::{LIMIT, PEER, Place, content, until};
-use crate::support::{Console, Program, skip};
+use crate::place::{LIMIT, PEER, Place, content, registry, until};
+use crate::support::{self, Console, Program, skip};
 use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -70,6 +70,30 @@ fn who_follows_sees_what_others_do_and_the_end() {
     assert_eq!(follower.program.ended(LIMIT), Some(0));
     assert_eq!(bob.ended(LIMIT), Some(0));
     assert!(!place.names("bob/state").contains(&"control".to_owned()));
+}
+
+#[test]
+fn what_readme_asks_a_node_is_answered() {
+    let Some(place) = Place::new("README's questions") else { return };
+    let (_registry, at) = registry(&place);
+    place.write("ann/shared_files/welcome.txt", b"hello");
+    let mut ann = place.node("ann", &["--bootstrap", &at]);
+    ann.has_hashed(1);
+    assert!(ann.run("bootstrap").iter().any(|event| event["event"] == "registered"));
+    let mut bob = place.command("bob", &["--daemon", "--join", "--bootstrap", &at]);
+    let mut bob = Program::start("bob", &mut bob);
+    until("it listens", || bob.heard().contains("ready: ").then_some(()));
+    let page = fs::read_to_string(support::root().join("README.md")).expect("README.md");
+    let lines = page.lines().filter_map(|line| line.strip_prefix("ds-peer ctl 9000 "));
+    let questions: Vec<&str> = lines.filter_map(|line| line.split('#').next()).map(str::trim).collect();
+    assert_eq!(questions, ["status", "search welcome", "get 2.1", "quit"]);
+    for question in questions {
+        let (said, status) = asked(ctl(&place, "bob", &question.split(' ').collect::<Vec<_>>()));
+        assert_eq!(status, 0, "{question}: {said}");
+        assert!(!question.starts_with("search") || said.contains("to download: get 2."), "{said}");
+    }
+    assert_eq!(bob.ended(LIMIT), Some(0));
+    assert_eq!(fs::read(place.path("bob/downloads/welcome.txt")).expect("it was fetched"), b"hello");
 }
 
 #[test]

@@ -23,7 +23,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 impl Peer {
-    /// The operator typed a line.
+    /// A front end has a line for us.
     pub(super) fn line(&mut self, now: Instant, id: FrontId, line: LineIn) {
         let Some(front) = self.fronts.get_mut(id) else { return };
         let (asked, mode) = (front.console.asking.take(), front.console.mode);

@@ -234,16 +234,14 @@ impl Fronts {
         }
     }
 
-    /// What `get N` means from now on, for who asked. Where there are more than `most` in all the oldest are forgotten, but
-    /// not the last of anybody who is still there.
+    /// What `get N` means from now on, for who asked. Where all that is kept has more than `most` bytes the oldest is
+    /// forgotten.
     pub(super) fn shows(&mut self, op: Op, hits: Vec<Hit>, most: usize) {
         let Some(front) = self.get_mut(op.front) else { return };
         front.last = op.number;
         self.results.insert(op.number, hits);
-        let last: Vec<u32> =
-            std::iter::once(&self.own).chain(self.others.values()).map(|front| front.last).collect();
-        while self.results.values().map(Vec::len).sum::<usize>() > most {
-            let Some(oldest) = self.results.keys().copied().find(|op| !last.contains(op)) else { return };
+        while self.results.values().flatten().map(Hit::bytes).sum::<usize>() > most {
+            let Some(oldest) = self.results.keys().copied().find(|kept| *kept != op.number) else { return };
             self.results.remove(&oldest);
         }
     }
@@ -318,35 +316,35 @@ mod tests {
 
     #[test]
     fn results_belong_to_their_operation_and_the_oldest_are_forgotten() {
-        let hits = |n: usize| -> Vec<Hit> {
-            let hit = |i: usize| Hit {
-                name: i.to_string(),
-                names: Vec::new(),
-                size: None,
-                root: None,
-                sources: Vec::new(),
-                old: Vec::new(),
-            };
-            (0..n).map(hit).collect()
+        let hit = |i: usize| Hit {
+            name: i.to_string(),
+            names: Vec::new(),
+            size: None,
+            root: None,
+            sources: Vec::new(),
+            old: Vec::new(),
         };
+        let (most, hits) = (10 * hit(0).bytes(), |n| (0..n).map(hit).collect::<Vec<Hit>>());
         let (console, two, three) = (FrontId::Console, FrontId::Control(conn(2)), FrontId::Control(conn(3)));
         let mut fronts = fronts();
         assert!(fronts.results(console, None).is_empty() && fronts.results(console, Some(1)).is_empty());
-        for (front, n) in [(two, 3), (console, 4), (three, 1), (three, 2)] {
+        let slow = fronts.new_op(two, "search", false);
+        for (front, n) in [(console, 4), (three, 1), (three, 2)] {
             let op = fronts.new_op(front, "search", false);
-            fronts.shows(op, hits(n), 10);
+            fronts.shows(op, hits(n), most);
         }
+        fronts.shows(slow, hits(3), most);
         assert_eq!([console, two, three].map(|front| fronts.results(front, None).len()), [4, 3, 2]);
         // Anybody may name them.
         assert_eq!([1, 2, 3, 4].map(|of| fronts.results(console, Some(of)).len()), [3, 4, 1, 2]);
         let op = fronts.new_op(three, "search", false);
-        fronts.shows(op, hits(5), 10);
-        assert_eq!([1, 2, 3, 4, 5].map(|of| fronts.results(two, Some(of)).len()), [3, 4, 0, 0, 5]);
-        // Those of who left go first.
-        fronts.remove(conn(2));
-        let op = fronts.new_op(console, "search", false);
-        fronts.shows(op, hits(9), 10);
-        assert_eq!([1, 2, 5, 6].map(|of| fronts.results(console, Some(of)).len()), [0, 0, 5, 9]);
+        fronts.shows(op, hits(5), most);
+        assert_eq!([1, 2, 3, 4, 5].map(|of| fronts.results(two, Some(of)).len()), [0, 0, 1, 2, 5]);
+        // What was found last is kept, however much that is and however early it was asked for.
+        fronts.shows(slow, hits(9), most);
+        assert_eq!([1, 3, 4, 5].map(|of| fronts.results(console, Some(of)).len()), [9, 0, 0, 0]);
+        fronts.shows(slow, hits(20), most);
+        assert_eq!(fronts.results(two, None).len(), 20);
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! The peer's life as its operator sees it: listening, joining, lines taken from the console, the end in order.
+//! The peer's life as those who ask see it: listening, joining, lines taken from the console and from programs at the
+//! control socket, the end in order.
 
 use super::console::{Console, LineIn};
-use super::fronts::{Front, FrontId};
+use super::fronts::{Front, FrontId, Op};
 use super::jobs::{JobId, Work};
 use super::registries::Registry;
 use super::report::{Code, Event};
@@ -40,7 +41,8 @@ impl Peer {
             self.fronts.stir();
             return;
         }
-        let op = self.fronts.new_op(FrontId::Console, "join", false);
+        // Nothing is told of it, so that it takes no number.
+        let op = Op { front: FrontId::Console, number: 0, command: "join", background: false };
         self.begin(now, op, Work::Join);
         self.timers.set(Timer::Joined, now + JOIN_PATIENCE, "join");
         for number in 0..self.registries.len() {

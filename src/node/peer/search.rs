@@ -75,6 +75,15 @@ pub(super) struct Hit {
     pub(super) old: Vec<SocketAddr>,
 }
 
+impl Hit {
+    /// Bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        let names: usize = self.names.iter().map(|name| size_of::<String>() + name.len()).sum();
+        let sources = (self.sources.len() + self.old.len()) * size_of::<SocketAddr>();
+        size_of::<Hit>() + self.name.len() + names + sources
+    }
+}
+
 impl Search {
     /// Bytes of what it found so far.
     pub(super) fn bytes(&self) -> usize {
@@ -400,7 +409,7 @@ impl Peer {
     /// What `get N` means from now on, for who asked.
     pub(super) fn shows(&mut self, job: JobId, hits: Vec<Hit>) {
         if let Some(op) = self.op_of(job) {
-            self.fronts.shows(op, hits, self.config.limits.results_total);
+            self.fronts.shows(op, hits, self.config.limits.results_bytes);
         }
     }
 
