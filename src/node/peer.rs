@@ -25,6 +25,7 @@ mod rates;
 mod reach;
 mod registries;
 mod report;
+mod results;
 mod route;
 mod search;
 mod seeding;

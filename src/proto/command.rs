@@ -13,7 +13,7 @@ mod source;
 mod words;
 
 pub use help::help;
-pub use shown::{is_plain, is_shown_as, parse_among};
+pub use shown::{is_shown_as, parse_among};
 pub use words::append_argument;
 
 use super::escape::for_terminal;

@@ -16,12 +16,14 @@ use std::net::SocketAddr;
 /// A node's files as they come.
 #[derive(Debug)]
 pub(super) struct Browse {
-    who: String,
+    at: SocketAddr,
     /// The last name so far.
     after: Option<String>,
     /// Something of the page was new.
     fresh: bool,
     pub(super) files: usize,
+    /// Those that have a number for `get`.
+    numbered: usize,
     bytes: u64,
     /// Only files beneath this folder, which are to be downloaded.
     beneath: Option<Beneath>,
@@ -41,11 +43,8 @@ impl Peer {
             Ok(addr) => addr,
             Err(failure) => return self.conclude(now, op, Err(failure)),
         };
-        if let Some(front) = self.fronts.get_mut(op.front) {
-            front.browsed.clear();
-        }
         let browse =
-            Browse { who: addr.to_string(), after: None, fresh: false, files: 0, bytes: 0, beneath: None };
+            Browse { at: addr, after: None, fresh: false, files: 0, numbered: 0, bytes: 0, beneath: None };
         let job = self.begin(now, op, Work::Browse(browse));
         let class = self.class_of(now, addr).unwrap_or(super::dialer::Class::Near);
         self.browse_wait(now, job);
@@ -55,10 +54,9 @@ impl Peer {
     /// Asks a node for its files beneath a folder, to download them.
     pub(super) fn browse_folder(&mut self, now: Instant, job: JobId, addr: SocketAddr, folder: String) {
         let beneath = Some(Beneath { prefix: format!("{folder}/"), found: Vec::new() });
-        let who = addr.to_string();
         // In the order of names, whatever lies beneath comes after the folder's own; it may be spelled otherwise there.
         let after = Some(folder).filter(|folder| !has_spellings(folder));
-        let browse = Browse { who, after, fresh: false, files: 0, bytes: 0, beneath };
+        let browse = Browse { at: addr, after, fresh: false, files: 0, numbered: 0, bytes: 0, beneath };
         if let Some(Job { work, .. }) = self.jobs.get_mut(job.0) {
             *work = Work::Browse(browse);
         }
@@ -102,7 +100,7 @@ impl Peer {
             let text = format!("{addr} has nothing beneath {}", for_terminal(&prefix));
             return self.finish(now, job, Err(Failure::new(Code::NotFound, text)));
         }
-        self.get_folder(now, job, addr, found);
+        self.get_files(now, job, addr, found);
     }
 
     /// The address of a node as the operator names it.
@@ -181,15 +179,18 @@ impl Peer {
                 fresh.push(file);
             }
         }
-        let (who, n, bytes) = (browse.who.clone(), browse.files, browse.bytes);
+        let (at, n, bytes) = (browse.at, browse.files, browse.bytes);
+        let mut numbered = browse.numbered;
         browse.fresh |= !fresh.is_empty();
         let over = if end { !browse.fresh } else { fresh.is_empty() };
         for file in &fresh {
-            if let Some(front) = self.fronts.get_mut(op.front) {
-                front.browsed.add(&file.name);
-            }
+            let number = self.fronts.lists(op, at, file, self.config.limits.results_bytes);
+            numbered = number.unwrap_or(numbered);
             let root = file.root.map(|root| root.to_string());
-            self.tell(op, &Event::File { name: &file.name, size: file.size, root });
+            self.tell(op, &Event::File { number, name: &file.name, size: file.size, root });
+        }
+        if let Some(Job { work: Work::Browse(browse), .. }) = self.jobs.get_mut(job.0) {
+            browse.numbered = numbered;
         }
         match (over, end) {
             (false, false) => return,
@@ -199,9 +200,16 @@ impl Peer {
         if n >= max {
             self.tell(op, &Event::Truncated { files: n });
         } else if n == 0 {
-            self.say(op, &format!("{who} shares no files\n"));
+            self.say(op, &format!("{at} shares no files\n"));
         } else {
-            self.say(op, &format!("{who} shares {}, {}\n", plural(n, "file", "files"), sized(bytes)));
+            let get = self.fronts.get_command(op);
+            let files = plural(n, "file", "files");
+            let numbers = match (n, numbered) {
+                (1, 1) => format!("to download: {get}1"),
+                _ if n == numbered => format!("to download: {get}N"),
+                _ => format!("to download one of the first {numbered}: {get}N; others by name"),
+            };
+            self.say(op, &format!("{at} shares {files}, {}; {numbers}\n", sized(bytes)));
         }
         if left_out > 0 {
             self.tell(op, &Event::NotOffered { count: left_out });
@@ -216,7 +224,7 @@ impl Peer {
 
     pub(super) fn browse_late(&mut self, now: Instant, job: JobId) {
         let Some(Job { work: Work::Browse(browse), .. }) = self.jobs.get(job.0) else { return };
-        let text = format!("{} did not answer in time", browse.who);
+        let text = format!("{} did not answer in time", browse.at);
         self.finish(now, job, Err(Failure::new(Code::Timeout, text)));
     }
 

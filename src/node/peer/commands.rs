@@ -18,7 +18,6 @@ use crate::proto::group::group_name;
 use crate::proto::name::file_name_of_source;
 use crate::time::Instant;
 use std::collections::BTreeMap;
-use std::iter;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -201,13 +200,10 @@ impl Peer {
         lists
     }
 
-    /// Names that the operator has before his eyes: those of the last search, of downloads under way, of the last `browse`.
+    /// Names that the operator has before his eyes: those of searches, of `browse`, of downloads under way.
     fn shown_names(&self, front: FrontId) -> impl Iterator<Item = &String> {
-        let results = self.fronts.results(front, None);
-        let front = self.fronts.get(front);
-        let hits = results.iter().flat_map(|hit| iter::once(&hit.name).chain(&hit.names));
         let transfers = self.transfers.iter().map(|(_, transfer)| &transfer.name);
-        hits.chain(transfers).chain(front.into_iter().flat_map(|front| front.browsed.names()))
+        self.fronts.names(front).chain(transfers)
     }
 
     fn status_now(&self, now: Instant) -> Status {

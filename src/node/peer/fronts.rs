@@ -3,13 +3,15 @@
 
 use super::console::{Console, lines_dropped};
 use super::report::Event;
+use super::results::{Results, Shown};
 use super::search::Hit;
 use crate::config::{ConsoleMode, Limits};
 use crate::machine::ConnId;
-use crate::node::shown::Browsed;
 use crate::proto::control::Hello;
+use crate::proto::v2::message::FileInfo;
 use crate::time::Instant;
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 /// A front end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +41,6 @@ pub(super) struct Front {
     pub(super) console: Console,
     /// The operation whose results `get N` means.
     last: u32,
-    pub(super) browsed: Browsed,
     pub(super) json: bool,
     /// A failure does not end its script.
     pub(super) keep_going: bool,
@@ -60,7 +61,6 @@ impl Front {
         Front {
             console,
             last: 0,
-            browsed: Browsed::default(),
             json,
             keep_going,
             follows: false,
@@ -111,8 +111,7 @@ pub(super) fn said_dropped(json: bool) -> fn(usize) -> String {
 pub(super) struct Fronts {
     own: Front,
     others: BTreeMap<ConnId, Front>,
-    /// What searches found, by operation.
-    results: BTreeMap<u32, Vec<Hit>>,
+    results: Results,
     last_op: u32,
     /// Something may follow for one of them: a line taken, a prompt, bytes to send.
     stirred: bool,
@@ -120,7 +119,7 @@ pub(super) struct Fronts {
 
 impl Fronts {
     pub(super) fn new(own: Front) -> Fronts {
-        Fronts { own, others: BTreeMap::new(), results: BTreeMap::new(), last_op: 0, stirred: true }
+        Fronts { own, others: BTreeMap::new(), results: Results::default(), last_op: 0, stirred: true }
     }
 
     /// The operator's console.
@@ -217,10 +216,14 @@ impl Fronts {
         others.filter(|(conn, front)| hears(conn, front)).for_each(|(_, front)| tell(front));
     }
 
-    /// The results of an operation; none given: of the last search of this front end.
-    pub(super) fn results(&self, front: FrontId, of: Option<u32>) -> &[Hit] {
-        let of = of.unwrap_or_else(|| self.get(front).map_or(0, |front| front.last));
-        self.results.get(&of).map_or(&[], Vec::as_slice)
+    /// What an operation showed with numbers; none given: the last search or `browse` of this front end.
+    pub(super) fn results(&self, front: FrontId, of: Option<u32>) -> Option<&Shown> {
+        self.results.get(of.unwrap_or_else(|| self.get(front).map_or(0, |front| front.last)))
+    }
+
+    /// Names that this front end was shown.
+    pub(super) fn names(&self, front: FrontId) -> impl Iterator<Item = &String> {
+        self.results.names(front)
     }
 
     /// How a result of this operation is fetched, without its number. A program that nobody types to may ask this one thing
@@ -237,13 +240,16 @@ impl Fronts {
     /// What `get N` means from now on, for who asked. Where all that is kept has more than `most` bytes the oldest is
     /// forgotten.
     pub(super) fn shows(&mut self, op: Op, hits: Vec<Hit>, most: usize) {
-        let Some(front) = self.get_mut(op.front) else { return };
-        front.last = op.number;
-        self.results.insert(op.number, hits);
-        while self.results.values().flatten().map(Hit::bytes).sum::<usize>() > most {
-            let Some(oldest) = self.results.keys().copied().find(|kept| *kept != op.number) else { return };
-            self.results.remove(&oldest);
+        if let Some(front) = self.get_mut(op.front) {
+            front.last = op.number;
+            self.results.found(op, hits, most);
         }
+    }
+
+    /// `browse` shows one more file of a node: its number for `get`, or none where there is no memory for it.
+    pub(super) fn lists(&mut self, op: Op, at: SocketAddr, file: &FileInfo, most: usize) -> Option<usize> {
+        self.get_mut(op.front)?.last = op.number;
+        self.results.listed(op, at, file, most)
     }
 
     /// Whether anybody is shown how things go on.
@@ -327,24 +333,25 @@ mod tests {
         let (most, hits) = (10 * hit(0).bytes(), |n| (0..n).map(hit).collect::<Vec<Hit>>());
         let (console, two, three) = (FrontId::Console, FrontId::Control(conn(2)), FrontId::Control(conn(3)));
         let mut fronts = fronts();
-        assert!(fronts.results(console, None).is_empty() && fronts.results(console, Some(1)).is_empty());
+        let count = |fronts: &Fronts, front, of| fronts.results(front, of).map_or(0, Shown::len);
+        assert!(fronts.results(console, None).is_none() && fronts.results(console, Some(1)).is_none());
         let slow = fronts.new_op(two, "search", false);
         for (front, n) in [(console, 4), (three, 1), (three, 2)] {
             let op = fronts.new_op(front, "search", false);
             fronts.shows(op, hits(n), most);
         }
         fronts.shows(slow, hits(3), most);
-        assert_eq!([console, two, three].map(|front| fronts.results(front, None).len()), [4, 3, 2]);
+        assert_eq!([console, two, three].map(|front| count(&fronts, front, None)), [4, 3, 2]);
         // Anybody may name them.
-        assert_eq!([1, 2, 3, 4].map(|of| fronts.results(console, Some(of)).len()), [3, 4, 1, 2]);
+        assert_eq!([1, 2, 3, 4].map(|of| count(&fronts, console, Some(of))), [3, 4, 1, 2]);
         let op = fronts.new_op(three, "search", false);
         fronts.shows(op, hits(5), most);
-        assert_eq!([1, 2, 3, 4, 5].map(|of| fronts.results(two, Some(of)).len()), [0, 0, 1, 2, 5]);
+        assert_eq!([1, 2, 3, 4, 5].map(|of| count(&fronts, two, Some(of))), [0, 0, 1, 2, 5]);
         // What was found last is kept, however much that is and however early it was asked for.
         fronts.shows(slow, hits(9), most);
-        assert_eq!([1, 3, 4, 5].map(|of| fronts.results(console, Some(of)).len()), [9, 0, 0, 0]);
+        assert_eq!([1, 3, 4, 5].map(|of| count(&fronts, console, Some(of))), [9, 0, 0, 0]);
         fronts.shows(slow, hits(20), most);
-        assert_eq!(fronts.results(two, None).len(), 20);
+        assert_eq!(count(&fronts, two, None), 20);
     }
 
     #[test]

@@ -4,6 +4,7 @@ use super::download::{Candidate, Download};
 use super::fronts::Op;
 use super::jobs::{Job, JobId, Work};
 use super::report::{Code, Downloaded, Event, Failure, bytes as sized, plural};
+use super::results::Shown;
 use super::search::{Hit, Then};
 use super::transfers::{Phase, Transfer, TransferId};
 use super::{Peer, Resolving};
@@ -40,7 +41,12 @@ impl Peer {
         match wanted {
             Wanted::Numbers { of, numbers } => self.get_numbers(now, op, of, &numbers),
             Wanted::All => {
-                let all: Vec<usize> = (1..=self.fronts.results(op.front, None).len().max(1)).collect();
+                let shown = self.fronts.results(op.front, None);
+                let all: Vec<usize> = (1..=shown.map_or(0, Shown::len).max(1)).collect();
+                if let Some(&Shown::Listing { unnumbered: n @ 1.., .. }) = shown {
+                    let files = plural(n, "file of that list has", "files of that list have");
+                    self.note(op, &format!("{files} no number and must be named: there was no memory\n"));
+                }
                 self.get_numbers(now, op, None, &all);
             }
             Wanted::Name(file) => match named(&file) {
@@ -53,27 +59,30 @@ impl Peer {
             },
             Wanted::Folder { node, folder } => match (named(&folder), node) {
                 (Ok(()), Some(node)) => self.get_at(now, op, &node, (folder, true)),
-                (Ok(()), None) => self.run_search(now, op, &folder, Then::Folder),
+                (Ok(()), None) => self.get_shown_folder(now, op, folder),
                 (Err(failure), _) => self.conclude(now, op, Err(failure)),
             },
         }
     }
 
     fn get_numbers(&mut self, now: Instant, op: Op, of: Option<u32>, numbers: &[usize]) {
-        let known = self.fronts.results(op.front, of);
-        let hits: Result<Vec<Hit>, usize> =
-            numbers.iter().map(|n| known.get(n - 1).cloned().ok_or(*n)).collect();
-        let text = match (hits, of, known.len()) {
-            (Ok(hits), ..) => {
+        let shown = self.fronts.results(op.front, of);
+        let first = numbers.first().copied().unwrap_or_default();
+        let wanted = shown.map_or(Err(first), |shown| shown.pick(numbers));
+        let text = match (wanted, of, shown.map_or(0, Shown::len)) {
+            (Ok(wanted), ..) => {
                 let job = self.begin(now, op, Work::Get(Gets::default()));
-                return self.get_hits(now, job, hits);
+                return match wanted {
+                    Shown::Hits(hits) => self.get_hits(now, job, hits),
+                    Shown::Listing { at, files, .. } => self.get_files(now, job, at, files),
+                };
             }
             (Err(number), Some(of), 0) => {
-                format!("there is no result {of}.{number}: operation {of} found nothing, or that is long ago")
+                format!("there is no result {of}.{number}: operation {of} showed none, or that is long ago")
             }
-            (Err(number), Some(of), n) => format!("there is no result {of}.{number}: that search has {n}"),
-            (Err(number), None, 0) => format!("there is no result {number}: `search` first"),
-            (Err(number), None, n) => format!("there is no result {number}: the last search has {n}"),
+            (Err(number), Some(of), n) => format!("there is no result {of}.{number}: that list has {n}"),
+            (Err(number), None, 0) => format!("there is no result {number}: `search` or `browse` first"),
+            (Err(number), None, n) => format!("there is no result {number}: the last list has {n}"),
         };
         self.conclude(now, op, Err(Failure::new(Code::Usage, text)));
     }
@@ -149,8 +158,20 @@ impl Peer {
         self.settle_gets(now, job);
     }
 
-    /// A node named all its files beneath a folder.
-    pub(super) fn get_folder(&mut self, now: Instant, job: JobId, addr: SocketAddr, files: Vec<FileInfo>) {
+    /// All beneath a folder: of the node that was browsed last, if it lies there, else whoever has it.
+    fn get_shown_folder(&mut self, now: Instant, op: Op, folder: String) {
+        let listed = self.fronts.results(op.front, None).and_then(|shown| shown.lists_beneath(&folder));
+        match listed {
+            Some(addr) => {
+                let job = self.begin(now, op, Work::Get(Gets::default()));
+                self.browse_folder(now, job, addr, folder);
+            }
+            None => self.run_search(now, op, &folder, Then::Folder),
+        }
+    }
+
+    /// Files that one node named.
+    pub(super) fn get_files(&mut self, now: Instant, job: JobId, addr: SocketAddr, files: Vec<FileInfo>) {
         if let Some(Job { work, .. }) = self.jobs.get_mut(job.0) {
             *work = Work::Get(Gets::default());
         }

@@ -214,7 +214,10 @@ impl Peer {
         });
         let Some((id, op, dir)) = found else { return };
         for entry in entries {
-            self.tell(op, &Event::File { name: &entry.name, size: entry.meta.size, root: None });
+            self.tell(
+                op,
+                &Event::File { number: None, name: &entry.name, size: entry.meta.size, root: None },
+            );
         }
         let Some(Job { work: Work::Files { files, bytes, .. }, .. }) = self.jobs.get_mut(id.0) else {
             return;

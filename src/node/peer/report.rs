@@ -4,17 +4,17 @@
 mod found;
 mod index;
 mod place;
+mod status;
 
 use crate::machine::Fault;
 use crate::proto::escape::{for_json, for_terminal};
 use crate::time::Duration;
 use serde::Serialize;
-use std::fmt::Write as _;
-use std::net::SocketAddr;
 
 pub(super) use found::FoundRow;
 pub(super) use index::{IndexStatus, NotOffered};
 pub(super) use place::Place;
+pub(super) use status::{Running, Status};
 
 /// A thing that happened.
 #[derive(Debug, Serialize)]
@@ -36,8 +36,11 @@ pub(super) enum Event<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<String>,
     },
-    /// A row of a file list; of another node's also the file's root, once that node knows it.
+    /// A row of a file list; of another node's also its number for `get`, if it has one, and the file's root, once that
+    /// node knows it.
     File {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        number: Option<usize>,
         name: &'a str,
         size: u64,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -209,36 +212,6 @@ impl TransferRow<'_> {
     }
 }
 
-/// The answer to `status`.
-#[derive(Debug, Serialize)]
-pub(super) struct Status {
-    /// Where it listens.
-    #[serde(flatten)]
-    pub(super) at: Place,
-    pub(super) id: String,
-    /// A node with the same key, as it said or proved.
-    pub(super) clone: Option<SocketAddr>,
-    /// The short name of the group; none: an open node.
-    pub(super) group: Option<String>,
-    pub(super) version: &'static str,
-    pub(super) uptime_seconds: u64,
-    pub(super) nodes: usize,
-    pub(super) nodes_bootstrap: usize,
-    pub(super) nodes_multicast: usize,
-    pub(super) multicast: String,
-    pub(super) bootstraps: Vec<String>,
-    pub(super) v1: bool,
-    pub(super) uploads: usize,
-    pub(super) uploaded_bytes: u64,
-    pub(super) downloads: usize,
-    pub(super) downloaded_bytes: u64,
-    pub(super) running: Vec<Running>,
-    pub(super) connections: usize,
-    /// Nodes with an open session.
-    pub(super) sessions: usize,
-    pub(super) index: IndexStatus,
-}
-
 /// An event and the operation that it belongs to.
 #[derive(Serialize)]
 struct Told<'a> {
@@ -270,7 +243,10 @@ impl Event<'_> {
                 );
                 format!("{}\n", row.trim_end())
             }
-            Event::File { name, size, .. } => format!("{:>9}  {}\n", bytes(*size), for_terminal(name)),
+            Event::File { number, name, size, .. } => {
+                let number = number.map_or(String::new(), |number| format!("{number:>3}  "));
+                format!("{number}{:>9}  {}\n", bytes(*size), for_terminal(name))
+            }
             Event::Truncated { files } => format!("too many files: these are the first {files}\n"),
             Event::Result(row) => row.text(),
             Event::Downloaded(downloaded) => downloaded.text(),
@@ -311,81 +287,6 @@ impl Event<'_> {
             Event::Found { .. } | Event::Progress { .. } | Event::Done { .. } => return None,
         })
     }
-}
-
-impl Status {
-    fn text(&self) -> String {
-        let mut text = String::new();
-        let mut row = |name: &str, value: &dyn std::fmt::Display| {
-            let _ = writeln!(text, "{name:<12} {value}");
-        };
-        row("node", &self.at);
-        row("id", &self.id);
-        if let Some(clone) = self.clone {
-            row("clone", &format!("{clone} says it has this node's own key: see `ds-peer identity --help`"));
-        }
-        row("group", &self.group.as_deref().unwrap_or("none: an open node"));
-        row("version", &self.version);
-        row("up", &clock(Duration::from_secs(self.uptime_seconds)));
-        let lists = format!(
-            "{} ({} bootstrap, {} multicast)",
-            self.nodes, self.nodes_bootstrap, self.nodes_multicast
-        );
-        row("nodes", &lists);
-        row("multicast", &self.multicast);
-        for bootstrap in &self.bootstraps {
-            row("bootstrap", &for_terminal(bootstrap));
-        }
-        row("old protocol", &if self.v1 { "on" } else { "off" });
-        row("uploads", &format!("{} running, {} in all", self.uploads, bytes(self.uploaded_bytes)));
-        row("downloads", &format!("{} running, {} in all", self.downloads, bytes(self.downloaded_bytes)));
-        for Running { name, state, sources, bytes: n } in &self.running {
-            let mut text = format!("{}: {state}", for_terminal(name));
-            if *sources > 0 && *state == "receiving" {
-                text.push_str(&format!(" from {}", plural(*sources, "node", "nodes")));
-            }
-            row("", &format!("{text}, {} so far", bytes(*n)));
-        }
-        row(
-            "connections",
-            &format!("{}, {}", self.connections, plural(self.sessions, "session", "sessions")),
-        );
-        row("index", &self.index.text());
-        let not_offered = self.index.left_out.text();
-        if !not_offered.is_empty() {
-            row("not offered", &for_terminal(not_offered));
-        }
-        text
-    }
-}
-
-impl IndexStatus {
-    fn text(&self) -> String {
-        let files = plural(usize::try_from(self.files).unwrap_or(usize::MAX), "file", "files");
-        let mut text = format!("{files}, {}", bytes(self.bytes));
-        if self.hashed_files < self.files {
-            let done = self.hashed_bytes.saturating_mul(100) / self.bytes.max(1);
-            text.push_str(&format!("; {} hashed, {done} %", self.hashed_files));
-        }
-        if let Some(name) = &self.hashing {
-            text.push_str(&format!(", now {}", for_terminal(name)));
-        }
-        if self.full {
-            text.push_str("; the limit of files is reached: the others are not found by search");
-        }
-        text
-    }
-}
-
-/// A download under way, in `status`.
-#[derive(Debug, Serialize)]
-pub(super) struct Running {
-    pub(super) name: String,
-    /// As `transfers` shows it.
-    pub(super) state: &'static str,
-    /// Nodes that give it now.
-    pub(super) sources: usize,
-    pub(super) bytes: u64,
 }
 
 /// A failed command: what scripts decide by, and the sentence a person reads.
@@ -507,7 +408,10 @@ mod tests {
                 Event::Node { at, lists: vec!["bootstrap", "multicast"], alive: true, id: None },
                 r#"{"event":"node","ip":"10.0.0.5","port":1,"lists":["bootstrap","multicast"],"alive":true}"#,
             ),
-            (Event::File { name: "a", size: 3, root: None }, r#"{"event":"file","name":"a","size":3}"#),
+            (
+                Event::File { number: None, name: "a", size: 3, root: None },
+                r#"{"event":"file","name":"a","size":3}"#,
+            ),
             (
                 Event::Found { at, name: "a", size: None, root: None, sources: 1 },
                 r#"{"event":"found","ip":"10.0.0.5","port":1,"name":"a","sources":1}"#,
@@ -649,14 +553,15 @@ mod tests {
     fn names_cannot_act_on_a_terminal_in_either_form() {
         let evil = "a\u{1b}]0;x\u{7}\u{9b}31m\u{202e}b\n";
         for text in [
-            Event::File { name: evil, size: 0, root: None }.json(None),
-            Event::File { name: evil, size: 0, root: None }.text().unwrap(),
+            Event::File { number: None, name: evil, size: 0, root: None }.json(None),
+            Event::File { number: None, name: evil, size: 0, root: None }.text().unwrap(),
         ] {
             let body = text.strip_suffix('\n').unwrap();
             assert!(!body.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
         }
         let back: serde_json::Value =
-            serde_json::from_str(&Event::File { name: evil, size: 0, root: None }.json(None)).unwrap();
+            serde_json::from_str(&Event::File { number: None, name: evil, size: 0, root: None }.json(None))
+                .unwrap();
         assert_eq!(back["name"], evil);
     }
 

@@ -59,7 +59,7 @@ pub(super) enum Then {
     Folder,
 }
 
-/// A result of the last search, as `get N` needs it.
+/// A result of a search, as `get N` needs it.
 #[derive(Clone, Debug)]
 pub(super) struct Hit {
     /// Its best name.

@@ -174,7 +174,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         choice: None,
         arguments: "NODE",
         summary: "list what a node shares",
-        details: "NODE is HOST:PORT, IP PORT, or the beginning of the node's id.",
+        details: "NODE is HOST:PORT, IP PORT, or the beginning of the node's id. The files are\n\
+                  numbered for `get`.",
         build: arguments::browse,
     },
     Entry {
@@ -184,15 +185,16 @@ pub(super) const ENTRIES: &[Entry] = &[
         choice: None,
         arguments: "N… | NAME | IP PORT NAME",
         summary: "download files",
-        details: "N is a number of the last search; there may be several, and ranges:\n\
+        details: "N is a number of the last search or `browse`; there may be several, as in\n\
                   `get 1 4 7-9`; `all` is all of them, `get 3.1` the first of operation 3.\n\
                   NAME is a file that some node has, or with a / at its end a\n\
                   folder with all that is in it: `get music/`. With IP PORT (or HOST:PORT) it\n\
-                  comes from that node. A name that the last search or `browse` shows may be\n\
-                  typed as shown; any other needs quotes where it could be read otherwise:\n\
-                  `get \"3 4\"`, `get \"report 2023 a.pdf\"`. A file appears in the downloads\n\
-                  folder when it is whole, under another name if that one is taken; what is\n\
-                  there already, with the same content, is not fetched again.\n\
+                  comes from that node, and a folder of the list that `browse` showed last\n\
+                  from that one. A name that was shown may be typed as shown; any other needs\n\
+                  quotes where it could be read otherwise: `get \"3 4\"`,\n\
+                  `get \"report 2023 a.pdf\"`. A file appears in the downloads folder when it is\n\
+                  whole, under another name if that one is taken; what is there already, with\n\
+                  the same content, is not fetched again.\n\
                   See `transfers`.",
         build: arguments::get,
     },

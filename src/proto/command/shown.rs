@@ -30,13 +30,6 @@ pub fn parse_among(line: &str, shown: &dyn Fn(&str) -> Option<String>) -> Result
     }
 }
 
-/// Whether `name` is read as that very name, whatever was shown.
-pub fn is_plain(name: &str) -> bool {
-    let meant = Command::Get(Wanted::Name(name.to_owned()));
-    for_terminal(name) == name
-        && parse(&format!("get {name}")) == Ok(Line { command: meant, background: false })
-}
-
 /// How well `typed` stands for `name`: as it is, in Unicode's other spelling of the same, as a terminal shows it.
 pub fn is_shown_as(name: &str, typed: &str) -> Option<u8> {
     if name == typed {
@@ -172,13 +165,6 @@ mod tests {
             prop_assume!(!is_settled(&parse(&format!("get {name}"))));
             prop_assume!(!name.starts_with(' '));
             prop_assert_eq!(among(&format!("get {name}"), &[&name]), get(&name, false));
-        }
-
-        #[test]
-        fn plain_names_need_not_be_remembered(name in any::<String>()) {
-            if is_plain(&name) {
-                prop_assert_eq!(among(&format!("get {name}"), &[]), get(&name, false));
-            }
         }
     }
 }

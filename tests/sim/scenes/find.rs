@@ -432,15 +432,27 @@ fn lists_that_turn_back_or_never_end_are_ended() {
 fn a_list_has_every_file_once_and_in_order() {
     scenario("a_list_has_every_file_once", 1, |world| {
         let lan = world.lan();
-        let nodes = friends(world, lan, 2);
+        let nodes = friends(world, lan, 3);
         for i in 0..600u64 {
-            world.share(nodes[1], &format!("folder {}/file {i:04}", i % 7), Content::generated(i, i));
+            world.share(nodes[1], &format!("folder {}/file {i:04}", i % 2), Content::generated(i, i));
         }
+        world.share(nodes[2], "folder 0/elsewhere", Content::generated(700, 700));
         world.run_for(S * 8);
         let said = command(world, nodes[0], &format!("browse {}:{PORT}", world.ip(host_of(world, nodes[1]))));
         let names = names(&said, "file");
         assert!(names.len() == 600 && names.is_sorted(), "{}", names.len());
-        assert!(named(&said, "file").iter().all(|file| file["root"].is_string()));
+        let files = named(&said, "file");
+        assert!(files.iter().all(|file| file["root"].is_string()));
+        let numbers = files.iter().map(|file| file["number"].as_u64());
+        assert!(numbers.eq((1..=600).map(Some)), "numbered as they are shown");
+        command(world, nodes[0], "get 2 599-600");
+        let ends = ["folder 0/file 0002", "folder 1/file 0597", "folder 1/file 0599"];
+        assert_eq!(world.downloads(nodes[0]), ends);
+        // A folder of that list is had from that node, whole: it has more files than a search may name.
+        let said = command(world, nodes[0], "get folder 0/");
+        assert_eq!(named(&said, "downloaded").len(), 300, "{:?}", said.last());
+        assert_eq!(world.downloads(nodes[0]).len(), 302);
+        assert!(!world.has_download(nodes[0], "folder 0/elsewhere"));
     });
 }
 

@@ -1,6 +1,8 @@
 //! How far the index is, and what lies in the shared folder and is not offered, as `status` and `files` tell it.
 
+use super::{bytes, plural};
 use crate::machine::LeftOut;
+use crate::proto::escape::for_terminal;
 use serde::Serialize;
 
 /// How far the index of the shared folder is.
@@ -16,6 +18,24 @@ pub(in crate::node::peer) struct IndexStatus {
     pub(in crate::node::peer) full: bool,
     /// Of the last listing of everything.
     pub(in crate::node::peer) left_out: NotOffered,
+}
+
+impl IndexStatus {
+    pub(super) fn text(&self) -> String {
+        let files = plural(usize::try_from(self.files).unwrap_or(usize::MAX), "file", "files");
+        let mut text = format!("{files}, {}", bytes(self.bytes));
+        if self.hashed_files < self.files {
+            let done = self.hashed_bytes.saturating_mul(100) / self.bytes.max(1);
+            text.push_str(&format!("; {} hashed, {done} %", self.hashed_files));
+        }
+        if let Some(name) = &self.hashing {
+            text.push_str(&format!(", now {}", for_terminal(name)));
+        }
+        if self.full {
+            text.push_str("; the limit of files is reached: the others are not found by search");
+        }
+        text
+    }
 }
 
 /// In all, and the names of some.
