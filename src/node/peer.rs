@@ -49,6 +49,7 @@ use crate::node::swarm::SourceNo;
 use crate::node::table::Table;
 use crate::node::timers::Timers;
 use crate::node::upload_queue::UploadQueue;
+use crate::node::uploads::Uploads;
 use crate::proto::address::Here;
 use crate::proto::entropy::Entropy;
 use crate::proto::v2::identity::Identity;
@@ -111,6 +112,7 @@ pub struct Peer {
     queued: VecDeque<TransferId>,
     /// The number of the last one.
     last_transfer: u32,
+    uploads: Uploads,
     /// Which of them has the first turn.
     turn: usize,
     /// Those that wait are being started.
@@ -186,6 +188,8 @@ enum Timer {
     /// The bound of the rate lets more come in, or out.
     Down,
     Up,
+    /// Uploads of which nothing was sent for a while.
+    Uploads,
     /// The end does not wait for the disk any longer.
     Exit,
     /// A slice of another node's search.
@@ -245,6 +249,7 @@ impl Peer {
             transfers: Table::new(),
             queued: VecDeque::new(),
             last_transfer: 0,
+            uploads: Uploads::default(),
             turn: 0,
             starting: false,
             seeding: Seeding::default(),

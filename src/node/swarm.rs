@@ -17,11 +17,11 @@ mod rate;
 mod source;
 
 use crate::config::CHUNK;
+use crate::node::meter::Meter;
 use crate::proto::content::{Expected, group_of, group_range};
 use crate::time::Instant;
 use bits::Bits;
 use pieces::{Pieces, State, place};
-use rate::Meter;
 use source::{Flight, Source};
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 //! Files between two processes: many at once, large, oddly named.
 
-use crate::place::{LIMIT, MIB, Place, content, event, large, same, until};
+use crate::place::{LIMIT, MIB, Node, Place, ask, content, event, large, same, until};
 use std::fs;
 use std::os::unix::fs::FileExt;
 
@@ -111,4 +111,29 @@ fn images_of_round_sizes_arrive() {
     for size in [2 * gib - 4096, 2 * gib + 4096, 2 * gib + (64 << 10), 2 * gib + (1 << 20)] {
         an_image_arrives(&place, size);
     }
+}
+
+#[test]
+fn the_log_says_what_was_given_to_whom_in_both_protocols() {
+    let Some(place) = Place::new("uploads in the log") else { return };
+    large(&place, "ann/shared_files/film", 3, 9);
+    let (mut ann, mut bob) = (place.node("ann", &["--log-level", "info"]), place.node("bob", &[]));
+    ann.has_hashed(1);
+    let events = bob.get(ann.port, "film");
+    assert!(event(&events, "downloaded").is_some(), "{events:?}");
+    let size = 3 * MIB;
+    let says = |ann: &mut Node, text: &str| {
+        until(text, || {
+            ann.console.program.heard().lines().find(|line| line.contains(text)).map(str::to_owned)
+        })
+    };
+    says(&mut ann, &format!("giving film ({size} bytes) to 127.0.0.1:{} (", bob.port));
+    let line = says(&mut ann, &format!("gave {size} of {size} bytes of film to 127.0.0.1:{} (", bob.port));
+    let id = bob.run("status").swap_remove(0)["id"].as_str().expect("an id").to_owned();
+    assert!(line.contains(&id), "{line}");
+    let (answer, _) = ask(ann.port, "download", "film");
+    assert_eq!(answer.len(), size);
+    let old =
+        |line: &str| line.contains(&format!("gave {size} of {size} bytes of film")) && !line.contains(&id);
+    until("the old node's", || ann.console.program.heard().lines().any(old).then_some(()));
 }

@@ -7,6 +7,7 @@ mod control;
 mod discovery;
 mod fetch;
 mod find;
+mod giving;
 mod groups;
 mod hands;
 mod holders;

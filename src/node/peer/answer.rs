@@ -20,6 +20,8 @@ use crate::time::{Duration, Instant};
 
 /// Not now, but as soon as everything else had its turn.
 pub(super) const MOMENT: Duration = Duration::from_micros(1);
+/// What who asks is told where the operator gave up an upload.
+const STOPPED: &str = "it is not given any more";
 /// Requests of one session for values and bytes that wait to be answered.
 const REQUESTS_MAX: usize = 64;
 
@@ -219,7 +221,8 @@ impl Peer {
             return self.refuse(now, conn, id, Code::Limit, "too many requests at once");
         }
         let offset = at + first * 32;
-        let slice = Slice { kind: DataKind::Values, number: id, file, offset, len: count * 32, at: first };
+        let slice =
+            Slice { kind: DataKind::Values, number: id, file, offset, len: count * 32, at: first, of: None };
         self.send_slice(now, conn, slice);
     }
 
@@ -251,8 +254,11 @@ impl Peer {
         if !self.may_ask_more(conn, len) {
             return self.refuse(now, conn, id, Code::Limit, "too many requests at once");
         }
+        if !self.may_give(now, conn, &root, size) {
+            return self.refuse(now, conn, id, Code::Gone, STOPPED);
+        }
         let (dir, name, meta) = match place {
-            Place::Open(file) => return self.send_of_part(now, conn, id, file, (offset, len)),
+            Place::Open(file) => return self.send_range(now, conn, id, file, (root, offset, len)),
             Place::Closed { dir, name, meta } => (dir, name, meta),
         };
         let ip = self.addr_of(conn).ip();
@@ -263,9 +269,8 @@ impl Peer {
             if !upload.open {
                 return upload.waiting.push((id, offset, len));
             }
-            let slice =
-                Slice { kind: DataKind::Data, number: id, file: upload.file, offset, len, at: offset };
-            return self.send_slice(now, conn, slice);
+            let file = upload.file;
+            return self.send_range(now, conn, id, file, (root, offset, len));
         }
         if !may_add {
             return self.refuse(now, conn, id, Code::Busy, "too many files are open here: try again later");
@@ -287,8 +292,36 @@ impl Peer {
             return self.answer_failed(now, conn, file, Fault::Shrunk, false);
         }
         upload.open = true;
+        let root = upload.root;
         for (number, offset, len) in std::mem::take(&mut upload.waiting) {
-            self.send_slice(now, conn, Slice { kind: DataKind::Data, number, file, offset, len, at: offset });
+            self.send_range(now, conn, number, file, (root, offset, len));
+        }
+        self.close_drained(conn);
+    }
+
+    /// Sends bytes of an open file.
+    fn send_range(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        number: u32,
+        file: FileId,
+        (root, offset, len): (Root, u64, u64),
+    ) {
+        let (kind, of) = (DataKind::Data, Some(root));
+        self.send_slice(now, conn, Slice { kind, number, file, offset, len, at: offset, of });
+    }
+
+    /// The operator gave up an upload: what is asked of it is refused, now and as long as this session stands.
+    pub(super) fn stop_giving(&mut self, now: Instant, conn: ConnId, root: Root) {
+        let Some(session) = self.session_mut(conn) else { return };
+        let asked = session.slices().filter(|slice| slice.of == Some(root));
+        let mut numbers: Vec<u32> = asked.map(|slice| slice.number).collect();
+        let uploads = session.answering.uploads.iter_mut().filter(|upload| upload.root == root);
+        numbers.extend(uploads.flat_map(|upload| upload.waiting.drain(..)).map(|(number, ..)| number));
+        self.drop_slices(conn, |slice| slice.of == Some(root));
+        for number in numbers {
+            self.refuse(now, conn, number, Code::Gone, STOPPED);
         }
         self.close_drained(conn);
     }
@@ -364,7 +397,8 @@ impl Peer {
     }
 
     /// The session is over: what it had open is closed, what it searched is dropped.
-    pub(super) fn stop_answering(&mut self, conn: ConnId) {
+    pub(super) fn stop_answering(&mut self, now: Instant, conn: ConnId) {
+        self.uploads.gone(now, conn);
         self.unfollow_all(conn);
         let Some(session) = self.session_mut(conn) else { return };
         let Answering { uploads, stats, .. } = std::mem::take(&mut session.answering);

@@ -5,6 +5,7 @@ mod found;
 mod index;
 mod place;
 mod status;
+mod transfer;
 
 use crate::machine::Fault;
 use crate::proto::escape::{for_json, for_terminal};
@@ -15,6 +16,7 @@ pub(super) use found::FoundRow;
 pub(super) use index::{IndexStatus, NotOffered};
 pub(super) use place::Place;
 pub(super) use status::{Running, Status};
+pub(super) use transfer::{Downloaded, TransferRow, UploadRow};
 
 /// A thing that happened.
 #[derive(Debug, Serialize)]
@@ -78,6 +80,8 @@ pub(super) enum Event<'a> {
     Downloaded(Downloaded<'a>),
     /// A row of `transfers`.
     Transfer(TransferRow<'a>),
+    /// A row of `transfers`, of a file that goes out.
+    Upload(UploadRow<'a>),
     /// A download stops, and what arrived of it is kept.
     Paused { number: u32, name: &'a str, bytes: u64 },
     /// The bounds of the rates in bytes a second, as they are now.
@@ -120,98 +124,6 @@ pub(super) enum Event<'a> {
     Dropped { lines: usize },
 }
 
-/// A download that is complete and durable.
-#[derive(Debug, Serialize)]
-pub(super) struct Downloaded<'a> {
-    pub(super) name: &'a str,
-    pub(super) path: &'a str,
-    pub(super) bytes: u64,
-    /// Every piece was checked against the file's root.
-    pub(super) verified: bool,
-    /// Nodes that gave pieces of it in this life of the program.
-    pub(super) sources: usize,
-    /// Bytes that were here from earlier.
-    pub(super) resumed: u64,
-    /// The disk said that it keeps it. If not, it has its name, but a power cut may still lose it.
-    #[serde(skip_serializing_if = "is_true")]
-    pub(super) confirmed: bool,
-    /// It had been here, whole, and nothing was fetched.
-    #[serde(skip_serializing_if = "is_false")]
-    pub(super) already: bool,
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands it so
-fn is_true(flag: &bool) -> bool {
-    *flag
-}
-
-#[allow(clippy::trivially_copy_pass_by_ref)] // serde hands it so
-fn is_false(flag: &bool) -> bool {
-    !flag
-}
-
-impl Downloaded<'_> {
-    fn text(&self) -> String {
-        let (name, path) = (for_terminal(self.name), for_terminal(self.path));
-        if self.already {
-            return format!("{name} is here already: {path}\n");
-        }
-        let check = if self.verified { "verified" } else { "unverified: old protocol" };
-        let mut about = format!("{}, {check}", bytes(self.bytes));
-        if self.sources > 1 {
-            about.push_str(&format!(", from {} nodes", self.sources));
-        }
-        if self.resumed > 0 {
-            about.push_str(&format!(", {} were here already", bytes(self.resumed)));
-        }
-        let mut text = format!("downloaded {name} ({about}) to {path}\n");
-        if !self.confirmed {
-            text.push_str(&format!("{name} is saved but not confirmed on disk: a power cut may lose it\n"));
-        }
-        text
-    }
-}
-
-/// A row of `transfers`: a download that is not complete.
-#[derive(Debug, Serialize)]
-pub(super) struct TransferRow<'a> {
-    /// What `pause`, `resume` and `cancel` know it by.
-    pub(super) number: u32,
-    pub(super) name: &'a str,
-    pub(super) size: Option<u64>,
-    /// Of it here.
-    pub(super) bytes: u64,
-    /// Bytes a second lately.
-    pub(super) rate: u64,
-    /// Nodes that give it now.
-    pub(super) sources: usize,
-    /// `queued`, `connecting`, `checking`, `receiving`, `waiting` (for a source), `paused`, `finishing` or `interrupted`.
-    pub(super) state: &'static str,
-    /// In hex digits; none for one from an old node.
-    pub(super) root: Option<String>,
-}
-
-impl TransferRow<'_> {
-    fn text(&self) -> String {
-        let TransferRow { number, name, state, .. } = self;
-        let size = self.size.map_or("size?".to_owned(), bytes);
-        let mut text = format!(
-            "{number:>3}  {state:<11}  {:>9} of {size:>9}  {}",
-            bytes(self.bytes),
-            for_terminal(name)
-        );
-        if self.sources > 0 {
-            text.push_str(&format!(
-                "  {}/s from {}",
-                bytes(self.rate),
-                plural(self.sources, "node", "nodes")
-            ));
-        }
-        text.push('\n');
-        text
-    }
-}
-
 /// An event and the operation that it belongs to.
 #[derive(Serialize)]
 struct Told<'a> {
@@ -251,6 +163,7 @@ impl Event<'_> {
             Event::Result(row) => row.text(),
             Event::Downloaded(downloaded) => downloaded.text(),
             Event::Transfer(row) => row.text(),
+            Event::Upload(row) => row.text(),
             Event::Paused { number, name, bytes: n } => {
                 format!("paused {number}: {}; {} of it are kept\n", for_terminal(name), bytes(*n))
             }

@@ -31,6 +31,10 @@ impl Peer {
                 Timer::Have => self.tell_followers(now),
                 Timer::Down => self.more_may_come(now),
                 Timer::Up => self.more_may_go(now),
+                Timer::Uploads => {
+                    self.uploads.handle_timeout(now);
+                    self.watch_uploads();
+                }
                 Timer::Exit => self.exit_anyway(),
                 Timer::Search => self.search_slice(now),
                 Timer::Index => {
@@ -85,7 +89,7 @@ impl Peer {
 
     pub(super) fn closed(&mut self, now: Instant, conn: ConnId, fault: Fault) {
         match self.conns.get(conn.0) {
-            Some(Conn::Serve(_)) => self.serve_gone(conn),
+            Some(Conn::Serve(_)) => self.serve_gone(now, conn),
             Some(Conn::Ask(_)) => self.ask_closed(now, conn, fault),
             Some(Conn::Session(_)) => self.session_closed(now, conn, fault),
             Some(Conn::Fetch(transfer, _)) => self.fetch_closed(now, conn, *transfer, fault),

@@ -1,10 +1,11 @@
 //! What others fetch is shared among those who fetch it: a download tells what it has, and gives it; a finished one goes on
 //! giving until the process ends; and all who follow the same file hear of each other.
 
-use super::session::Slice;
+use super::transfers::next_number;
 use super::{Conn, Peer, Timer};
 use crate::machine::{ConnId, Dir, FileId, Meta};
-use crate::proto::content::{PIECE, Root, Span, VALUE, ValueList, group_of, groups};
+use crate::node::uploads::Receiver;
+use crate::proto::content::{Root, Span, VALUE, ValueList, group_of, groups};
 use crate::proto::v2::message::{Code, DataKind, Message};
 use crate::time::{Duration, Instant};
 use std::collections::{BTreeMap, VecDeque};
@@ -96,6 +97,26 @@ impl Peer {
         }
         let download = self.download_of(root).and_then(|id| self.transfers.get(id.0)?.download())?;
         Some((download.size, Place::Open(download.offers(range)?)))
+    }
+
+    /// Whether bytes of this file are given to who asks for them. They are listed as an upload from now on.
+    pub(super) fn may_give(&mut self, now: Instant, conn: ConnId, root: &Root, size: u64) -> bool {
+        let named = self.index.by_root(root).map(|view| view.name.to_owned());
+        let named = named.or_else(|| Some(self.seed(root)?.name.clone()));
+        let named = named.or_else(|| self.fetch_name(self.download_of(root)?).map(str::to_owned));
+        let to = Receiver { addr: self.addr_of(conn), id: self.session_mut(conn).and_then(|s| s.node()) };
+        let last = &mut self.last_transfer;
+        let about = || (named.unwrap_or_default(), size, to);
+        let may = self.uploads.asked(now, (conn, Some(*root)), || next_number(last), about);
+        self.watch_uploads();
+        may
+    }
+
+    /// Uploads end by themselves where nothing is asked for.
+    pub(super) fn watch_uploads(&mut self) {
+        if let Some(due) = self.uploads.poll_timeout() {
+            self.timers.set_unless_armed(Timer::Uploads, due, "quiet uploads");
+        }
     }
 
     /// Values of pieces of a file that is not in the index, if they are at hand.
@@ -234,19 +255,5 @@ impl Peer {
             let have = Message::Have { id, all: true, map: Vec::new(), pieces: Vec::new() };
             self.tell_node(now, conn, &have);
         }
-    }
-
-    /// Sends a range of an open part.
-    pub(super) fn send_of_part(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        number: u32,
-        file: FileId,
-        range: (u64, u64),
-    ) {
-        let (offset, len) = range;
-        debug_assert!(len <= 4 * PIECE);
-        self.send_slice(now, conn, Slice { kind: DataKind::Data, number, file, offset, len, at: offset });
     }
 }

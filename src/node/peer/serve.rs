@@ -1,12 +1,14 @@
 //! The server's side of v1: one request a connection, answered with a word or with a file.
 
 use super::files::Owner;
+use super::transfers::next_number;
 use super::{Conn, Peer, Timer};
 use crate::config::unmapped;
 use crate::machine::{ConnId, Dir, Fault, FileId, Output, Received, Transmit};
 use crate::node::gate::Verdict;
 use crate::node::outgoing::Outgoing;
 use crate::node::pace::Pace;
+use crate::node::uploads::Receiver;
 use crate::proto::escape::for_log;
 use crate::proto::json::{FirstByte, JsonError, ObjectScanner, Scan, first_byte};
 use crate::proto::name::check_name;
@@ -62,6 +64,8 @@ pub(super) enum Leave {
     RequestTimeout,
     /// The peer takes the answer too slowly.
     SlowReader,
+    /// The operator gave up the upload.
+    Stopped,
     /// The file ended early or could not be read: the peer must not take what it has for the whole.
     FileBroken(Fault),
     /// The old protocol is switched off.
@@ -75,7 +79,7 @@ pub(super) enum Leave {
 impl Leave {
     /// Whether the peer has to see that the answer is not whole.
     fn resets(self) -> bool {
-        matches!(self, Leave::SlowReader | Leave::FileBroken(_))
+        matches!(self, Leave::SlowReader | Leave::Stopped | Leave::FileBroken(_))
     }
 }
 
@@ -270,8 +274,12 @@ impl Peer {
             self.release(conn);
             return self.answer(now, conn, v1::FOUND);
         };
-        let upload = Some(std::mem::take(name));
-        serve.state = State::Sending { out: Outgoing::file(file, size), upload, pace };
+        let (name, addr) = (std::mem::take(name), serve.peer);
+        serve.state = State::Sending { out: Outgoing::file(file, size), upload: Some(name.clone()), pace };
+        let last = &mut self.last_transfer;
+        let about = || (name, size, Receiver { addr, id: None });
+        self.uploads.asked(now, (conn, None), || next_number(last), about);
+        self.watch_uploads();
         self.wants_to_send(conn);
         self.timers.set(Timer::Conn(conn), pace.next_look(now), "drain");
         self.outputs.push_back(Output::Wake { conn });
@@ -319,6 +327,7 @@ impl Peer {
         pace.add(now, n as u64);
         if upload.is_some() {
             self.totals.uploaded += n as u64;
+            self.uploads.sent(now, (conn, None), n as u64);
             self.used_share(conn, n as u64);
         }
         self.wants_to_send(conn);
@@ -327,12 +336,9 @@ impl Peer {
 
     fn finish_if_sent(&mut self, now: Instant, conn: ConnId) {
         let Some(serve) = self.serve_mut(conn) else { return };
-        let State::Sending { out, upload, pace } = &serve.state else { return };
+        let State::Sending { out, .. } = &serve.state else { return };
         if !out.is_empty() {
             return;
-        }
-        if let Some(name) = upload {
-            info!("sent {} to {} ({} bytes)", for_log(name), serve.peer, pace.moved());
         }
         let eof = serve.eof;
         serve.state = State::Lingering;
@@ -393,7 +399,7 @@ impl Peer {
     }
 
     /// We end the connection.
-    fn leave(&mut self, now: Instant, conn: ConnId, why: Leave) {
+    pub(super) fn leave(&mut self, now: Instant, conn: ConnId, why: Leave) {
         let Some(serve) = self.serve_mut(conn) else { return };
         let peer = serve.peer;
         match why {
@@ -401,12 +407,13 @@ impl Peer {
             Leave::NotV1 => self.say_rarely(now, "another protocol on the peer port", peer),
             _ => debug!("{conn:?} from {peer} ends: {why:?}"),
         }
-        self.serve_gone(conn);
+        self.serve_gone(now, conn);
         self.outputs.push_back(Output::Close { conn, reset: why.resets() });
     }
 
     /// The connection is gone, whoever ended it: everything it held is given back.
-    pub(super) fn serve_gone(&mut self, conn: ConnId) {
+    pub(super) fn serve_gone(&mut self, now: Instant, conn: ConnId) {
+        self.uploads.gone(now, conn);
         self.shares.gone(conn);
         self.upload_queue.leave(conn);
         self.release(conn);

@@ -17,6 +17,7 @@ use crate::config::{CHUNK, Limits};
 use crate::machine::{Body, ConnId, Fault, FileId, Output, Received};
 use crate::node::outgoing::Outgoing;
 use crate::node::pace::Pace;
+use crate::proto::content::Root;
 use crate::proto::escape::{cut, for_log};
 use crate::proto::v2::handshake::Handshake;
 use crate::proto::v2::identity::NodeId;
@@ -136,6 +137,8 @@ pub(super) struct Slice {
     pub(super) len: u64,
     /// What the data says of its place: the offset in the file, or the number of the first value.
     pub(super) at: u64,
+    /// Whose bytes these are; none: values.
+    pub(super) of: Option<Root>,
 }
 
 impl Session {

@@ -1,27 +1,36 @@
-//! Downloads as the operator steers them: `transfers`, `pause`, `resume`, `cancel`, `limit`.
+//! Transfers as the operator steers them: `transfers`, `pause`, `resume`, `cancel`, `limit`.
 
 use super::Peer;
 use super::fronts::Op;
 use super::get::Gets;
 use super::jobs::{Job, JobId, Work};
-use super::report::{Code, Event, Failure, TransferRow};
+use super::report::{Code, Event, Failure, TransferRow, UploadRow};
+use super::serve::Leave;
 use super::transfers::{Phase, Transfer, TransferId};
+use crate::node::uploads::Upload;
 use crate::proto::command::{Way, Which};
 use crate::proto::escape::for_terminal;
 use crate::proto::name::is_same;
 use crate::time::Instant;
 
 impl Peer {
-    /// Every download that is not complete, by number.
+    /// Every download that is not complete, and every upload, each by number.
     pub(super) fn run_transfers(&mut self, now: Instant, op: Op) {
         let mut ids: Vec<(u32, TransferId)> =
             self.transfers.iter().map(|(id, transfer)| (transfer.number, TransferId(id))).collect();
         ids.sort_unstable();
-        if ids.is_empty() {
-            self.say(op, "no download is under way\n");
+        let uploads = self.uploads.rows();
+        if ids.is_empty() && uploads.is_empty() {
+            self.say(op, "no download or upload is under way\n");
         }
         for (_, id) in ids {
             self.tell_transfer(now, Some(op), id);
+        }
+        for upload in uploads {
+            let (at, id) = (upload.to.addr.into(), upload.to.id.map(|id| id.to_string()));
+            let Upload { number, size, bytes, .. } = upload;
+            let (name, rate) = (upload.name.as_str(), upload.rate(now));
+            self.tell(op, &Event::Upload(UploadRow { number, name, at, id, size, bytes, rate }));
         }
         self.conclude(now, op, Ok(()));
     }
@@ -60,6 +69,11 @@ impl Peer {
         ids.sort_unstable();
         let text = match which {
             _ if !ids.is_empty() => return Ok(ids.into_iter().map(|(_, id)| id).collect()),
+            Which::Number(number) if self.uploads.rows().iter().any(|upload| upload.number == *number) => {
+                format!(
+                    "transfer {number} is an upload: `cancel` ends it, and nothing else can be done with it"
+                )
+            }
             Which::Number(number) => format!("there is no transfer {number}: `transfers` lists them"),
             Which::Name(name) => {
                 format!("{} is not under way: `transfers` lists what is", for_terminal(name))
@@ -137,9 +151,12 @@ impl Peer {
         }
     }
 
-    /// Gives up downloads and shares: nothing of them stays.
+    /// Gives up downloads and shares: nothing of them stays. An upload is named by its number only.
     pub(super) fn run_cancel(&mut self, now: Instant, op: Op, which: &Which) {
         let shares = match which {
+            Which::Number(number) if self.stop_upload(now, op, *number) => {
+                return self.conclude(now, op, Ok(()));
+            }
             Which::Number(_) => 0,
             Which::Name(file) => self.give_up_shares(now, Some(file)),
             Which::All => self.give_up_shares(now, None),
@@ -154,6 +171,18 @@ impl Peer {
         };
         self.start_queued(now);
         self.conclude(now, op, result);
+    }
+
+    /// Gives up the upload with this number, if there is one.
+    fn stop_upload(&mut self, now: Instant, op: Op, number: u32) -> bool {
+        let Some(((conn, root), upload)) = self.uploads.stop(number) else { return false };
+        let text = format!("gave up the upload of {} to {}\n", for_terminal(&upload.name), upload.to.addr);
+        match root {
+            Some(root) => self.stop_giving(now, conn, root),
+            None => self.leave(now, conn, Leave::Stopped),
+        }
+        self.note(op, &text);
+        true
     }
 
     fn cancel(&mut self, now: Instant, op: Op, id: TransferId) {

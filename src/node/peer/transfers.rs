@@ -98,9 +98,8 @@ impl Peer {
         typed: bool,
         known: Option<Box<Download>>,
     ) -> TransferId {
-        self.last_transfer = self.last_transfer.wrapping_add(1).max(1);
         let transfer = Transfer {
-            number: self.last_transfer,
+            number: next_number(&mut self.last_transfer),
             jobs: Vec::new(),
             name,
             from,
@@ -418,4 +417,10 @@ impl Transfer {
             _ => None,
         }
     }
+}
+
+/// Downloads and uploads are numbered together.
+pub(super) fn next_number(last: &mut u32) -> u32 {
+    *last = last.wrapping_add(1).max(1);
+    *last
 }

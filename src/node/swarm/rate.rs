@@ -1,12 +1,9 @@
 //! How fast bytes come, and how many are therefore to be asked for ahead.
 
 use super::Bounds;
-use crate::time::{Duration, Instant};
+use crate::node::meter::{Meter, micros};
+use crate::time::Instant;
 
-/// The mean goes back so far, in microseconds.
-const MEMORY: u64 = 1_000_000;
-/// No time between two measurements is shorter, in microseconds: clocks and sockets deliver in lumps.
-const SHORTEST: u64 = 1_000;
 /// The shortest time that says how fast a source is just now, in microseconds.
 const LATELY: u64 = 10_000;
 /// A round trip counts as this long at least, so that a busy loop at either end does not starve the other.
@@ -14,50 +11,8 @@ const TRIP_MIN: u64 = 50_000;
 /// And as this long at most: who answers later is busy, not far away.
 const TRIP_MAX: u64 = 1_000_000;
 
-fn micros(time: Duration) -> u64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
 fn per_second(bytes: u64, micros: u64) -> u64 {
     bytes.saturating_mul(1_000_000) / micros.max(1)
-}
-
-/// A mean of bytes a second over about a second, and over less as long as there was no more.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Meter {
-    rate: u64,
-    /// Time that the mean stands for, in microseconds.
-    weight: u64,
-    mark: Instant,
-}
-
-impl Meter {
-    /// Bytes are to come from now on; the time before does not count.
-    pub(super) fn start(&mut self, now: Instant) {
-        self.mark = now;
-    }
-
-    pub(super) fn add(&mut self, now: Instant, bytes: u64) {
-        let time = micros(now - self.mark).min(3_600_000_000);
-        let sum = (self.rate.saturating_mul(self.weight)).saturating_add(bytes.saturating_mul(1_000_000));
-        self.rate = sum / (self.weight + time).max(SHORTEST);
-        self.weight = (self.weight + time).min(MEMORY);
-        self.mark = now;
-    }
-
-    /// The mean as it was when bytes came last.
-    pub(super) fn mean(&self) -> u64 {
-        self.rate
-    }
-
-    /// The mean if nothing came since.
-    pub(super) fn at(&self, now: Instant) -> u64 {
-        match micros(now - self.mark) {
-            // Out of sight long enough to be forgotten.
-            time if time >= 10 * MEMORY => 0,
-            time => self.rate.saturating_mul(self.weight) / (self.weight + time).max(1),
-        }
-    }
 }
 
 /// What a source can do, and how many bytes it is asked for at a time.
@@ -127,7 +82,7 @@ impl Window {
 
     /// Whether anything ever came.
     pub(super) fn is_known(&self) -> bool {
-        self.meter.weight > 0 || self.meter.rate > 0
+        self.meter.is_known()
     }
 
     /// What came before says nothing of what will come.

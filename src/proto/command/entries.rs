@@ -214,10 +214,11 @@ pub(super) const ENTRIES: &[Entry] = &[
         alias: None,
         choice: None,
         arguments: "",
-        summary: "list downloads that are not complete",
+        summary: "list unfinished downloads, and uploads",
         details: "Those under way, and those that wait for their turn or for a node that has\n\
                   the file, are paused, or were interrupted when the program ended. They are\n\
-                  numbered for `pause`, `resume` and `cancel`.",
+                  numbered for `pause`, `resume` and `cancel`. After them come the files that\n\
+                  other nodes fetch from here: who fetches which, how far, how fast.",
         build: |_| Ok(Command::Transfers),
     },
     Entry {
@@ -252,7 +253,8 @@ pub(super) const ENTRIES: &[Entry] = &[
         arguments: "[N | NAME | all]",
         summary: "give up downloads and shares under way",
         details: "N is a number that `transfers` shows, NAME a file's name. Nothing of it is\n\
-                  kept. Without an argument all of them are given up.",
+                  kept. Without an argument all of them are given up. The number of an upload\n\
+                  ends that one; the same node is not given the file until it comes back.",
         build: arguments::cancel,
     },
     Entry {

@@ -12,6 +12,7 @@ use distrishare::config::{
 use distrishare::machine::Dir;
 use distrishare::node::bootstrap::Bootstrap;
 use distrishare::node::peer::Peer;
+use serde_json::Value;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -144,6 +145,11 @@ pub(crate) fn get_at(world: &mut World, node: NodeId, from: SocketAddr, name: &s
     world.type_line(node, &format!("get {} {} {name}", from.ip(), from.port()));
 }
 
+/// The events of that name among these.
+pub(crate) fn named<'a>(said: &'a [Value], event: &str) -> Vec<&'a Value> {
+    said.iter().filter(|value| value["event"] == event).collect()
+}
+
 /// How many commands of that name are over.
 pub(crate) fn done(world: &World, node: NodeId, command: &str) -> usize {
     world.events_named(node, "done").iter().filter(|event| event["command"] == command).count()
@@ -156,7 +162,7 @@ pub(crate) fn errors(world: &World, node: NodeId) -> Vec<String> {
 }
 
 /// Runs a command to its end and returns what it said, without the `done`.
-pub(crate) fn command(world: &mut World, node: NodeId, line: &str) -> Vec<serde_json::Value> {
+pub(crate) fn command(world: &mut World, node: NodeId, line: &str) -> Vec<Value> {
     let before = world.json_events(node).len();
     let name = line.split(' ').next().unwrap_or(line).to_owned();
     let ends = |world: &World| {
@@ -176,7 +182,7 @@ pub(crate) fn command(world: &mut World, node: NodeId, line: &str) -> Vec<serde_
 }
 
 /// How many of `events` have that name.
-pub(crate) fn count(events: &[serde_json::Value], name: &str) -> usize {
+pub(crate) fn count(events: &[Value], name: &str) -> usize {
     events.iter().filter(|event| event["event"] == name).count()
 }
 
@@ -184,8 +190,7 @@ pub(crate) fn count(events: &[serde_json::Value], name: &str) -> usize {
 pub(crate) fn list(world: &mut World, node: NodeId, which: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let said = command(world, node, &format!("nodes {which}"));
     let rows = said.iter().filter(|event| event["event"] == "node");
-    let row =
-        |event: &serde_json::Value| format!("{}:{}", event["ip"].as_str().unwrap_or("?"), event["port"]);
+    let row = |event: &Value| format!("{}:{}", event["ip"].as_str().unwrap_or("?"), event["port"]);
     let (up, down): (Vec<_>, Vec<_>) = rows.partition(|event| event["alive"] == true);
     (up.into_iter().map(row).collect(), down.into_iter().map(row).collect())
 }

@@ -77,7 +77,7 @@ fn programs_at_once_do_not_mix_their_results() {
         assert_eq!(ended(world, node, program), 2);
         assert_eq!(heard(world, node, program, "downloaded")[0]["name"], "pear");
         let error = heard(world, node, program, "error")[0]["message"].clone();
-        assert!(error.as_str().is_some_and(|text| text.ends_with("that search has 1")), "{error}");
+        assert!(error.as_str().is_some_and(|text| text.ends_with("that list has 1")), "{error}");
     });
 }
 

@@ -1,6 +1,6 @@
 //! Searches and lists over sessions: what is found and how it is told, and members who answer with lies.
 
-use super::common::{MS, PORT, S, command, count, done, errors, healthy, host_of, peers_on, plain};
+use super::common::{MS, PORT, S, command, count, done, errors, healthy, host_of, named, peers_on, plain};
 use super::holders::holds;
 use crate::actor::Actor;
 use crate::content::Content;
@@ -31,10 +31,6 @@ fn stranger(world: &mut World, lan: LanId, actor: impl Actor + 'static) -> Actor
     world.inject(lan, source(ip.octets()), format!("HELLO:{ip}:{PORT}").as_bytes());
     world.run_for(MS * 10);
     id
-}
-
-fn named<'a>(said: &'a [Value], event: &str) -> Vec<&'a Value> {
-    said.iter().filter(|value| value["event"] == event).collect()
 }
 
 fn names<'a>(said: &'a [Value], event: &str) -> Vec<&'a str> {

@@ -108,7 +108,7 @@ impl Peer {
     ) -> Vec<Wish> {
         debug!("{conn:?}: leaving: {why:?}");
         self.tell_node(now, conn, &Message::Close { reason: why.text() });
-        let wishes = self.session_retire(conn);
+        let wishes = self.session_retire(now, conn);
         if let Some(session) = self.session_mut(conn) {
             session.state = State::Leaving;
             self.timers.set(Timer::Conn(conn), now + FAREWELL, "farewell");
@@ -138,14 +138,14 @@ impl Peer {
             return;
         }
         let lost = self.losing(now, conn);
-        let wishes = self.session_gone(conn);
+        let wishes = self.session_gone(now, conn);
         self.outputs.push_back(Output::Close { conn, reset });
         self.session_lost(now, &lost, wishes, fault);
     }
 
     /// Takes what waits for answers out of a session that ends, whoever ends it, and gives back all it holds.
-    pub(in crate::node::peer) fn session_gone(&mut self, conn: ConnId) -> Vec<Wish> {
-        let wishes = self.session_retire(conn);
+    pub(in crate::node::peer) fn session_gone(&mut self, now: Instant, conn: ConnId) -> Vec<Wish> {
+        let wishes = self.session_retire(now, conn);
         if let Some(Conn::Session(session)) = self.conns.remove(conn.0) {
             self.unsent -= session.counted;
             if let Some(accepted) = session.accepted {
@@ -163,7 +163,7 @@ impl Peer {
     }
 
     /// The session is no longer one that can be asked; what it reads for the other side is closed.
-    pub(super) fn session_retire(&mut self, conn: ConnId) -> Vec<Wish> {
+    pub(super) fn session_retire(&mut self, now: Instant, conn: ConnId) -> Vec<Wish> {
         let Some(session) = self.session_mut(conn) else { return Vec::new() };
         let mut wishes = std::mem::take(&mut session.wishes);
         wishes.extend(std::mem::take(&mut session.asked).into_values());
@@ -174,7 +174,7 @@ impl Peer {
         wishes.sort_unstable();
         // A download asks for many things at once, and is told of the loss once; a search that asks twice waits twice.
         wishes.dedup_by(|a, b| a == b && matches!(a, Wish::Name(_) | Wish::Source(..)));
-        self.stop_answering(conn);
+        self.stop_answering(now, conn);
         self.shares.gone(conn);
         if let Some(node) = node {
             self.sessions.remove(node, conn);
@@ -218,7 +218,7 @@ impl Peer {
             self.dialer.landed(addr, class, false, now);
         }
         let lost = self.losing(now, conn);
-        let wishes = self.session_gone(conn);
+        let wishes = self.session_gone(now, conn);
         if ours {
             self.outputs.push_back(Output::Close { conn, reset: false });
         }
@@ -262,7 +262,7 @@ impl Peer {
                 self.outputs.push_back(Output::Close { conn, reset: false });
             }
         }
-        let wishes = self.session_gone(conn);
+        let wishes = self.session_gone(now, conn);
         self.unreached_all(now, addr, wishes, why);
     }
 

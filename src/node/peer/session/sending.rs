@@ -97,8 +97,9 @@ impl Peer {
         slice.at += if slice.kind == DataKind::Data { n } else { n / 32 };
         slice.len = slice.len.saturating_sub(n);
         let done = slice.len == 0;
-        if slice.kind == DataKind::Data {
+        if let Some(root) = slice.of {
             self.totals.uploaded += n;
+            self.uploads.sent(now, (conn, Some(root)), n);
         }
         self.used_share(conn, n);
         if done {
