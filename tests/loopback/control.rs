@@ -107,9 +107,7 @@ fn another_user_is_refused() {
     for folder in ["", "bob", "bob/state"] {
         fs::set_permissions(place.path(folder), Permissions::from_mode(0o755)).expect("ours");
     }
-    let program = place.path("ds-peer");
-    fs::copy(PEER, &program).expect("a copy that others may run");
-    let mut command = Command::new(&program);
+    let mut command = Command::new(place.program());
     command.args(["ctl", "--state"]).arg(place.path("bob/state")).arg("status").uid(65_534).gid(65_534);
     let (said, status) = asked(command);
     assert_eq!(status, 5, "{said}");

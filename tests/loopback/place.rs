@@ -57,6 +57,16 @@ impl Place {
         command
     }
 
+    /// A copy of the program that any user may run, if the folder lets him.
+    pub(crate) fn program(&self) -> PathBuf {
+        let program = self.path("ds-peer");
+        // By another process: one that is started just now by another test would keep a file of ours open for writing,
+        // and what somebody writes to cannot be run.
+        let done = Command::new("cp").arg(PEER).arg(&program).status().expect("cp runs");
+        assert!(done.success());
+        program
+    }
+
     /// A node that takes commands and answers in JSON.
     pub(crate) fn node(&self, name: &str, more: &[&str]) -> Node {
         let mut command = self.command(name, &["--json", "--keep-going"]);

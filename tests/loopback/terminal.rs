@@ -1,6 +1,6 @@
 //! On a terminal: prompts, questions, the progress line, and a reader who presses ^S.
 
-use crate::place::{LIMIT, Place, answers_at_once, event, until};
+use crate::place::{LIMIT, Place, answers_at_once, content, event, until};
 use crate::support::skip;
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags, open};
@@ -224,6 +224,29 @@ fn a_program_is_told_of_progress_in_events() {
         .collect();
     assert!(bytes.len() >= 2 && bytes.is_sorted() && bytes.iter().all(|n| *n <= 80_000), "{bytes:?}");
     assert!(event(&events, "downloaded").is_some_and(|done| done["bytes"] == 80_000), "{events:?}");
+}
+
+#[test]
+fn the_best_result_stands_next_to_the_prompt() {
+    let Some(place) = Place::new("results at a terminal") else { return };
+    for (name, seed) in [("tea", 1), ("tea and biscuits", 2), ("teapot", 3)] {
+        place.write(&format!("ann/shared_files/{name}"), &content(seed, 5));
+    }
+    let mut ann = place.node("ann", &[]);
+    ann.has_hashed(3);
+    let Some(mut bob) = Screen::start("results at a terminal", &place, &[], true) else { return };
+    bob.port();
+    bob.shows(PROMPT);
+    bob.press(&format!("browse 127.0.0.1:{}\n", ann.port));
+    bob.shows("to download: get N");
+    bob.shows(PROMPT);
+    bob.press("search tea\n");
+    let shown = bob.shows("to download: get N");
+    let numbers = shown.lines().filter_map(|line| line.split_whitespace().next()?.parse().ok());
+    assert_eq!(numbers.collect::<Vec<u32>>(), [3, 2, 1, 3], "three rows and `3 results from`: {shown}");
+    bob.shows(PROMPT);
+    bob.press("get 1\n");
+    bob.shows("downloaded tea (5 B, verified)");
 }
 
 #[test]

@@ -198,7 +198,7 @@ impl Peer {
             (true, _) => self.answered(conn, number),
         }
         if n >= max {
-            self.tell(op, &Event::Truncated { files: n });
+            self.tell(op, &Event::Truncated { files: n, narrow: false });
         } else if n == 0 {
             self.say(op, &format!("{at} shares no files\n"));
         } else {

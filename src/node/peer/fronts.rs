@@ -226,11 +226,15 @@ impl Fronts {
         self.results.names(front)
     }
 
+    /// Whether a person sits at a terminal there.
+    pub(super) fn is_typed_to(&self, front: FrontId) -> bool {
+        self.get(front).is_some_and(|front| front.console.mode == ConsoleMode::Terminal && !front.json)
+    }
+
     /// How a result of this operation is fetched, without its number. A program that nobody types to may ask this one thing
     /// only, and its last search is none of whoever asks next: there the operation is named.
     pub(super) fn get_command(&self, op: Op) -> String {
-        let is_typed = self.get(op.front).is_some_and(|front| front.console.mode == ConsoleMode::Terminal);
-        if op.front == FrontId::Console || is_typed {
+        if op.front == FrontId::Console || self.is_typed_to(op.front) {
             "get ".to_owned()
         } else {
             format!("get {}.", op.number)
@@ -300,7 +304,7 @@ mod tests {
     fn each_hears_of_its_own_and_who_follows_of_all() {
         let mut fronts = fronts();
         let op = fronts.new_op(FrontId::Control(conn(2)), "search", false);
-        fronts.tell(Some(op), &Event::Truncated { files: 7 });
+        fronts.tell(Some(op), &Event::Truncated { files: 7, narrow: false });
         fronts.say(Some(op), "for a person\n");
         fronts.note(Some(op), "beside\n");
         let text = "{\"out\":\"too many files: these are the first 7\\n\"}\n{\"out\":\"for a person\\n\"}\n{\"err\":\"beside\\n\"}\n";
@@ -310,8 +314,8 @@ mod tests {
         assert_eq!(took(&mut fronts, 4), json);
         assert_eq!((took(&mut fronts, 0), took(&mut fronts, 1)), (String::new(), String::new()));
         // What nobody asked for is for the operator.
-        fronts.tell(None, &Event::Truncated { files: 8 });
-        assert_eq!(took(&mut fronts, 0), "too many files: these are the first 8\n");
+        fronts.tell(None, &Event::Truncated { files: 8, narrow: true });
+        assert_eq!(took(&mut fronts, 0), "8 of more; narrow it: add words\n");
         assert_eq!((took(&mut fronts, 2), took(&mut fronts, 3)), (String::new(), String::new()));
         assert_eq!(took(&mut fronts, 4), "{\"event\":\"truncated\",\"files\":8}\n");
         // Who left is told nothing, and nobody else in its place.

@@ -242,7 +242,7 @@ impl Peer {
                     self.tell(op, &Event::LeftOut(left_out.into()));
                 }
             }
-            ListEnd::Truncated => self.tell(op, &Event::Truncated { files }),
+            ListEnd::Truncated => self.tell(op, &Event::Truncated { files, narrow: false }),
             ListEnd::Failed(fault) => {
                 let failure = Failure::new(Code::Io, format!("cannot read {folder}: {fault}"));
                 return self.finish(now, id, Err(failure));

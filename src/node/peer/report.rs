@@ -62,8 +62,13 @@ pub(super) enum Event<'a> {
     },
     /// A result of a search, the best first, numbered for `get`.
     Result(FoundRow<'a>),
-    /// A folder holds more files than are listed; these are the first so many.
-    Truncated { files: usize },
+    /// There is more than these so many: of a folder the first ones, of a search what nodes tell at once or there was memory for.
+    Truncated {
+        files: usize,
+        /// Other words would find what is missing.
+        #[serde(skip)]
+        narrow: bool,
+    },
     /// What lies in the folder that was listed and is not offered.
     LeftOut(NotOffered),
     /// A transfer goes on. `rate`: bytes a second lately; `sources`: nodes that give it now.
@@ -159,7 +164,8 @@ impl Event<'_> {
                 let number = number.map_or(String::new(), |number| format!("{number:>3}  "));
                 format!("{number}{:>9}  {}\n", bytes(*size), for_terminal(name))
             }
-            Event::Truncated { files } => format!("too many files: these are the first {files}\n"),
+            Event::Truncated { files, narrow: true } => format!("{files} of more; narrow it: add words\n"),
+            Event::Truncated { files, .. } => format!("too many files: these are the first {files}\n"),
             Event::Result(row) => row.text(),
             Event::Downloaded(downloaded) => downloaded.text(),
             Event::Transfer(row) => row.text(),

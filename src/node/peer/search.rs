@@ -383,9 +383,8 @@ impl Peer {
                 let number = if hits.len() == 1 { "1" } else { "N" };
                 let get = op.map_or(String::new(), |op| self.fronts.get_command(op)) + number;
                 if cut {
-                    self.tell(op, &Event::Truncated { files: hits.len() });
+                    self.tell(op, &Event::Truncated { files: hits.len(), narrow: true });
                 }
-                let more = if cut { "; there may be more: add words" } else { "" };
                 let left_out = match tally.not_tried {
                     0 => String::new(),
                     n => format!(
@@ -395,10 +394,7 @@ impl Peer {
                 };
                 self.say(
                     op,
-                    &format!(
-                        "{results} from {} of {nodes}{left_out}{more}; to download: {get}\n",
-                        tally.found
-                    ),
+                    &format!("{results} from {} of {nodes}{left_out}; to download: {get}\n", tally.found),
                 );
                 self.shows(job, hits);
                 self.finish(now, job, Ok(()));
@@ -413,9 +409,13 @@ impl Peer {
         }
     }
 
-    /// Shows what was found, with its numbers.
+    /// Shows what was found, with its numbers. At a terminal the best comes last, where it is not scrolled away.
     pub(super) fn show_results(&mut self, op: Option<Op>, hits: &[Hit]) {
-        for (i, hit) in hits.iter().enumerate() {
+        let mut rows: Vec<(usize, &Hit)> = hits.iter().enumerate().collect();
+        if op.is_some_and(|op| self.fronts.is_typed_to(op.front)) {
+            rows.reverse();
+        }
+        for (i, hit) in rows {
             let sources: Vec<Place> = hit.sources.iter().copied().map(Place::from).collect();
             let root = hit.root.map(|root| root.to_string());
             let names = hit.names.iter().map(String::as_str).collect();
