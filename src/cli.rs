@@ -8,6 +8,7 @@ pub mod identity;
 mod keyfile;
 mod listen;
 mod memory;
+pub mod once;
 mod picture;
 mod prompt;
 
@@ -23,10 +24,11 @@ use pico_args::Arguments;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{Write, stderr, stdout};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tempfile::TempDir;
 
 /// `ds-peer --help`.
 pub const PEER_HELP: &str = "\
@@ -37,6 +39,7 @@ Usage: ds-peer [OPTIONS] [IP] PORT
        ds-peer group new|show|join FILE
        ds-peer identity new|show [--state DIR] [PORT]
        ds-peer ctl [--state DIR | PORT] [COMMAND...]
+       ds-peer get|search|browse ...     one command, see `ds-peer get --help`
 
   PORT                    listen on this TCP port (0: any free one)
   IP                      listen on this address only and announce it; without
@@ -150,6 +153,8 @@ pub struct Setup<C> {
     pub reads_stdin: bool,
     /// For [`Setup::warn`].
     warnings: Vec<String>,
+    /// A folder that is to go when the program ends.
+    pub scratch: Option<TempDir>,
 }
 
 impl<C> Setup<C> {
@@ -195,6 +200,7 @@ pub fn subcommand<E: std::error::Error>(
 ) -> Option<ExitCode> {
     let (verb, words) = args.split_first()?;
     match verb.to_str() {
+        Some(verb) if once::is_verb(verb) => once::ask_running(args),
         Some("ctl") => Some(ctl::run(words.to_vec())),
         Some("group") => Some(group::run(words.to_vec())),
         Some("identity") => Some(identity::run(words.to_vec(), change_key)),
@@ -207,67 +213,98 @@ pub fn subcommand<E: std::error::Error>(
 /// # Errors
 /// What is wrong with it.
 pub fn peer(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
+    if args.first().and_then(|word| word.to_str()).is_some_and(once::is_verb) {
+        return once::node(args);
+    }
     let mut args = Arguments::from_vec(values_apart(args, PEER_HELP));
     if let Some(text) = shown(&mut args, "ds-peer", PEER_HELP) {
         return Ok(Parsed::Show(text));
     }
-    let files = file_folders(&mut args)?;
-    let state = path(&mut args, "--state")?;
-    let bootstraps = bootstraps(&mut args)?;
-    let join = args.contains("--join");
-    let group = group_key(&mut args)?;
-    let v1 = switch(&mut args, "--v1")?.unwrap_or(group.is_none());
-    let (v1_secret, warnings) = match path(&mut args, "--v1-secret-file")? {
+    let mut options = options(&mut args)?;
+    let words = rest(args, PEER_HELP)?;
+    let (listen, announce, port) = place(&words)?;
+    (options.config.listen, options.config.announce) = (listen, announce);
+    let state = host::state_folder(options.state.take(), &port.to_string())?;
+    Ok(options.setup(state, None))
+}
+
+/// What the options of a node say.
+struct NodeOptions {
+    config: PeerConfig,
+    state: Option<PathBuf>,
+    log_level: Option<LevelFilter>,
+    warnings: Vec<String>,
+}
+
+impl NodeOptions {
+    /// A node to run, whose state is kept there. `scratch`: goes with it.
+    fn setup(self, state: PathBuf, scratch: Option<TempDir>) -> Parsed<PeerConfig> {
+        let NodeOptions { config, log_level, warnings, .. } = self;
+        let folders = Folders { files: Some(config.folders.clone()), state };
+        let is_daemon = config.console == ConsoleMode::Daemon;
+        let quiet = if is_daemon { LevelFilter::Info } else { LevelFilter::Warn };
+        Parsed::Run(Box::new(Setup {
+            folders,
+            limits: config.limits.clone(),
+            log_level: log_level.unwrap_or(quiet),
+            reads_stdin: !is_daemon && config.once.is_none(),
+            config,
+            warnings,
+            scratch,
+        }))
+    }
+}
+
+/// All addresses and any free port.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+/// Takes the options out of a command line.
+fn options(args: &mut Arguments) -> Result<NodeOptions> {
+    let (state, group) = (path(args, "--state")?, group_key(args)?);
+    let (v1_secret, warnings) = match path(args, "--v1-secret-file")? {
         Some(file) => {
             keyfile::read_secret(&file).map(|(secret, warning)| (secret, Vec::from_iter(warning)))?
         }
         None => (Secret::new(V1_DEFAULT_SECRET), Vec::new()),
     };
-    let rate = Rates { up: rate(&mut args, "--limit-up")?, down: rate(&mut args, "--limit-down")? };
-    let resume = !args.contains("--no-resume");
-    let daemon = args.contains("--daemon");
-    let json = args.contains("--json");
-    let keep_going = args.contains("--keep-going");
-    let level = log_level(&mut args)?;
-    let limits = memory::limits(&mut args)?;
-    let words = rest(args, PEER_HELP)?;
-    let (ip, port) = match words.as_slice() {
+    let config = PeerConfig {
+        listen: ANY,
+        folders: file_folders(args)?,
+        root: host::is_root(),
+        announce: None,
+        bootstraps: bootstraps(args)?,
+        join: args.contains("--join"),
+        control: true,
+        v1: switch(args, "--v1")?.unwrap_or(group.is_none()),
+        v1_secret,
+        group,
+        crypto: Crypto::Real { aes: host::has_aes() },
+        entropy: host::entropy()?,
+        console: if args.contains("--daemon") { ConsoleMode::Daemon } else { host::console_mode() },
+        json: args.contains("--json"),
+        progress_columns: host::columns(stderr()),
+        keep_going: args.contains("--keep-going"),
+        rate: Rates { up: rate(args, "--limit-up")?, down: rate(args, "--limit-down")? },
+        once: None,
+        resume: !args.contains("--no-resume"),
+        seed: host::seed(),
+        limits: memory::limits(args)?,
+    };
+    Ok(NodeOptions { config, state, log_level: log_level(args)?, warnings })
+}
+
+/// Where to listen, which address to announce in place of that, and the port as typed.
+fn place(words: &[String]) -> Result<(SocketAddr, Option<IpAddr>, u16)> {
+    let (ip, port) = match words {
         [port] => (None, port),
         [ip, port] => (Some(ip), port),
         [] => return wrong("the port is missing: ds-peer 9000"),
         [_, _, extra, ..] => return wrong(format!("`{extra}` is one argument too many")),
     };
-    let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port_of(port)?));
+    let any = SocketAddr::new(ANY.ip(), port_of(port)?);
     let given = ip.map(|text| address_of(text, any.port())).transpose()?;
     let (listen, announce) = given.map_or(Ok((any, None)), |given| listen_at(given, any))?;
-    let console = if daemon { ConsoleMode::Daemon } else { host::console_mode() };
-    let config = PeerConfig {
-        listen,
-        folders: files.clone(),
-        root: host::is_root(),
-        announce,
-        bootstraps,
-        join,
-        control: true,
-        v1,
-        v1_secret,
-        group,
-        crypto: Crypto::Real { aes: host::has_aes() },
-        entropy: host::entropy()?,
-        console,
-        json,
-        progress_columns: host::columns(stderr()),
-        keep_going,
-        rate,
-        resume,
-        seed: host::seed(),
-        limits: limits.clone(),
-    };
-    let folders = Folders { files: Some(files), state: host::state_folder(state, &any.port().to_string())? };
-    let quiet = if console == ConsoleMode::Daemon { LevelFilter::Info } else { LevelFilter::Warn };
-    let reads_stdin = console != ConsoleMode::Daemon;
-    let log_level = level.unwrap_or(quiet);
-    Ok(Parsed::Run(Box::new(Setup { config, folders, limits, log_level, reads_stdin, warnings })))
+    Ok((listen, announce, any.port()))
 }
 
 /// What is offered, and downloads. Only the defaults are made: a folder that was named is there, or was mistyped.
@@ -349,6 +386,7 @@ pub fn bootstrap(args: Vec<OsString>) -> Result<Parsed<BootstrapConfig>> {
         log_level: level,
         reads_stdin: false,
         warnings: Vec::new(),
+        scratch: None,
     })))
 }
 

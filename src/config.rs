@@ -104,12 +104,23 @@ pub struct PeerConfig {
     pub keep_going: bool,
     /// Most bytes a second that go out with files, and that come in; none: as many as there can be.
     pub rate: Rates,
+    /// It lives for one command: nothing is shared, nothing is said beside what the command says.
+    pub once: Option<Once>,
     /// Downloads that were interrupted go on at the start; else they are only listed.
     pub resume: bool,
     /// The source of all randomness.
     pub seed: u64,
     /// Every bound.
     pub limits: Limits,
+}
+
+/// What a node does that ends with one command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Once {
+    /// The command, as a console reads it.
+    pub line: String,
+    /// Others must be able to reach it, since it looks for them. Where the command names the node to ask it listens nowhere.
+    pub listens: bool,
 }
 
 /// Most bytes of files a second, each way; none: as many as there can be.

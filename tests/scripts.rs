@@ -60,6 +60,11 @@ fn menu_numbers() {
 }
 
 #[test]
+fn once() {
+    script("once");
+}
+
+#[test]
 fn json() {
     script("json");
 }

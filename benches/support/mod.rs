@@ -86,6 +86,7 @@ impl Node {
             progress_columns: None,
             keep_going: true,
             rate: Rates::default(),
+            once: None,
             resume: true,
             seed: 1,
             limits: limits.clone(),

@@ -73,18 +73,31 @@ pub fn run(args: Vec<OsString>) -> ExitCode {
         Ok(wanted) => wanted,
         Err(error) => return refuse(PROGRAM, &error),
     };
-    let (status, problem) = match connect(&wanted.state) {
-        Ok(node) => match Talk::new(node, &wanted).and_then(Talk::run) {
-            Ok(status) => return ExitCode::from(status),
-            Err(Ended::Node) => {
-                (6, "the node hung up: it ended, or too many programs ask it at once".to_owned())
-            }
-            // Who reads no more wants no more.
-            Err(Ended::Io(error)) if error.kind() == ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
-            Err(Ended::Io(error)) => (12, error.to_string()),
-        },
-        Err(error) => not_reached(&wanted.state, &error),
-    };
+    match connect(&wanted.state) {
+        Ok(node) => talk(node, &wanted),
+        Err(error) => failed(not_reached(&wanted.state, &error)),
+    }
+}
+
+/// Has a node that was connected to carry out one line.
+pub(super) fn ask(node: UnixStream, json: bool, line: String) -> ExitCode {
+    let wanted = Wanted { state: PathBuf::new(), json, keep_going: false, what: What::Line(line) };
+    talk(node, &wanted)
+}
+
+fn talk(node: UnixStream, wanted: &Wanted) -> ExitCode {
+    match Talk::new(node, wanted).and_then(Talk::run) {
+        Ok(status) => ExitCode::from(status),
+        Err(Ended::Node) => {
+            failed((6, "the node hung up: it ended, or too many programs ask it at once".to_owned()))
+        }
+        // Who reads no more wants no more.
+        Err(Ended::Io(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Ended::Io(error)) => failed((12, error.to_string())),
+    }
+}
+
+fn failed((status, problem): (u8, String)) -> ExitCode {
     let _ = writeln!(stderr(), "{PROGRAM}: {problem}");
     ExitCode::from(status)
 }
@@ -117,7 +130,7 @@ fn parse(args: Vec<OsString>) -> Result<Wanted> {
 }
 
 /// The line that these words of a shell's mean: one word is the whole line, of several each is one word there, too.
-fn line_of(words: &[String]) -> String {
+pub(super) fn line_of(words: &[String]) -> String {
     let Some((verb, arguments)) = words.split_first() else { return String::new() };
     // What is searched for is a language of its own, quotes and all.
     if verb.eq_ignore_ascii_case("search") {
@@ -130,7 +143,7 @@ fn line_of(words: &[String]) -> String {
 }
 
 /// The control socket of the node with this state folder. The folder's path may be longer than a socket's address.
-fn connect(state: &Path) -> io::Result<UnixStream> {
+pub(super) fn connect(state: &Path) -> io::Result<UnixStream> {
     let folder = File::open(state)?;
     let path = PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())).join("control");
     UnixStream::connect(path)

@@ -267,7 +267,7 @@ impl Peer {
             searching: VecDeque::new(),
             answers: VecDeque::new(),
             unsent: 0,
-            fronts: Fronts::new(front),
+            fronts: Fronts::new(front, config.once.is_some()),
             jobs: Table::new(),
             resolving: BTreeMap::new(),
             last_request: RequestId(0),

@@ -57,6 +57,8 @@ pub struct Register {
     pub port: u16,
     /// The page behind this is asked for; the first one if the text was no cursor. `None`: the original's answer.
     pub after: Option<Cursor>,
+    /// It asks only, and is not to be named to others: it ends soon.
+    pub guest: bool,
 }
 
 /// Why a registration is refused. The text goes to the node.
@@ -104,6 +106,8 @@ struct Incoming<'a> {
     port: Field<'a>,
     #[serde(borrow, default)]
     after: Field<'a>,
+    #[serde(borrow, default)]
+    guest: Field<'a>,
 }
 
 /// Some numbers are no JSON (`NaN`) or beyond serde (`1e400`); the text must name the field all the same.
@@ -136,7 +140,7 @@ pub fn parse_register(object: &[u8], trailing: bool) -> Result<Register, Registe
         Field::Missing => None,
         after => Some(after.text().and_then(Cursor::parse).unwrap_or_default()),
     };
-    Ok(Register { ip, port, after })
+    Ok(Register { ip, port, after, guest: matches!(incoming.guest, Field::Integer(1)) })
 }
 
 fn syntax(error: &serde_json::Error) -> RegisterError {
@@ -154,11 +158,13 @@ pub fn encode_register(ip: IpAddr, port: u16) -> Vec<u8> {
     format!("{{\"type\":\"register\",\"ip\":\"{ip}\",\"port\":{port}}}").into_bytes()
 }
 
-/// Writes a registration that asks for the page behind `after`, which a registry gave; empty for the first one.
-pub fn encode_page_request(ip: IpAddr, port: u16, after: &str) -> Vec<u8> {
+/// Writes a registration that asks for the page behind `after`, which a registry gave; empty for the first one. A `guest`
+/// is not named to others.
+pub fn encode_page_request(ip: IpAddr, port: u16, after: &str, guest: bool) -> Vec<u8> {
     // A string always has a JSON form.
     let after = serde_json::to_string(after).unwrap_or_default();
-    format!("{{\"type\":\"register\",\"ip\":\"{ip}\",\"port\":{port},\"after\":{after}}}").into_bytes()
+    let guest = if guest { ",\"guest\":1" } else { "" };
+    format!("{{\"type\":\"register\",\"ip\":\"{ip}\",\"port\":{port},\"after\":{after}{guest}}}").into_bytes()
 }
 
 /// Writes the answer to a registration: the first of `nodes`, as many as fit into `max` bytes. Says how many did.

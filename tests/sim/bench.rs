@@ -56,6 +56,7 @@ fn peer(world: &mut World, host: HostId, registry: Ipv4Addr, join: bool) -> Node
             progress_columns: None,
             keep_going: true,
             rate: Rates::default(),
+            once: None,
             resume: true,
             seed,
             limits: Limits::desktop(),

@@ -7,7 +7,7 @@ use crate::node::outgoing::Outgoing;
 use crate::node::registry::{Registered, refusal};
 use crate::proto::escape::for_log;
 use crate::proto::json::{FirstByte, ObjectScanner, Scan, first_byte};
-use crate::proto::registry::{Cursor, Register, encode_error, encode_page, encode_reply, parse_register};
+use crate::proto::registry::{Register, encode_error, encode_page, encode_reply, parse_register};
 use crate::time::Instant;
 use std::net::SocketAddr;
 
@@ -137,7 +137,7 @@ impl Bootstrap {
         match request.push(bytes) {
             Scan::More => {}
             Scan::Complete => match parse_register(request.object(), request.trailing()) {
-                Ok(claim) => self.register(now, conn, listed_address(peer, claim), claim.after),
+                Ok(claim) => self.register(now, conn, listed_address(peer, claim), claim),
                 Err(why) => self.refuse(now, conn, &format!("{why}")),
             },
             Scan::Bad(why) => self.refuse(now, conn, &why.to_string()),
@@ -172,17 +172,18 @@ impl Bootstrap {
         }
     }
 
-    fn register(&mut self, now: Instant, conn: ConnId, addr: SocketAddr, after: Option<Cursor>) {
+    fn register(&mut self, now: Instant, conn: ConnId, addr: SocketAddr, claim: Register) {
         if let Some(why) = refusal(addr, self.config.listen) {
             return self.refuse(now, conn, &why);
         }
-        match self.registry.register(now, addr, &mut self.rng) {
-            Err(crowd) => return self.refuse(now, conn, &crowd.to_string()),
-            Ok(Registered::New) => {
+        let listed = (!claim.guest).then(|| self.registry.register(now, addr, &mut self.rng));
+        match listed {
+            Some(Err(crowd)) => return self.refuse(now, conn, &crowd.to_string()),
+            Some(Ok(Registered::New)) => {
                 self.notice(now, "new node", addr);
                 self.membership_changed(now);
             }
-            Ok(Registered::Renewed) => {}
+            Some(Ok(Registered::Renewed)) | None => {}
         }
         let Some(Conn::Client(client)) = self.conns.get_mut(conn.0) else { return };
         let on_host = client.peer.ip().is_loopback();
@@ -191,7 +192,7 @@ impl Bootstrap {
         self.by_claim.insert((true, client.since, conn));
         self.gate.authenticated(client.peer.ip(), client.since, conn);
 
-        let reply = match after {
+        let reply = match claim.after {
             None => self.sample(addr, on_host),
             Some(after) => {
                 let max = self.config.limits.registry_page_max;
@@ -200,7 +201,9 @@ impl Bootstrap {
             }
         };
         self.answer(now, conn, reply);
-        self.probe_early(now, addr);
+        if !claim.guest {
+            self.probe_early(now, addr);
+        }
     }
 
     /// The original's answer: as many nodes as fit into one segment, others each time.

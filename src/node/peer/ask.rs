@@ -113,7 +113,7 @@ impl Peer {
             Purpose::Register(number) => {
                 let me = self.registered_as(local.ip());
                 let after = self.registries.get(number).map_or("", |registry| registry.after());
-                registry::encode_page_request(me.ip(), me.port(), after)
+                registry::encode_page_request(me.ip(), me.port(), after, self.config.once.is_some())
             }
         };
         if let Some(Ask { state: State::Talking { out, .. }, .. }) = self.ask_mut(conn) {

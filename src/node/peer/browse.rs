@@ -202,12 +202,12 @@ impl Peer {
         } else if n == 0 {
             self.say(op, &format!("{at} shares no files\n"));
         } else {
-            let get = self.fronts.get_command(op);
+            let get = |number| self.fronts.get_command(op, number);
             let files = plural(n, "file", "files");
             let numbers = match (n, numbered) {
-                (1, 1) => format!("to download: {get}1"),
-                _ if n == numbered => format!("to download: {get}N"),
-                _ => format!("to download one of the first {numbered}: {get}N; others by name"),
+                (1, 1) => format!("to download: {}", get("1")),
+                _ if n == numbered => format!("to download: {}", get("N")),
+                _ => format!("to download one of the first {numbered}: {}; others by name", get("N")),
             };
             self.say(op, &format!("{at} shares {files}, {}; {numbers}\n", sized(bytes)));
         }

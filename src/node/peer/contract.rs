@@ -50,7 +50,7 @@ impl Machine for Peer {
             Input::FileSynced { file, meta } => self.file_synced(now, file, meta),
             Input::Listed { request, entries, end } => self.listed(now, request, &entries, &end),
             Input::Resolved { request, result } => self.resolved(now, request, result),
-            Input::StateLoaded { content, .. } => self.identity_loaded(content),
+            Input::StateLoaded { content, .. } => self.identity_loaded(now, content),
             Input::StateSaved { result, .. } => self.identity_saved(result),
             Input::FileRead { file, offset, bytes, meta } => self.file_read(now, file, offset, bytes, meta),
             Input::FolderChanged { folder, deep, .. } => self.folder_changed(now, &folder, deep),

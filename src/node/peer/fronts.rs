@@ -113,13 +113,16 @@ pub(super) struct Fronts {
     others: BTreeMap<ConnId, Front>,
     results: Results,
     last_op: u32,
+    /// All ends with the first operation.
+    once: bool,
     /// Something may follow for one of them: a line taken, a prompt, bytes to send.
     stirred: bool,
 }
 
 impl Fronts {
-    pub(super) fn new(own: Front) -> Fronts {
-        Fronts { own, others: BTreeMap::new(), results: Results::default(), last_op: 0, stirred: true }
+    pub(super) fn new(own: Front, once: bool) -> Fronts {
+        let (others, results) = (BTreeMap::new(), Results::default());
+        Fronts { own, others, results, last_op: 0, once, stirred: true }
     }
 
     /// The operator's console.
@@ -231,13 +234,16 @@ impl Fronts {
         self.get(front).is_some_and(|front| front.console.mode == ConsoleMode::Terminal && !front.json)
     }
 
-    /// How a result of this operation is fetched, without its number. A program that nobody types to may ask this one thing
-    /// only, and its last search is none of whoever asks next: there the operation is named.
-    pub(super) fn get_command(&self, op: Op) -> String {
+    /// How a result of this operation is fetched; `number`: which, or `N`. A program that nobody types to may ask this one thing
+    /// only, and its last search is none of whoever asks next: there the operation is named, and a name where nothing is kept.
+    pub(super) fn get_command(&self, op: Op, number: &str) -> String {
+        if self.once {
+            return "ds-peer get NAME".to_owned();
+        }
         if op.front == FrontId::Console || self.is_typed_to(op.front) {
-            "get ".to_owned()
+            format!("get {number}")
         } else {
-            format!("get {}.", op.number)
+            format!("get {}.{number}", op.number)
         }
     }
 
@@ -281,7 +287,7 @@ mod tests {
     fn fronts() -> Fronts {
         let limits = Limits::desktop();
         let own = Console::new(conn(0), conn(1), ConsoleMode::Script, None, lines_dropped, &limits);
-        let mut fronts = Fronts::new(Front::new(own, false, false));
+        let mut fronts = Fronts::new(Front::new(own, false, false), false);
         for n in [2, 3, 4] {
             let mut front = Front::new(Console::remote(conn(n), &limits), false, false);
             front.greet(&Hello { json: n > 2, ..Hello::default() }, &limits);

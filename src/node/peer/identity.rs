@@ -3,6 +3,7 @@
 use super::{CONTROL, LISTENER, Peer};
 use crate::machine::{Fault, Kept, Output, Slot};
 use crate::proto::v2::identity::{Identity, IdentityError};
+use crate::time::Instant;
 use log::warn;
 
 /// Bytes of the key's file that are read; it has far fewer.
@@ -19,7 +20,7 @@ impl Peer {
     }
 
     /// The key's file was read. One that cannot be used is put aside, never overwritten.
-    pub(super) fn identity_loaded(&mut self, content: Result<Option<Vec<u8>>, Fault>) {
+    pub(super) fn identity_loaded(&mut self, now: Instant, content: Result<Option<Vec<u8>>, Fault>) {
         let decoded = match content {
             // Whatever that is, it is no key.
             Err(Fault::TooLarge) => Ok(Some(Err(IdentityError::TooLong))),
@@ -36,6 +37,9 @@ impl Peer {
             }
             // The next start may be able to.
             Err(fault) => warn!("the node's key cannot be read ({fault}): this time it has another id"),
+        }
+        if self.config.once.as_ref().is_some_and(|once| !once.listens) {
+            return self.listening(now, self.listen);
         }
         self.outputs.push_back(Output::Listen { listener: LISTENER, addr: self.listen });
         if self.config.control {

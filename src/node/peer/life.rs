@@ -26,20 +26,14 @@ impl Peer {
     pub(super) fn listening(&mut self, now: Instant, addr: SocketAddr) {
         self.started = now;
         self.listen = addr;
-        let id = self.identity.id().to_string();
-        self.tell(None, &Event::Ready { at: addr.into(), id: Some(&id) });
         self.find_leftovers();
-        self.index.start(now);
-        self.drive_index(now);
-        let openness = self.openness();
-        self.note(None, &openness);
-        if self.fronts.own().console.mode == ConsoleMode::Terminal {
-            self.welcome();
+        if self.config.once.is_none() {
+            self.index.start(now);
+            self.drive_index(now);
+            self.greet_operator();
         }
         if !self.config.join {
-            self.ready = true;
-            self.fronts.stir();
-            return;
+            return self.is_ready(now);
         }
         // Nothing is told of it, so that it takes no number.
         let op = Op { front: FrontId::Console, number: 0, command: "join", background: false };
@@ -49,6 +43,26 @@ impl Peer {
             self.register(now, number, None, true);
         }
         self.multicast_on(now, None);
+    }
+
+    /// Commands may run from now on.
+    fn is_ready(&mut self, now: Instant) {
+        self.ready = true;
+        self.fronts.stir();
+        if let Some(line) = self.config.once.as_ref().map(|once| once.line.clone()) {
+            self.line(now, FrontId::Console, LineIn::Text(line));
+            self.fronts.own_mut().console.ended = true;
+        }
+    }
+
+    fn greet_operator(&mut self) {
+        let (at, id) = (self.listen.into(), self.identity.id().to_string());
+        self.tell(None, &Event::Ready { at, id: Some(&id) });
+        let openness = self.openness();
+        self.note(None, &openness);
+        if self.fronts.own().console.mode == ConsoleMode::Terminal {
+            self.welcome();
+        }
     }
 
     /// Who can reach what this node shares: what everybody should know once.
@@ -126,12 +140,11 @@ impl Peer {
                 self.jobs.iter().find(|(_, job)| matches!(job.work, Work::Join)).map(|(id, _)| JobId(id));
             // Registries have deadlines of their own; multicast has only this one.
             if self.registries.iter().all(Registry::is_settled) {
-                self.ready = true;
-                self.fronts.stir();
                 self.timers.cancel(Timer::Joined);
                 if let Some(job) = job {
                     self.finish(now, job, Ok(()));
                 }
+                self.is_ready(now);
             } else {
                 self.timers.set(Timer::Joined, now + JOIN_PATIENCE, "join");
             }

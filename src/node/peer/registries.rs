@@ -267,7 +267,7 @@ impl Peer {
         let due = now + self.between(least, most);
         self.timers.set(Timer::Refresh(number), due, "refresh registration");
         let event = Event::Registered { bootstrap: target, nodes: others, asked: !jobs.is_empty() };
-        if first && jobs.is_empty() {
+        if first && jobs.is_empty() && self.config.once.is_none() {
             self.tell(None, &event);
         }
         for job in jobs {
@@ -292,7 +292,7 @@ impl Peer {
         let first = !matches!(registry.health, Health::Failed(_));
         registry.health = Health::Failed(failure.message.clone());
         let jobs = std::mem::take(&mut registry.jobs);
-        if first && jobs.is_empty() {
+        if first && jobs.is_empty() && self.config.once.is_none() {
             warn!("{}; trying again", for_log(&failure.message));
         }
         for job in jobs {

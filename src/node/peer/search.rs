@@ -110,7 +110,14 @@ impl Peer {
             }
         };
         if self.known.len() == 0 {
-            let text = "no other node is known yet: use `bootstrap HOST:PORT` or `multicast on`, or `get IP PORT NAME`";
+            let text = match self.config.once {
+                None => {
+                    "no other node is known yet: use `bootstrap HOST:PORT` or `multicast on`, or `get IP PORT NAME`"
+                }
+                Some(_) => {
+                    "no other node was found: name a registry with --bootstrap HOST:PORT, or the node with `get IP PORT NAME`"
+                }
+            };
             return self.conclude(now, op, Err(Failure::new(Code::Network, text)));
         }
         let old_name = query.exact_name().filter(|name| check_name(name).is_ok()).map(str::to_owned);
@@ -381,7 +388,7 @@ impl Peer {
                 let results = plural(hits.len(), "result", "results");
                 let nodes = plural(tally.asked(), "node", "nodes");
                 let number = if hits.len() == 1 { "1" } else { "N" };
-                let get = op.map_or(String::new(), |op| self.fronts.get_command(op)) + number;
+                let get = op.map_or(String::new(), |op| self.fronts.get_command(op, number));
                 if cut {
                     self.tell(op, &Event::Truncated { files: hits.len(), narrow: true });
                 }

@@ -32,7 +32,7 @@ fn with_ip(ip: &str) -> Result<Register, String> {
 
 #[test]
 fn registrations_of_the_original_are_read() {
-    let good = Ok(Register { ip: ip("10.0.0.5"), port: 9001, after: None });
+    let good = Ok(Register { ip: ip("10.0.0.5"), port: 9001, after: None, guest: false });
     assert_eq!(register(br#"{"type": "register", "ip": "10.0.0.5", "port": 9001}"#), good);
     assert_eq!(register(&encode_register(ip("10.0.0.5"), 9001)), good);
     // hostile: 16
@@ -40,7 +40,10 @@ fn registrations_of_the_original_are_read() {
     // hostile: 17
     assert_eq!(register(b"{\"type\":\"register\",\"ip\":\"10.0.0.5\",\"port\":9001} \r\n"), good);
     // hostile: 13
-    assert_eq!(with_ip("\"127.0.0.1\""), Ok(Register { ip: ip("127.0.0.1"), port: 9001, after: None }));
+    assert_eq!(
+        with_ip("\"127.0.0.1\""),
+        Ok(Register { ip: ip("127.0.0.1"), port: 9001, after: None, guest: false })
+    );
 }
 
 #[test]
@@ -72,7 +75,7 @@ fn every_bad_port_is_named() {
     // hostile: 14
     assert!(with_port("25").expect_err("25").contains("`port`"));
     assert!(with_port("1023").is_err());
-    assert_eq!(with_port("1024"), Ok(Register { ip: ip("10.0.0.5"), port: 1024, after: None }));
+    assert_eq!(with_port("1024"), Ok(Register { ip: ip("10.0.0.5"), port: 1024, after: None, guest: false }));
     assert!(register(br#"{"type":"register","ip":"10.0.0.5"}"#).expect_err("missing").contains("`port`"));
     // hostile: 9
     let twice =
@@ -110,8 +113,14 @@ fn every_bad_ip_is_named() {
         let text = with_ip(bad).expect_err(bad);
         assert!(text.contains("`ip`"), "{bad}: {text}");
     }
-    assert_eq!(with_ip("\"::ffff:10.0.0.5\""), Ok(Register { ip: ip("10.0.0.5"), port: 9001, after: None }));
-    assert_eq!(with_ip("\"fd00::5\""), Ok(Register { ip: ip("fd00::5"), port: 9001, after: None }));
+    assert_eq!(
+        with_ip("\"::ffff:10.0.0.5\""),
+        Ok(Register { ip: ip("10.0.0.5"), port: 9001, after: None, guest: false })
+    );
+    assert_eq!(
+        with_ip("\"fd00::5\""),
+        Ok(Register { ip: ip("fd00::5"), port: 9001, after: None, guest: false })
+    );
     assert!(register(br#"{"type":"register","port":9001}"#).expect_err("missing").contains("`ip`"));
 }
 
@@ -278,7 +287,19 @@ proptest! {
     fn what_is_registered_is_read(v4: [u8; 4], port in 1024u16..) {
         let ip = IpAddr::from(v4);
         prop_assume!(!ip.is_multicast() && !ip.is_unspecified() && v4 != [255; 4]);
-        prop_assert_eq!(register(&encode_register(ip, port)), Ok(Register { ip, port, after: None }));
+        prop_assert_eq!(register(&encode_register(ip, port)), Ok(Register { ip, port, after: None, guest: false }));
+    }
+}
+
+#[test]
+fn a_guest_says_so() {
+    for guest in [true, false] {
+        let request = encode_page_request(ip("10.0.0.5"), 9001, "", guest);
+        assert_eq!(register(&request).map(|read| read.guest), Ok(guest));
+    }
+    for odd in ["true", "2", "\"1\"", "null", "[1]"] {
+        let request = format!(r#"{{"type":"register","ip":"10.0.0.5","port":9001,"guest":{odd}}}"#);
+        assert_eq!(register(request.as_bytes()).map(|read| read.guest), Ok(false), "{odd}");
     }
 }
 
@@ -286,7 +307,7 @@ proptest! {
 fn pages_are_asked_for_and_answered() {
     let after = |request: &[u8]| register(request).expect("good").after;
     let cursor = Cursor { table: 0xab, verified: 17, others: u64::MAX };
-    let asks = |text: &str| after(&encode_page_request(ip("10.0.0.5"), 9001, text));
+    let asks = |text: &str| after(&encode_page_request(ip("10.0.0.5"), 9001, text, false));
     assert_eq!(asks(""), Some(Cursor::default()));
     assert_eq!(asks(&cursor.to_string()), Some(cursor));
     assert!(cursor.to_string().len() <= CURSOR_MAX);

@@ -56,6 +56,7 @@ pub(crate) fn config(seed: u64) -> PeerConfig {
         progress_columns: None,
         keep_going: false,
         rate: Rates::default(),
+        once: None,
         resume: true,
         seed,
         limits: Limits::desktop(),

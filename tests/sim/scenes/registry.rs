@@ -5,10 +5,11 @@ use super::common::{
     peers_on, plain, request, send,
 };
 use crate::actor::{Actor, Cx, Step, Told};
+use crate::content::Content;
 use crate::harness::scenario;
 use crate::ids::{ActorId, NodeId, SockId};
 use crate::world::World;
-use distrishare::config::Limits;
+use distrishare::config::{ConsoleMode, HostPort, Limits, Once};
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
@@ -321,6 +322,32 @@ fn joined(world: &mut World, n: usize, every: Duration) -> (Vec<NodeId>, SocketA
         world.run_for(every);
     }
     (nodes, to)
+}
+
+#[test]
+fn who_asks_for_one_command_is_told_of_all_and_named_to_nobody() {
+    scenario("who_asks_for_one_command", 2, |world| {
+        let (nodes, to) = joined(world, 3, MS * 20);
+        world.share(nodes[2], "song", Content::generated(1, 5000));
+        world.run_for(S * 6);
+        let host = world.host(&[crate::ids::LanId(0)]);
+        let once = peer(world, host, move |config| {
+            config.bootstraps = vec![HostPort { host: to.ip().to_string(), port: to.port() }];
+            (config.join, config.control, config.console) = (true, false, ConsoleMode::Script);
+            config.once = Some(Once { line: "get song".to_owned(), listens: true });
+        });
+        assert!(world.run_until(S * 20, |world| world.exit_status(once).is_some()), "{}", world.stdout(once));
+        assert_eq!((world.exit_status(once), world.downloads(once)), (Some(0), vec!["song".to_owned()]));
+        assert!(world.events_named(once, "ready").is_empty() && world.events_named(once, "done").len() == 1);
+        // The registry never heard of it, and no node shares a thing because of it.
+        let text = r#"{"type":"register","ip":"10.9.9.9","port":9001,"after":""}"#;
+        let asks = world.host(&[crate::ids::LanId(0)]);
+        let asker = dialler(world, asks, to, vec![send(text)]);
+        world.run_for(S);
+        let answer = heard(world, asker);
+        assert_eq!(named(&answer).len(), 4, "three nodes and who asks: {answer}");
+        assert!(!answer.contains(&world.ip(host).to_string()), "{answer}");
+    });
 }
 
 #[test]
