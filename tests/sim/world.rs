@@ -221,21 +221,24 @@ impl World {
 
     /// The whole lines of standard output, each of which must be a JSON object with an `event`.
     pub(crate) fn json_events(&self, node: NodeId) -> Vec<serde_json::Value> {
-        let text = self.stdout(node);
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let parse = |line: &str| {
-            let value: serde_json::Value =
-                serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON: {e}: {line:?}"));
-            assert!(value["event"].is_string(), "no event: {line}");
-            value
-        };
-        whole.lines().map(parse).collect()
+        self.events_beginning(node, "{\"event\":\"")
     }
 
-    /// The events of one name.
+    /// The events of one name. Only they are parsed: it is asked after every step of long scenes.
     pub(crate) fn events_named(&self, node: NodeId, event: &str) -> Vec<serde_json::Value> {
-        let all = self.json_events(node);
-        all.into_iter().filter(|value| value["event"] == event).collect()
+        self.events_beginning(node, &format!("{{\"event\":\"{event}\""))
+    }
+
+    fn events_beginning(&self, node: NodeId, start: &str) -> Vec<serde_json::Value> {
+        let text = String::from_utf8_lossy(&self.nodes[node.0].console.stdout);
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        let parse =
+            |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON: {e}: {line:?}"));
+        let wanted = |line: &&str| {
+            assert!(line.starts_with("{\"event\":\""), "no event: {line}");
+            line.starts_with(start)
+        };
+        whole.lines().filter(wanted).map(parse).collect()
     }
 
     // Programs at a node's control socket.
