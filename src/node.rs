@@ -1,6 +1,7 @@
 //! Nodes: many connections, one clock argument, no world. [`peer::Peer`] and [`bootstrap::Bootstrap`] implement
 //! [`crate::machine::Machine`]; what they share stands beside them.
 
+mod api;
 mod backoff;
 pub mod bootstrap;
 mod buckets;

@@ -24,7 +24,6 @@ mod progress;
 mod rates;
 mod reach;
 mod registries;
-mod report;
 mod results;
 mod route;
 mod search;

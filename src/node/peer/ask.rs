@@ -3,10 +3,10 @@
 use super::dialer::Class;
 use super::jobs::JobId;
 use super::known::Via;
-use super::report::{Code, Failure};
 use super::transfers::TransferId;
 use super::{Conn, Peer, Timer};
 use crate::machine::{ConnId, Fault, Output, Received, Transmit};
+use crate::node::api::{Code, Failure};
 use crate::node::outgoing::Outgoing;
 use crate::proto::address::{Learned, admit};
 use crate::proto::registry;

@@ -3,9 +3,9 @@
 use super::fronts::Op;
 use super::jobs::{Job, JobId, Work};
 use super::reach::{Unreached, Wish};
-use super::report::{Code, Event, Failure, bytes as sized, plural};
 use super::{Peer, Timer};
 use crate::machine::ConnId;
+use crate::node::api::{Code, Event, Failure, bytes as sized, plural};
 use crate::proto::command::NodeRef;
 use crate::proto::escape::for_terminal;
 use crate::proto::name::{has_spellings, is_beneath};

@@ -3,6 +3,7 @@
 
 use crate::config::{ConsoleMode, Limits};
 use crate::machine::{ConnId, Transmit};
+use crate::node::api::lines_dropped;
 use crate::node::outgoing::Outgoing;
 use crate::proto::control::Frame;
 use std::borrow::Cow;
@@ -104,11 +105,6 @@ pub(super) struct Console {
     order: VecDeque<(To, usize)>,
     /// How to say on standard output that so many lines were left out.
     said_dropped: fn(usize) -> String,
-}
-
-/// What a person reads in place of lines that were left out.
-pub(super) fn lines_dropped(lines: usize) -> String {
-    format!("… {lines} lines dropped\n")
 }
 
 /// The same in a frame.

@@ -2,10 +2,10 @@
 
 use super::jobs::JobId;
 use super::known::Via;
-use super::report::{Code, Event, Failure, plural};
 use super::{Peer, Timer};
 use crate::config::{GROUP, Key, Limits};
 use crate::machine::{Fault, Interface, Output};
+use crate::node::api::{Code, Event, Failure, plural};
 use crate::node::buckets::Buckets;
 use crate::proto::address::{Learned, admit, is_here};
 use crate::proto::announce::{self, Announce, Sender};

@@ -3,10 +3,10 @@
 
 use super::ask::{Answer, Purpose};
 use super::dialer::Class;
-use super::report::{Code, Failure, bytes as sized};
 use super::transfers::{Phase, Transfer, TransferId};
 use super::{Conn, Peer, Timer};
 use crate::machine::{Body, ConnId, Fault, Output, Received};
+use crate::node::api::{Code, Failure, bytes as sized};
 use crate::node::outgoing::Outgoing;
 use crate::node::pace::Slow;
 use crate::proto::escape::for_terminal;

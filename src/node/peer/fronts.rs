@@ -1,12 +1,12 @@
 //! Front ends: those who ask and are told. The operator's console is one, and every program at the control socket is
 //! another; each has operations, results and output of its own.
 
-use super::console::{Console, lines_dropped};
-use super::report::Event;
+use super::console::Console;
 use super::results::{Results, Shown};
 use super::search::Hit;
 use crate::config::{ConsoleMode, Limits};
 use crate::machine::ConnId;
+use crate::node::api::{Event, lines_dropped};
 use crate::proto::control::Hello;
 use crate::proto::v2::message::FileInfo;
 use crate::time::Instant;

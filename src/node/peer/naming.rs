@@ -3,10 +3,10 @@
 
 use super::dialer::Class;
 use super::reach::{Unreached, Wish};
-use super::report::{Code, Failure};
 use super::transfers::{Phase, Transfer, TransferId};
 use super::{Peer, Timer};
 use crate::machine::ConnId;
+use crate::node::api::{Code, Failure};
 use crate::node::backoff::Backoff;
 use crate::proto::escape::{cut, for_terminal};
 use crate::proto::name::is_same;

@@ -1,7 +1,7 @@
 //! The progress line: what moves now, on one line that is drawn anew.
 
 use super::fronts::{FrontId, Op};
-use super::report::{bytes as sized, clock, plural};
+use crate::node::api::{bytes as sized, clock, plural};
 use crate::proto::escape::for_terminal;
 use crate::time::Duration;
 

@@ -4,12 +4,12 @@
 use super::dialer::Class;
 use super::jobs::JobId;
 use super::known::Via;
-use super::report::{Code, Failure};
 use super::session::{Farewell, Session};
 use super::transfers::TransferId;
 use super::{Conn, Peer, Timer};
 use crate::config::V1_DEFAULT_SECRET;
 use crate::machine::{ConnId, Fault};
+use crate::node::api::{Code, Failure};
 use crate::node::gate::source;
 use crate::node::swarm::SourceNo;
 use crate::proto::address::{Learned, admit};

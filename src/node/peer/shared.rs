@@ -2,9 +2,9 @@
 
 use super::answer::MOMENT;
 use super::files::Owner;
-use super::report::IndexStatus;
 use super::{Peer, Timer};
 use crate::machine::{self, Dir, Entry, Fault, FileId, ListEnd, Meta, Output, RequestId};
+use crate::node::api::IndexStatus;
 use crate::node::index::{Ask, Log};
 use crate::time::Instant;
 

@@ -3,9 +3,9 @@
 use super::Who;
 use super::sources::{STRIKES_MAX, State};
 use crate::machine::{Body, ConnId};
+use crate::node::api::{Code, Failure};
 use crate::node::peer::Peer;
 use crate::node::peer::reach::Wish;
-use crate::node::peer::report::{Code, Failure};
 use crate::node::peer::session::Storing;
 use crate::node::peer::transfers::TransferId;
 use crate::node::swarm::{Came, SourceNo};

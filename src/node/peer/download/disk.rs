@@ -3,10 +3,10 @@
 use super::{Candidate, Saved, Stage};
 use crate::config::{CHUNK, JOURNAL_SUFFIX, PART_SUFFIX};
 use crate::machine::{Dir, Fault, FileId, Log, Meta, Output};
+use crate::node::api::{Code, Failure, bytes as sized};
 use crate::node::part::{Ask, Part, Told, Which};
 use crate::node::peer::Peer;
 use crate::node::peer::files::Owner;
-use crate::node::peer::report::{Code, Failure, bytes as sized};
 use crate::node::peer::transfers::TransferId;
 use crate::proto::content::{Root, pieces};
 use crate::proto::escape::for_terminal;

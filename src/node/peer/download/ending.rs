@@ -3,9 +3,9 @@
 
 use super::{Download, Saved, Stage};
 use crate::machine::Output;
+use crate::node::api::{Code, Downloaded, Event, Failure, bytes as sized};
 use crate::node::peer::Peer;
 use crate::node::peer::known::Via;
-use crate::node::peer::report::{Code, Downloaded, Event, Failure, bytes as sized};
 use crate::node::peer::seeding::Seed;
 use crate::node::peer::transfers::{Phase, Transfer, TransferId};
 use crate::proto::escape::for_terminal;

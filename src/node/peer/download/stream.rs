@@ -4,9 +4,9 @@
 use super::sources::State;
 use crate::config::CHUNK;
 use crate::machine::{Body, ConnId, Fault, Output, Received};
+use crate::node::api::{Code, Failure};
 use crate::node::outgoing::Outgoing;
 use crate::node::peer::dialer::Class;
-use crate::node::peer::report::{Code, Failure};
 use crate::node::peer::session::Storing;
 use crate::node::peer::transfers::TransferId;
 use crate::node::peer::{Conn, Peer, Timer};

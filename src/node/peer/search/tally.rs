@@ -1,6 +1,6 @@
 //! What became of the nodes that a search was to ask.
 
-use crate::node::peer::report::{Code, Failure, plural};
+use crate::node::api::{Code, Failure, plural};
 use crate::proto::escape::for_terminal;
 
 /// What became of the nodes that were to be asked.

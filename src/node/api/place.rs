@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 /// An address of a node. In JSON two keys, `ip` and `port`; a link-local `ip` has the zone that it means something in, by its number
 /// (`fe80::1%2`), as it can be typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::node::peer) struct Place(pub(in crate::node::peer) SocketAddr);
+pub(crate) struct Place(pub(crate) SocketAddr);
 
 impl From<SocketAddr> for Place {
     fn from(addr: SocketAddr) -> Place {

@@ -1,27 +1,29 @@
 //! What the operator is told: each thing once, as a line of text for a person or as a JSON object for a program.
 //! The names of events and fields are an interface (DESIGN.md section 6): add, never rename.
 
+mod failure;
 mod found;
 mod index;
 mod place;
 mod status;
+mod text;
 mod transfer;
 
-use crate::machine::Fault;
-use crate::proto::escape::{for_json, for_terminal};
-use crate::time::Duration;
+use crate::proto::escape::for_json;
 use serde::Serialize;
 
-pub(super) use found::FoundRow;
-pub(super) use index::{IndexStatus, NotOffered};
-pub(super) use place::Place;
-pub(super) use status::{Running, Status};
-pub(super) use transfer::{Downloaded, TransferRow, UploadRow};
+pub(crate) use failure::{Code, Failure};
+pub(crate) use found::FoundRow;
+pub(crate) use index::{IndexStatus, NotOffered};
+pub(crate) use place::Place;
+pub(crate) use status::{Running, Status};
+pub(crate) use text::{bytes, clock, lines_dropped, plural};
+pub(crate) use transfer::{Downloaded, TransferRow, UploadRow};
 
 /// A thing that happened.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
-pub(super) enum Event<'a> {
+pub(crate) enum Event<'a> {
     /// The node listens.
     Ready {
         #[serde(flatten)]
@@ -141,177 +143,11 @@ struct Told<'a> {
 impl Event<'_> {
     /// One JSON object and a newline. Characters that could act on a terminal are written as `\u` escapes.
     /// `op`: the operation that it belongs to.
-    pub(super) fn json(&self, op: Option<u32>) -> String {
+    pub(crate) fn json(&self, op: Option<u32>) -> String {
         let mut line = for_json(&serde_json::to_string(&Told { event: self, op }).unwrap_or_default());
         line.push('\n');
         line
     }
-
-    /// A line for a person, or nothing where a person sees it anyway.
-    pub(super) fn text(&self) -> Option<String> {
-        Some(match self {
-            Event::Ready { at, .. } => format!("ready: this node listens on {at}\n"),
-            Event::Node { at, lists, alive, id } => {
-                let row = format!(
-                    "{at:<21}  {:<5}  {:<16}  {}",
-                    if *alive { "alive" } else { "down" },
-                    id.as_deref().unwrap_or(""),
-                    lists.iter().filter(|list| **list != "all").copied().collect::<Vec<_>>().join(", ")
-                );
-                format!("{}\n", row.trim_end())
-            }
-            Event::File { number, name, size, .. } => {
-                let number = number.map_or(String::new(), |number| format!("{number:>3}  "));
-                format!("{number}{:>9}  {}\n", bytes(*size), for_terminal(name))
-            }
-            Event::Truncated { files, narrow: true } => format!("{files} of more; narrow it: add words\n"),
-            Event::Truncated { files, .. } => format!("too many files: these are the first {files}\n"),
-            Event::Result(row) => row.text(),
-            Event::Downloaded(downloaded) => downloaded.text(),
-            Event::Transfer(row) => row.text(),
-            Event::Upload(row) => row.text(),
-            Event::Paused { number, name, bytes: n } => {
-                format!("paused {number}: {}; {} of it are kept\n", for_terminal(name), bytes(*n))
-            }
-            Event::Limit { up, down } => {
-                let bound = |rate: &Option<u64>| rate.map_or("off".to_owned(), |rate| bytes(rate) + "/s");
-                format!("limits: up {}, down {}\n", bound(up), bound(down))
-            }
-            Event::Blamed { at, id, name, pieces } => {
-                let id = id.as_ref().map_or(String::new(), |id| format!(" ({})", for_terminal(id)));
-                let wrong = plural(usize::try_from(*pieces).unwrap_or(usize::MAX), "piece", "pieces");
-                format!("{at}{id} sent {wrong} of {} wrong: it is left out\n", for_terminal(name))
-            }
-            Event::Shared { name, bytes: n, files } => {
-                let files = files.map_or(String::new(), |n| plural(n, "file", "files") + ", ");
-                format!("shared as {} ({files}{})\n", for_terminal(name), bytes(*n))
-            }
-            Event::Registered { bootstrap, nodes, .. } => {
-                let others = plural(*nodes, "other node", "other nodes");
-                format!("registered at bootstrap {}; it names {others}\n", for_terminal(bootstrap))
-            }
-            Event::Multicast { on: true, interfaces } => {
-                format!("multicast is on, on {}\n", plural(*interfaces, "interface", "interfaces"))
-            }
-            Event::Multicast { on: false, .. } => "multicast is off\n".to_owned(),
-            Event::Status(status) => status.text(),
-            Event::Help { text } => (*text).to_owned(),
-            Event::Error { message, .. } => format!("error: {message}\n"),
-            Event::Dropped { lines } => super::console::lines_dropped(*lines),
-            Event::NotOffered { count } => {
-                let n = usize::try_from(*count).unwrap_or(usize::MAX);
-                format!("not offered there: {}\n", plural(n, "file or folder", "files or folders"))
-            }
-            Event::LeftOut(not_offered) => format!("not offered: {}\n", for_terminal(not_offered.text())),
-            Event::Found { .. } | Event::Progress { .. } | Event::Done { .. } => return None,
-        })
-    }
-}
-
-/// A failed command: what scripts decide by, and the sentence a person reads.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
-    pub(super) code: Code,
-    pub(super) message: String,
-}
-
-impl Failure {
-    pub(super) fn new(code: Code, message: impl Into<String>) -> Failure {
-        Failure { code, message: message.into() }
-    }
-}
-
-/// Why a command failed, as in the exit status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Code {
-    Other,
-    Usage,
-    NotFound,
-    Refused,
-    Network,
-    Timeout,
-    Verification,
-    NoSpace,
-    Io,
-    Interrupted,
-}
-
-impl Code {
-    /// The name in `--json`.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Code::Other => "other",
-            Code::Usage => "usage",
-            Code::NotFound => "not_found",
-            Code::Refused => "refused",
-            Code::Network => "network",
-            Code::Timeout => "timeout",
-            Code::Verification => "verification",
-            Code::NoSpace => "no_space",
-            Code::Io => "io",
-            Code::Interrupted => "interrupted",
-        }
-    }
-
-    /// Another node may well do what this one did not.
-    pub(super) fn is_of_source(self) -> bool {
-        matches!(self, Code::NotFound | Code::Refused | Code::Network | Code::Timeout)
-    }
-
-    /// Of a failed operation of the disk.
-    pub(super) fn of_disk(fault: Fault) -> Code {
-        if matches!(fault, Fault::NoSpace | Fault::Quota) { Code::NoSpace } else { Code::Io }
-    }
-
-    /// The exit status of a script that stops at this failure.
-    pub(super) fn status(self) -> u8 {
-        match self {
-            Code::Other => 1,
-            Code::Usage => 2,
-            Code::NotFound => 3,
-            Code::Refused => 5,
-            Code::Network => 6,
-            Code::Timeout => 7,
-            Code::Verification => 8,
-            Code::NoSpace => 9,
-            Code::Io => 12,
-            Code::Interrupted => 130,
-        }
-    }
-}
-
-/// A number of bytes as people read it.
-pub(super) fn bytes(n: u64) -> String {
-    const UNITS: [&str; 5] = ["kB", "MB", "GB", "TB", "PB"];
-    if n < 1000 {
-        return format!("{n} B");
-    }
-    let mut value = n as f64;
-    let mut unit = "B";
-    for next in UNITS {
-        // 999.95 would print as 1000.0.
-        if value < 999.95 {
-            break;
-        }
-        value /= 1000.0;
-        unit = next;
-    }
-    format!("{value:.1} {unit}")
-}
-
-/// A length of time as `m:ss` or `h:mm:ss`.
-pub(super) fn clock(time: Duration) -> String {
-    let s = time.as_secs();
-    if s < 3600 {
-        format!("{}:{:02}", s / 60, s % 60)
-    } else {
-        format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
-    }
-}
-
-/// `1 node`, `2 nodes`.
-pub(super) fn plural(n: usize, one: &str, many: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 #[cfg(test)]
@@ -482,12 +318,5 @@ mod tests {
             serde_json::from_str(&Event::File { number: None, name: evil, size: 0, root: None }.json(None))
                 .unwrap();
         assert_eq!(back["name"], evil);
-    }
-
-    #[test]
-    fn sizes_and_times_read_well() {
-        let sizes = [0, 999, 1000, 999_949, 999_950, 1_500_000, u64::MAX].map(bytes);
-        assert_eq!(sizes, ["0 B", "999 B", "1.0 kB", "999.9 kB", "1.0 MB", "1.5 MB", "18446.7 PB"]);
-        assert_eq!([5, 65, 3725].map(|s| clock(Duration::from_secs(s))), ["0:05", "1:05", "1:02:05"]);
     }
 }
