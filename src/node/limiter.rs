@@ -2,7 +2,7 @@
 //! byte are kept, so that nothing drifts.
 
 use crate::config::CHUNK;
-use crate::machine::ConnId;
+use crate::machine::{ConnId, Transmit};
 use crate::time::{Duration, Instant};
 use std::collections::BTreeMap;
 
@@ -187,6 +187,24 @@ impl Shares {
         match self.rate() {
             None => u64::MAX,
             Some(_) => self.credits.get(&conn).map_or(0, |credit| u64::try_from(*credit).unwrap_or(0)),
+        }
+    }
+
+    /// What a connection sends next, as far as its share goes.
+    pub(crate) fn within<'a>(&self, conn: ConnId, next: Option<Transmit<'a>>) -> Option<Transmit<'a>> {
+        let share = self.allowance(conn);
+        match next {
+            Some(Transmit::File { .. } | Transmit::Seal { .. }) if share == 0 => None,
+            Some(Transmit::File { file, offset, len }) => {
+                Some(Transmit::File { file, offset, len: len.min(share) })
+            }
+            Some(Transmit::Seal { file, offset, len }) => {
+                let most = usize::try_from(share).unwrap_or(usize::MAX);
+                // A record ends where a chunk does, or the file.
+                let most = if len <= most { len } else { most / CHUNK * CHUNK };
+                (most > 0).then_some(Transmit::Seal { file, offset, len: most })
+            }
+            other => other,
         }
     }
 

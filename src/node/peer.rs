@@ -21,7 +21,6 @@ mod leftovers;
 mod life;
 mod naming;
 mod progress;
-mod rates;
 mod reach;
 mod registries;
 mod results;

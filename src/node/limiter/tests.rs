@@ -389,3 +389,35 @@ fn a_change_of_the_rate_holds_for_all() {
         assert!((-15..=15).contains(&off), "{rate}: {total}, {off} per mille");
     }
 }
+
+#[test]
+fn a_connection_sends_what_its_share_has_room_for_and_records_end_with_a_chunk() {
+    let (one, file) = (conn(1), crate::machine::FileId(Id { index: 0, generation: 0 }));
+    let len_of = |next: Option<Transmit<'_>>| match next {
+        Some(Transmit::File { len, .. }) => len,
+        Some(Transmit::Seal { len, .. }) => len as u64,
+        Some(Transmit::Bytes(bytes)) => bytes.len() as u64,
+        None => 0,
+    };
+    let plain = |len| Some(Transmit::File { file, offset: 5, len });
+    let seal = |len| Some(Transmit::Seal { file, offset: 5, len });
+    let mut shares = Shares::new(None);
+    assert_eq!(
+        (len_of(shares.within(one, plain(1 << 40))), len_of(shares.within(one, seal(1 << 18)))),
+        (1 << 40, 1 << 18)
+    );
+    shares.set(Instant::ZERO, Some(1_000_000));
+    // Messages are not files.
+    assert_eq!(len_of(shares.within(one, Some(Transmit::Bytes(b"abc")))), 3);
+    assert!(shares.within(one, plain(1)).is_none() && shares.within(one, seal(1)).is_none());
+    shares.wants(one);
+    shares.refill(Instant::ZERO + SECOND);
+    let share = shares.allowance(one);
+    assert!(share >= 2 * CHUNK_BYTES, "{share}");
+    shares.used(one, share - 2 * CHUNK_BYTES + 1);
+    assert_eq!(len_of(shares.within(one, plain(1 << 40))), 2 * CHUNK_BYTES - 1);
+    assert_eq!(len_of(shares.within(one, seal(1 << 18))), CHUNK_BYTES);
+    assert_eq!(len_of(shares.within(one, seal(100))), 100, "the end of a file");
+    shares.used(one, CHUNK_BYTES);
+    assert!(shares.within(one, seal(1 << 18)).is_none());
+}

@@ -119,7 +119,7 @@ impl Machine for Peer {
             Conn::Console => self.fronts.own().console.transmit(conn),
             Conn::Control => self.fronts.get(FrontId::Control(conn))?.console.transmit(conn),
         };
-        self.within_share(conn, next)
+        self.shares.within(conn, next)
     }
 
     fn handle_sent(&mut self, now: Instant, conn: ConnId, n: usize) {
