@@ -58,11 +58,9 @@ pub(super) fn ask_running(args: &[OsString]) -> Option<ExitCode> {
     let mut parsed = Arguments::from_vec(values_apart(args.to_vec(), ONCE_HELP));
     let state = super::path(&mut parsed, "--state").and_then(|given| host::state_folder(given, "9000"));
     let json = parsed.contains("--json");
-    // What is wrong is said where a node would be made.
+    // What is wrong with the words is said where a node would be made.
     let node = ctl::connect(&state.ok()?).ok()?;
-    let words: Option<Vec<String>> =
-        parsed.finish().into_iter().map(|word| word.into_string().ok()).collect();
-    let words = words?;
+    let words = words(parsed).ok()?;
     let is_option =
         |word: &&String| word.starts_with("--") && ONCE_HELP.split_whitespace().any(|known| known == *word);
     if let Some(option) = words.iter().find(is_option) {
