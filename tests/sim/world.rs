@@ -221,24 +221,27 @@ impl World {
 
     /// The whole lines of standard output, each of which must be a JSON object with an `event`.
     pub(crate) fn json_events(&self, node: NodeId) -> Vec<serde_json::Value> {
-        self.events_beginning(node, "{\"event\":\"")
+        self.events_with(node, "")
     }
 
-    /// The events of one name. Only they are parsed: it is asked after every step of long scenes.
+    /// The events of one name. Lines that cannot be one are not parsed: it is asked after every step of long scenes.
     pub(crate) fn events_named(&self, node: NodeId, event: &str) -> Vec<serde_json::Value> {
-        self.events_beginning(node, &format!("{{\"event\":\"{event}\""))
+        let mut events = self.events_with(node, &format!("\"event\":\"{event}\""));
+        events.retain(|value| value["event"] == event);
+        events
     }
 
-    fn events_beginning(&self, node: NodeId, start: &str) -> Vec<serde_json::Value> {
-        let text = String::from_utf8_lossy(&self.nodes[node.0].console.stdout);
-        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let parse =
-            |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON: {e}: {line:?}"));
-        let wanted = |line: &&str| {
-            assert!(line.starts_with("{\"event\":\""), "no event: {line}");
-            line.starts_with(start)
+    /// Of lines with this text in them.
+    fn events_with(&self, node: NodeId, text: &str) -> Vec<serde_json::Value> {
+        let stdout = String::from_utf8_lossy(&self.nodes[node.0].console.stdout);
+        let whole = stdout.rfind('\n').map_or("", |end| &stdout[..end]);
+        let parse = |line: &str| {
+            let value: serde_json::Value =
+                serde_json::from_str(line).unwrap_or_else(|e| panic!("not JSON: {e}: {line:?}"));
+            assert!(value["event"].is_string(), "no event: {line}");
+            value
         };
-        whole.lines().filter(wanted).map(parse).collect()
+        whole.lines().filter(|line| line.contains(text)).map(parse).collect()
     }
 
     // Programs at a node's control socket.
