@@ -11,6 +11,7 @@ mod memory;
 pub mod once;
 mod picture;
 mod prompt;
+mod words;
 
 use crate::config::{
     BOOTSTRAP_PORT, BootstrapConfig, ConsoleMode, Crypto, FileFolders, Folders, HostPort, Key, KeyFiles,
@@ -21,14 +22,14 @@ use crate::time::Duration;
 use listen::{address_of, listen_at, port_of};
 use log::LevelFilter;
 use pico_args::Arguments;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{Write, stderr, stdout};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tempfile::TempDir;
+use words::{is_asked_for_help, refuse_option, rest, values_apart, words};
 
 /// `ds-peer --help`.
 pub const PEER_HELP: &str = "\
@@ -390,29 +391,6 @@ pub fn bootstrap(args: Vec<OsString>) -> Result<Parsed<BootstrapConfig>> {
     })))
 }
 
-/// `--option=value` as two words, where the help shows a value behind the option: pico-args does so for text only and
-/// not for paths.
-fn values_apart(args: Vec<OsString>, help: &str) -> Vec<OsString> {
-    let mut words = Vec::with_capacity(args.len());
-    for word in args {
-        let bytes = word.as_bytes();
-        let at = bytes.iter().position(|b| *b == b'=').filter(|_| bytes.starts_with(b"--"));
-        let option = at.and_then(|at| std::str::from_utf8(&bytes[..at]).ok());
-        match (option, at) {
-            (Some(option), Some(at)) if takes_value(option, help) => {
-                words.extend([option.into(), OsStr::from_bytes(&bytes[at + 1..]).into()]);
-            }
-            _ => words.push(word),
-        }
-    }
-    words
-}
-
-/// Whether the help has a value right behind this option; a switch is followed by its column's blanks.
-fn takes_value(option: &str, help: &str) -> bool {
-    help.split_once(&format!("{option} ")).is_some_and(|(_, rest)| !rest.starts_with(' '))
-}
-
 /// `--help` and `--version` win over everything else.
 fn shown(args: &mut Arguments, program: &str, help: &str) -> Option<String> {
     if args.contains(["-h", "--help"]) {
@@ -457,25 +435,6 @@ fn log_level(args: &mut Arguments) -> Result<Option<LevelFilter>> {
             Err(_) => wrong(format!("--log-level {text}: say off, error, warn, info, debug or trace")),
         },
     }
-}
-
-/// What is left are words; anything that looks like an option is one we do not have, or one too many.
-fn rest(args: Arguments, help: &str) -> Result<Vec<String>> {
-    let mut words = Vec::new();
-    for word in args.finish() {
-        let Ok(word) = word.into_string() else { return wrong("the command line is not valid UTF-8") };
-        if word.starts_with('-') {
-            let (option, value) = word.split_once('=').map_or((&*word, None), |(a, b)| (a, Some(b)));
-            let known = option.starts_with("--") && help.split_whitespace().any(|known| known == option);
-            return match value {
-                Some(_) if known => wrong(format!("`{word}`: {option} takes no value")),
-                None if known => wrong(format!("{option} is given twice")),
-                _ => wrong(format!("unknown option `{word}`")),
-            };
-        }
-        words.push(word);
-    }
-    Ok(words)
 }
 
 /// Prints what was asked for, and ends well even if nobody reads it.
@@ -637,7 +596,9 @@ mod tests {
                 "{option} is not in --help"
             );
         }
-        for line in PEER_HELP.lines().chain(BOOTSTRAP_HELP.lines()) {
+        for line in
+            [PEER_HELP, BOOTSTRAP_HELP, ctl::CTL_HELP, once::ONCE_HELP].into_iter().flat_map(str::lines)
+        {
             assert!(line.len() <= 80, "too wide for a terminal of 80 columns: {line}");
         }
     }

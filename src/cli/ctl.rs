@@ -1,7 +1,7 @@
 //! `ds-peer ctl`: asks a node that runs, at the control socket in its state folder. What is said there is written down in
 //! `proto/control.rs`; here is the program's side of it: lines to the node, frames to standard output and error.
 
-use super::{Result, host, refuse, show, values_apart, wrong};
+use super::{Result, host, is_asked_for_help, refuse, refuse_option, show, values_apart, words, wrong};
 use crate::config::ConsoleMode;
 use crate::proto::command::append_argument;
 use crate::proto::control::{Frame, Hello, Request};
@@ -66,7 +66,7 @@ enum What {
 
 /// Carries out what stands behind `ds-peer ctl`, and gives the exit status.
 pub fn run(args: Vec<OsString>) -> ExitCode {
-    if args.iter().take_while(|word| *word != "--").any(|word| word == "-h" || word == "--help") {
+    if is_asked_for_help(&args) {
         return show(CTL_HELP);
     }
     let wanted = match parse(args) {
@@ -106,15 +106,8 @@ fn parse(args: Vec<OsString>) -> Result<Wanted> {
     let mut args = Arguments::from_vec(values_apart(args, CTL_HELP));
     let state = super::path(&mut args, "--state")?;
     let (json, keep_going) = (args.contains("--json"), args.contains("--keep-going"));
-    let mut words = Vec::new();
-    for word in args.finish() {
-        let Ok(word) = word.into_string() else { return wrong("the command line is not valid UTF-8") };
-        words.push(word);
-    }
-    // Behind the command it is for the node to judge: `search song -live`.
-    if let Some(option) = words.first().filter(|word| word.starts_with('-')) {
-        return wrong(format!("unknown option `{option}`"));
-    }
+    let mut words = words(args)?;
+    refuse_option(words.first())?;
     let is_port = |word: &String| word.parse::<u16>().is_ok_and(|port| port >= 100);
     let port = if words.first().is_some_and(is_port) { Some(words.remove(0)) } else { None };
     if state.is_some() && port.is_some() {

@@ -2,7 +2,10 @@
 //! out; where none runs, one is made for it that shares nothing, keeps nothing and ends with the command.
 
 use super::ctl::{self, line_of};
-use super::{Parsed, Result, host, refuse, show, values_apart, wrong};
+use super::{
+    PEER_HELP, Parsed, Result, host, is_asked_for_help, refuse, refuse_option, show, values_apart, words,
+    wrong,
+};
 use crate::config::{ConsoleMode, Once, PeerConfig};
 use crate::proto::command::{self, Command, Line, NodeRef, Wanted};
 use pico_args::Arguments;
@@ -62,31 +65,15 @@ pub(super) fn ask_running(args: &[OsString]) -> Option<ExitCode> {
     let node = ctl::connect(&state.ok()?).ok()?;
     let words = words(parsed).ok()?;
     let is_option =
-        |word: &&String| word.starts_with("--") && ONCE_HELP.split_whitespace().any(|known| known == *word);
+        |word: &&String| word.starts_with("--") && PEER_HELP.split_whitespace().any(|known| known == *word);
     if let Some(option) = words.iter().find(is_option) {
         let text = format!(
             "a node is running, and {option} is for one that is started: leave it out, or name another node with --state"
         );
         return Some(refuse(&format!("{PROGRAM} {}", words[0]), &super::UsageError(text)));
     }
+    refuse_option(words.get(1)).ok()?;
     Some(ctl::ask(node, json, line_of(&words)))
-}
-
-fn is_asked_for_help(args: &[OsString]) -> bool {
-    args.iter().take_while(|word| *word != "--").any(|word| word == "-h" || word == "--help")
-}
-
-/// The command and its words. Behind the first of them whatever is no option of ours is the command's: `search song -live`.
-fn words(args: Arguments) -> Result<Vec<String>> {
-    let mut words = Vec::new();
-    for word in args.finish() {
-        let Ok(word) = word.into_string() else { return wrong("the command line is not valid UTF-8") };
-        words.push(word);
-    }
-    match words.get(1).filter(|word| word.starts_with('-')) {
-        Some(option) => wrong(format!("unknown option `{option}`")),
-        None => Ok(words),
-    }
 }
 
 /// What a node for one command is to do.
@@ -129,7 +116,9 @@ pub(super) fn node(args: Vec<OsString>) -> Result<Parsed<PeerConfig>> {
     let mut args = Arguments::from_vec(values_apart(args, ONCE_HELP));
     refuse_others(&mut args)?;
     let mut options = super::options(&mut args)?;
-    let once = read(&words(args)?)?;
+    let words = words(args)?;
+    refuse_option(words.get(1))?;
+    let once = read(&words)?;
     let folder = tempfile::Builder::new().prefix("distrishare-").tempdir();
     let folder =
         folder.map_err(|error| super::UsageError(format!("no temporary folder can be made: {error}")))?;

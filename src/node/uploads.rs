@@ -82,18 +82,21 @@ pub(crate) struct Uploads {
 }
 
 impl Uploads {
-    /// Bytes of a file are asked for. False: the operator does not want it to be given to them. `number`: for a new one.
-    pub(crate) fn asked(
+    /// More of an upload that is known is asked for. False: the operator does not want it to be given to them. None: it is none yet.
+    pub(crate) fn asked_again(&mut self, now: Instant, key: Key) -> Option<bool> {
+        let upload = self.all.get_mut(&key)?;
+        upload.used = now;
+        Some(!upload.stopped)
+    }
+
+    /// A file is asked for. False: all there is room for are stopped.
+    pub(crate) fn begin(
         &mut self,
         now: Instant,
         key: Key,
-        number: impl FnOnce() -> u32,
-        about: impl FnOnce() -> (String, u64, Receiver),
+        number: u32,
+        (name, size, to): (String, u64, Receiver),
     ) -> bool {
-        if let Some(upload) = self.all.get_mut(&key) {
-            upload.used = now;
-            return !upload.stopped;
-        }
         let all = self.all.len() >= IN_ALL;
         if all || self.of(key.0).count() >= PER_CONN {
             // One that is stopped is known as long as its connection stands.
@@ -102,9 +105,7 @@ impl Uploads {
             let Some(quietest) = quietest.map(|(key, _)| *key) else { return false };
             self.over(now, quietest);
         }
-        let (name, size, to) = about();
-        let meter = Meter::from(now);
-        let (number, began) = (number(), now);
+        let (meter, began) = (Meter::from(now), now);
         let upload = Upload { number, name, to, size, bytes: 0, meter, began, used: now, stopped: false };
         self.all.insert(key, upload);
         self.due.get_or_insert(now + QUIET);
@@ -187,7 +188,8 @@ mod tests {
 
     fn asked(uploads: &mut Uploads, now: Instant, key: Key, number: u32) -> bool {
         let to = Receiver { addr: ([10, 0, 0, 5], 9000).into(), id: None };
-        uploads.asked(now, key, || number, || (format!("file {number}"), 1000, to))
+        let again = uploads.asked_again(now, key);
+        again.unwrap_or_else(|| uploads.begin(now, key, number, (format!("file {number}"), 1000, to)))
     }
 
     fn numbers(uploads: &Uploads) -> Vec<u32> {

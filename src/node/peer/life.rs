@@ -135,7 +135,9 @@ impl Peer {
             return;
         }
         let settled = self.registries.iter().all(Registry::is_settled) && !self.discovery.is_starting();
-        if patience_over || (settled && self.known.len() > 0) {
+        // A single command has no second try: neighbours greet a newcomer within this time, not all at once.
+        let hears_all = self.config.once.is_some();
+        if patience_over || (settled && self.known.len() > 0 && !hears_all) {
             let job =
                 self.jobs.iter().find(|(_, job)| matches!(job.work, Work::Join)).map(|(id, _)| JobId(id));
             // Registries have deadlines of their own; multicast has only this one.

@@ -101,13 +101,16 @@ impl Peer {
 
     /// Whether bytes of this file are given to who asks for them. They are listed as an upload from now on.
     pub(super) fn may_give(&mut self, now: Instant, conn: ConnId, root: &Root, size: u64) -> bool {
+        let key = (conn, Some(*root));
+        if let Some(may) = self.uploads.asked_again(now, key) {
+            return may;
+        }
         let named = self.index.by_root(root).map(|view| view.name.to_owned());
         let named = named.or_else(|| Some(self.seed(root)?.name.clone()));
         let named = named.or_else(|| self.fetch_name(self.download_of(root)?).map(str::to_owned));
         let to = Receiver { addr: self.addr_of(conn), id: self.session_mut(conn).and_then(|s| s.node()) };
-        let last = &mut self.last_transfer;
-        let about = || (named.unwrap_or_default(), size, to);
-        let may = self.uploads.asked(now, (conn, Some(*root)), || next_number(last), about);
+        let number = next_number(&mut self.last_transfer);
+        let may = self.uploads.begin(now, key, number, (named.unwrap_or_default(), size, to));
         self.watch_uploads();
         may
     }

@@ -276,9 +276,8 @@ impl Peer {
         };
         let (name, addr) = (std::mem::take(name), serve.peer);
         serve.state = State::Sending { out: Outgoing::file(file, size), upload: Some(name.clone()), pace };
-        let last = &mut self.last_transfer;
-        let about = || (name, size, Receiver { addr, id: None });
-        self.uploads.asked(now, (conn, None), || next_number(last), about);
+        let number = next_number(&mut self.last_transfer);
+        self.uploads.begin(now, (conn, None), number, (name, size, Receiver { addr, id: None }));
         self.watch_uploads();
         self.wants_to_send(conn);
         self.timers.set(Timer::Conn(conn), pace.next_look(now), "drain");

@@ -351,6 +351,25 @@ fn who_asks_for_one_command_is_told_of_all_and_named_to_nobody() {
 }
 
 #[test]
+fn a_single_command_asks_all_neighbours_and_not_the_first_that_is_heard() {
+    scenario("a_single_command_asks_all", 5, |world| {
+        let lan = world.lan();
+        let nodes = peers_on(world, lan, 5, |_| {});
+        nodes.iter().for_each(|&node| world.type_line(node, "multicast on"));
+        let has = nodes[world.env.seed as usize % nodes.len()];
+        world.share(has, "song", Content::generated(1, 5000));
+        world.run_for(S * 8);
+        let host = world.host(&[lan]);
+        let once = peer(world, host, move |config| {
+            (config.join, config.control, config.console) = (true, false, ConsoleMode::Script);
+            config.once = Some(Once { line: "search song".to_owned(), listens: true });
+        });
+        assert!(world.run_until(S * 20, |world| world.exit_status(once).is_some()), "{}", world.stdout(once));
+        assert_eq!(world.exit_status(once), Some(0), "{}", world.stdout(once));
+    });
+}
+
+#[test]
 fn a_newcomer_finds_all_who_are_there() {
     scenario("a_newcomer_finds_all", 1, |world| {
         let (nodes, to) = joined(world, 150, MS * 20);
