@@ -6,6 +6,7 @@ mod backoff;
 pub mod bootstrap;
 mod buckets;
 mod clones;
+mod contacts;
 mod flights;
 mod gate;
 pub mod index;

@@ -7,7 +7,6 @@ mod browse;
 mod commands;
 mod console;
 mod contract;
-mod dialer;
 mod discovery;
 mod download;
 mod fetch;
@@ -16,7 +15,6 @@ mod fronts;
 mod get;
 mod identity;
 mod jobs;
-mod known;
 mod leftovers;
 mod life;
 mod naming;
@@ -37,6 +35,7 @@ use crate::config::PeerConfig;
 use crate::machine::{ConnId, Interface, ListenerId, Output, RequestId};
 use crate::node::buckets::Buckets;
 use crate::node::clones::Clones;
+use crate::node::contacts::Contacts;
 use crate::node::flights::Flights;
 use crate::node::gate::Gate;
 use crate::node::index::Index;
@@ -55,12 +54,10 @@ use crate::time::{Duration, Instant, WallTime};
 use answer::{Searching, Waiting};
 use ask::Ask;
 use console::Console;
-use dialer::Dialer;
 use discovery::Discovery;
 use files::Files;
 use fronts::{Front, Fronts, said_dropped};
 use jobs::{Job, JobId};
-use known::Known;
 use leftovers::Leftovers;
 use reach::Sessions;
 use registries::Registry;
@@ -69,7 +66,7 @@ use serve::Serve;
 use session::Session;
 use shared::IndexFiles;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use transfers::{Transfer, TransferId};
 
 /// For other nodes.
@@ -86,8 +83,6 @@ pub struct Peer {
     /// Where we listen; the port is the real one once the listener is open.
     listen: SocketAddr,
     interfaces: Vec<Interface>,
-    /// The addresses of `interfaces`.
-    own: Vec<Ipv4Addr>,
 
     outputs: VecDeque<Output>,
     timers: Timers<Timer>,
@@ -100,8 +95,7 @@ pub struct Peer {
     totals: Totals,
     notices: Notices,
 
-    known: Known,
-    dialer: Dialer,
+    contacts: Contacts,
     discovery: Discovery,
     clones: Clones,
     registries: Vec<Registry>,
@@ -229,7 +223,6 @@ impl Peer {
             started: Instant::ZERO,
             listen: config.listen,
             interfaces: Vec::new(),
-            own: Vec::new(),
             outputs: VecDeque::new(),
             timers: Timers::new(),
             conns,
@@ -239,8 +232,7 @@ impl Peer {
             upload_queue: UploadQueue::default(),
             totals: Totals::default(),
             notices: Notices::default(),
-            known: Known::default(),
-            dialer: Dialer::new(limits),
+            contacts: Contacts::new(limits),
             discovery: Discovery::new(config.group.as_ref(), instance, limits),
             clones: Clones::default(),
             registries: config.bootstraps.iter().cloned().map(Registry::new).collect(),
@@ -293,11 +285,11 @@ impl Peer {
         }
         loop {
             self.make_room_for_dials(now);
-            let Some(conn) = self.dialer.next(self.room()) else { break };
+            let Some(conn) = self.contacts.dialer.next(self.room()) else { break };
             self.may_dial(now, conn);
         }
         // Lazily, as all timers: it fires and is armed again while anything waits.
-        if let Some(due) = self.dialer.deadline() {
+        if let Some(due) = self.contacts.dialer.deadline() {
             self.timers.set_unless_armed(Timer::Dials, due, "wait for a dial");
         }
         self.check_joined(now, false);

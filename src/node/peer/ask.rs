@@ -1,12 +1,12 @@
 //! Questions to other nodes and registries: one short exchange a connection, with one deadline from dial to answer.
 
-use super::dialer::Class;
 use super::jobs::JobId;
-use super::known::Via;
 use super::transfers::TransferId;
 use super::{Conn, Peer, Timer};
 use crate::machine::{ConnId, Fault, Output, Received, Transmit};
 use crate::node::api::{Code, Failure};
+use crate::node::contacts::address_book::Via;
+use crate::node::contacts::dialer::Class;
 use crate::node::outgoing::Outgoing;
 use crate::proto::address::{Learned, admit};
 use crate::proto::registry;
@@ -76,7 +76,7 @@ impl Peer {
     pub(super) fn ask(&mut self, now: Instant, addr: SocketAddr, class: Class, purpose: Purpose) -> ConnId {
         let ask = Ask { addr, class, purpose, state: State::Waiting };
         let conn = ConnId(self.conns.insert(Conn::Ask(ask)));
-        self.dialer.enqueue(now, conn, addr, class);
+        self.contacts.dialer.enqueue(now, conn, addr, class);
         conn
     }
 
@@ -104,7 +104,7 @@ impl Peer {
         let Some(ask) = self.ask_mut(conn) else { return };
         let (addr, class, purpose) = (ask.addr, ask.class, ask.purpose.clone());
         ask.state = State::Talking { out: Outgoing::default(), answer: Vec::new() };
-        self.dialer.landed(addr, class, true, now);
+        self.contacts.dialer.landed(addr, class, true, now);
         let request = match purpose {
             Purpose::Probe(_) => return self.ask_done(now, conn, Answer::Alive),
             Purpose::Search(_, name) | Purpose::Before(_, name) => {
@@ -159,7 +159,7 @@ impl Peer {
         let answer = match std::mem::replace(&mut ask.state, State::Ended) {
             State::Talking { answer, .. } if !answer.is_empty() => Answer::read(&answer, &ask.purpose),
             State::Dialing => {
-                self.dialer.landed(addr, class, false, now);
+                self.contacts.dialer.landed(addr, class, false, now);
                 Answer::Failed(fault)
             }
             _ => Answer::Failed(fault),
@@ -190,14 +190,14 @@ impl Peer {
             if let Purpose::Before(transfer, _) = purpose {
                 // Only now: a mistyped address would stay on the list of nodes.
                 let via = if self.is_typed(transfer) { Via::Operator } else { Via::Dial };
-                self.known.learn(addr, via, now, &self.own, &self.config.limits);
+                self.contacts.book.learn(addr, via, now);
                 // v2 was tried there first.
-                if self.falls_back_at(addr, now) && !self.known.get(addr).is_some_and(|node| node.is_old(now))
-                {
-                    self.known.is_old(addr, now);
+                let legacy = self.contacts.book.get(addr).is_some_and(|node| node.is_legacy(now));
+                if !legacy && self.falls_back_at(addr, now) {
+                    self.contacts.book.set_legacy(addr, now);
                 }
             }
-            self.known.prove(addr, now);
+            self.contacts.book.prove(addr, now);
         }
         match purpose {
             Purpose::Probe(job) => self.probed(now, job, addr, matches!(answer, Answer::Alive)),
@@ -213,32 +213,15 @@ impl Peer {
         let Some(Conn::Ask(ask)) = self.conns.remove(conn.0) else { return None };
         self.timers.cancel(Timer::Conn(conn));
         match ask.state {
-            State::Waiting => self.dialer.withdraw(conn),
+            State::Waiting => self.contacts.dialer.withdraw(conn),
             State::Dialing => {
-                self.dialer.landed(ask.addr, ask.class, false, now);
+                self.contacts.dialer.landed(ask.addr, ask.class, false, now);
                 self.hang_up(conn, false);
             }
             State::Talking { .. } => self.hang_up(conn, false),
             State::Ended => {}
         }
         Some(ask)
-    }
-
-    /// How freely `addr`, of a node we know, may be dialled; `None`: not at all at the moment. Interfaces come and go:
-    /// what was another's address when it was learned may be ours, or a network's, by now.
-    pub(super) fn class_of(&self, now: Instant, addr: SocketAddr) -> Option<Class> {
-        let node = self.known.get(addr);
-        let typed = node.is_some_and(|node| node.typed);
-        let learned = if typed { Learned::Operator } else { Learned::Observed };
-        if let Err(refused) = admit(addr, learned, &self.here()) {
-            log::debug!("{addr} is not dialled: {refused}");
-            return None;
-        }
-        let proven = node.is_some_and(|node| node.proven);
-        if proven || crate::proto::address::is_local_net(addr.ip(), &self.here()) {
-            return Some(Class::Near);
-        }
-        (!self.dialer.is_tired_of(addr, now)).then_some(Class::Far)
     }
 
     /// An address the operator typed, checked.

@@ -46,7 +46,10 @@ impl Peer {
         let browse =
             Browse { at: addr, after: None, fresh: false, files: 0, numbered: 0, bytes: 0, beneath: None };
         let job = self.begin(now, op, Work::Browse(browse));
-        let class = self.class_of(now, addr).unwrap_or(super::dialer::Class::Near);
+        let class = self
+            .contacts
+            .class_of(now, addr, &self.here())
+            .unwrap_or(crate::node::contacts::dialer::Class::Near);
         self.browse_wait(now, job);
         self.reach(now, addr, class, Wish::Browse(job));
     }
@@ -61,7 +64,7 @@ impl Peer {
             *work = Work::Browse(browse);
         }
         self.browse_wait(now, job);
-        self.reach(now, addr, super::dialer::Class::Near, Wish::Browse(job));
+        self.reach(now, addr, crate::node::contacts::dialer::Class::Near, Wish::Browse(job));
     }
 
     /// A page came: what lies beneath the folder is kept. Says whether there is no more of that.

@@ -5,12 +5,12 @@ use super::console::LineIn;
 use super::files::Owner;
 use super::fronts::{FrontId, Op};
 use super::jobs::{JobId, Work, list_files};
-use super::known::Node;
 use super::search::Then;
 use super::{Peer, Timer};
 use crate::config::{ConsoleMode, HostPort};
 use crate::machine::{Dir, Output};
 use crate::node::api::{Code, Event, Failure, Status};
+use crate::node::contacts::address_book::Node;
 use crate::node::shown::meant;
 use crate::proto::command::{self, Command, CommandError, Line, List};
 use crate::proto::escape::for_terminal;
@@ -133,7 +133,8 @@ impl Peer {
 
     fn run_nodes(&mut self, now: Instant, op: Op, list: List) {
         let wanted: Vec<SocketAddr> = self
-            .known
+            .contacts
+            .book
             .merged()
             .filter(|(_, node)| match list {
                 List::All => true,
@@ -145,7 +146,7 @@ impl Peer {
         let mut alive = BTreeMap::new();
         let mut probes = Vec::new();
         for addr in wanted {
-            match self.class_of(now, addr) {
+            match self.contacts.class_of(now, addr, &self.here()) {
                 Some(class) => probes.push((addr, class)),
                 None => {
                     alive.insert(addr, false);
@@ -193,7 +194,7 @@ impl Peer {
     /// The lists a node is on, as `node` events name them.
     pub(super) fn lists_of(&self, addr: SocketAddr) -> Vec<&'static str> {
         let mut lists = vec!["all"];
-        if let Some(node) = self.known.row(addr) {
+        if let Some(node) = self.contacts.book.row(addr) {
             lists.extend(node.registry.then_some("bootstrap"));
             lists.extend(node.multicast().then_some("multicast"));
         }
@@ -207,7 +208,8 @@ impl Peer {
     }
 
     fn status_now(&self, now: Instant) -> Status {
-        let count = |pick: fn(&Node) -> bool| self.known.merged().filter(|(_, node)| pick(node)).count();
+        let count =
+            |pick: fn(&Node) -> bool| self.contacts.book.merged().filter(|(_, node)| pick(node)).count();
         Status {
             at: self.listen.into(),
             id: self.identity.id().to_string(),
@@ -215,7 +217,7 @@ impl Peer {
             group: self.config.group.as_ref().map(group_name),
             version: env!("CARGO_PKG_VERSION"),
             uptime_seconds: (now - self.started).as_secs(),
-            nodes: self.known.merged().count(),
+            nodes: self.contacts.book.merged().count(),
             nodes_bootstrap: count(|node| node.registry),
             nodes_multicast: count(|node| node.multicast()),
             multicast: self.discovery.describe(),

@@ -149,7 +149,7 @@ impl Machine for Peer {
         Census {
             conns: self.sockets + streams.iter().filter(|conn| self.conns.get(conn.0).is_some()).count(),
             timers: self.timers.len(),
-            nodes: self.known.len(),
+            nodes: self.contacts.book.len(),
             buffered: self.fronts.buffered(),
             unsent: self.unsent,
             ..self.files.census()

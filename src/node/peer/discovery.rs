@@ -1,12 +1,12 @@
 //! Multicast discovery: HELLO on every interface, the groups joined there, the nodes that are heard (WIRE_V1.md).
 
 use super::jobs::JobId;
-use super::known::Via;
 use super::{Peer, Timer};
 use crate::config::{GROUP, Key, Limits};
 use crate::machine::{Fault, Interface, Output};
 use crate::node::api::{Code, Event, Failure, plural};
 use crate::node::buckets::Buckets;
+use crate::node::contacts::address_book::Via;
 use crate::proto::address::{Learned, admit, is_here};
 use crate::proto::announce::{self, Announce, Sender};
 use crate::proto::v2::announcement::{Announcement, AnnouncementKey, Fresh, Replay};
@@ -191,7 +191,7 @@ impl Peer {
             self.timers.cancel(timer);
         }
         self.discovery.switch_off();
-        self.known.forget_multicast();
+        self.contacts.book.forget_multicast();
         self.multicast_failed(now, &Failure::new(Code::Interrupted, "multicast was switched off"));
     }
 
@@ -216,12 +216,13 @@ impl Peer {
     pub(super) fn interfaces_are(&mut self, now: Instant, interfaces: &[Interface]) {
         if self.interfaces != interfaces {
             self.interfaces = interfaces.to_vec();
-            self.own = interfaces.iter().map(|interface| interface.addr).collect();
+            let own: Vec<Ipv4Addr> = interfaces.iter().map(|interface| interface.addr).collect();
+            self.contacts.book.set_own(own.clone());
             // Somebody may have named an address of ours while we did not have it.
-            for &ip in &self.own {
+            for ip in own {
                 let addr = SocketAddr::new(IpAddr::V4(ip), self.listen.port());
                 if is_here(addr, &self.here()) {
-                    self.known.forget(addr);
+                    self.contacts.book.forget(addr);
                 }
             }
         }
@@ -357,11 +358,11 @@ impl Peer {
             }
         }
         let addr = match admit(said, Learned::Multicast { source }, &self.here()) {
-            Ok(addr) => self.known.entry_of(addr, &self.own),
+            Ok(addr) => self.contacts.book.entry_of(addr),
             Err(refused) => return debug!("{source} announces {said}: {refused}"),
         };
         if matches!(announcement, Announce::Goodbye(_)) {
-            if self.known.goodbye(addr, &self.own) {
+            if self.contacts.book.goodbye(addr) {
                 self.say_rarely(now, "a node said GOODBYE", addr);
             }
             return;
@@ -377,7 +378,7 @@ impl Peer {
                     self.discovery.joined.values_mut().filter(|joined| source == IpAddr::V4(joined.addr));
                 back.for_each(|joined| joined.unheard = 0);
             } else {
-                let (until, here) = (now + self.patience(), (self.own.as_slice(), self.listen.port()));
+                let (until, here) = (now + self.patience(), (self.contacts.book.own(), self.listen.port()));
                 if self.clones.heard(until, source, member, here) {
                     // It has not heard us yet, and is to say the same.
                     self.greet_soon(now);
@@ -387,30 +388,30 @@ impl Peer {
         }
         // Sent from elsewhere it is somebody else's recording; on the loopback a neighbour says where it listens.
         let said = *member.addr.ip();
-        let neighbour = source.is_loopback() && self.own.contains(&said);
+        let neighbour = source.is_loopback() && self.contacts.book.own().contains(&said);
         if source != IpAddr::V4(said) && !neighbour {
             return debug!("{source} sends what {} announced", member.addr);
         }
         let fresh = self.discovery.replay.fresh(member);
         let addr = match admit(SocketAddr::V4(member.addr), Learned::Multicast { source }, &self.here()) {
-            Ok(addr) if fresh != Fresh::Stale => self.known.entry_of(addr, &self.own),
+            Ok(addr) if fresh != Fresh::Stale => self.contacts.book.entry_of(addr),
             Ok(_) => return,
             Err(refused) => return debug!("{source} announces {}: {refused}", member.addr),
         };
         if member.goodbye {
-            if self.known.goodbye(addr, &self.own) {
+            if self.contacts.book.goodbye(addr) {
                 self.say_rarely(now, "a node said GOODBYE", addr);
             }
             return;
         }
         self.heard_hello(now, source, addr);
-        self.known.hint(addr, member.node, now);
+        self.contacts.book.hint(addr, member.node, now);
     }
 
     /// A node is at `addr`, as it says itself.
     fn heard_hello(&mut self, now: Instant, source: IpAddr, addr: SocketAddr) {
-        let newcomer = self.known.get(addr).is_none_or(|node| !node.multicast());
-        if !self.known.learn(addr, Via::Multicast(source), now, &self.own, &self.config.limits) {
+        let newcomer = self.contacts.book.get(addr).is_none_or(|node| !node.multicast());
+        if !self.contacts.book.learn(addr, Via::Multicast(source), now) {
             return;
         }
         self.arm_silence();
@@ -438,14 +439,14 @@ impl Peer {
         let patience = self.patience();
         let oldest = Instant::from_micros(now.as_micros().saturating_sub(patience.as_micros() as u64));
         // Heard exactly `patience` ago is silent too: that is when the timer fires.
-        for addr in self.known.drop_silent(oldest + Duration::from_micros(1)) {
+        for addr in self.contacts.book.drop_silent(oldest + Duration::from_micros(1)) {
             self.say_rarely(now, "a node fell silent", addr);
         }
         self.arm_silence();
     }
 
     fn arm_silence(&mut self) {
-        if let Some(heard) = self.known.longest_silent() {
+        if let Some(heard) = self.contacts.book.longest_silent() {
             self.timers.set(Timer::Silence, heard + self.patience(), "silent nodes");
         }
     }

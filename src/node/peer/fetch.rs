@@ -2,11 +2,11 @@
 //! all that v1 says of a file's length.
 
 use super::ask::{Answer, Purpose};
-use super::dialer::Class;
 use super::transfers::{Phase, Transfer, TransferId};
 use super::{Conn, Peer, Timer};
 use crate::machine::{Body, ConnId, Fault, Output, Received};
 use crate::node::api::{Code, Failure, bytes as sized};
+use crate::node::contacts::dialer::Class;
 use crate::node::outgoing::Outgoing;
 use crate::node::pace::Slow;
 use crate::proto::escape::for_terminal;
@@ -55,7 +55,7 @@ impl Peer {
         if let Some(transfer) = self.transfers.get_mut(id.0) {
             transfer.conn = Some(conn);
         }
-        self.dialer.enqueue(now, conn, from, Class::Near);
+        self.contacts.dialer.enqueue(now, conn, from, Class::Near);
     }
 
     /// The download's turn to dial has come.
@@ -69,7 +69,7 @@ impl Peer {
 
     pub(super) fn fetch_connected(&mut self, now: Instant, conn: ConnId, id: TransferId) {
         let Some(transfer) = self.transfers.get_mut(id.0) else { return };
-        self.dialer.landed(transfer.from, Class::Near, true, now);
+        self.contacts.dialer.landed(transfer.from, Class::Near, true, now);
         transfer.phase = Phase::Head { start: Vec::new() };
         let request = Request::Download { name: transfer.name.clone() };
         if let Some(Conn::Fetch(_, out)) = self.conns.get_mut(conn.0) {
@@ -196,7 +196,7 @@ impl Peer {
         let name = for_terminal(&transfer.name);
         let text = match transfer.phase {
             Phase::Dialing => {
-                self.dialer.landed(transfer.from, Class::Near, false, now);
+                self.contacts.dialer.landed(transfer.from, Class::Near, false, now);
                 return self.fetch_failed(now, id, Answer::Failed(fault).failure(&who));
             }
             _ => format!("{who}: {fault} after {} of {name}; nothing is kept", sized(transfer.pace.moved())),
@@ -245,9 +245,9 @@ impl Peer {
                 self.drop_ask(now, conn);
                 return;
             }
-            Phase::Waiting => self.dialer.withdraw(conn),
+            Phase::Waiting => self.contacts.dialer.withdraw(conn),
             Phase::Dialing => {
-                self.dialer.landed(from, Class::Near, false, now);
+                self.contacts.dialer.landed(from, Class::Near, false, now);
                 self.hang_up(conn, reset);
             }
             _ => self.hang_up(conn, reset),

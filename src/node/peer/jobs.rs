@@ -185,8 +185,8 @@ impl Peer {
         let up = alive.values().filter(|alive| **alive).count();
         for (addr, alive) in &alive {
             let lists = self.lists_of(*addr);
-            let claimed = self.session_claiming(*addr).and_then(|_| self.known.get(*addr)?.whose());
-            let id = self.known.node_at(*addr).or(claimed).map(|id| id.to_string());
+            let claimed = self.session_claiming(*addr).and_then(|_| self.contacts.book.get(*addr)?.whose());
+            let id = self.contacts.book.node_at(*addr).or(claimed).map(|id| id.to_string());
             self.tell(op, &Event::Node { at: (*addr).into(), lists, alive: *alive, id });
         }
         let name = match list {

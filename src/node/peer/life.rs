@@ -93,7 +93,7 @@ impl Peer {
     /// What a person may want to know before the first command.
     fn welcome(&mut self) {
         let port = self.listen.port();
-        let others = self.own.iter().filter(|ip| !ip.is_loopback()).map(|ip| IpAddr::V4(*ip));
+        let others = self.contacts.book.own().iter().filter(|ip| !ip.is_loopback()).map(|ip| IpAddr::V4(*ip));
         let reach: Vec<String> = match self.config.announce {
             Some(ip) => vec![SocketAddr::new(ip, port).to_string()],
             None if self.listen.ip().is_unspecified() => {
@@ -137,7 +137,7 @@ impl Peer {
         let settled = self.registries.iter().all(Registry::is_settled) && !self.discovery.is_starting();
         // A single command has no second try: neighbours greet a newcomer within this time, not all at once.
         let hears_all = self.config.once.is_some();
-        if patience_over || (settled && self.known.len() > 0 && !hears_all) {
+        if patience_over || (settled && self.contacts.book.len() > 0 && !hears_all) {
             let job =
                 self.jobs.iter().find(|(_, job)| matches!(job.work, Work::Join)).map(|(id, _)| JobId(id));
             // Registries have deadlines of their own; multicast has only this one.

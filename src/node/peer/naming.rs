@@ -1,13 +1,13 @@
 //! From the name of a file at one node to its content: the node is asked what it has under the name, again while it
 //! hashes it. Where it speaks v1 only, the download goes on in v1.
 
-use super::dialer::Class;
 use super::reach::{Unreached, Wish};
 use super::transfers::{Phase, Transfer, TransferId};
 use super::{Peer, Timer};
 use crate::machine::ConnId;
 use crate::node::api::{Code, Failure};
 use crate::node::backoff::Backoff;
+use crate::node::contacts::dialer::Class;
 use crate::proto::escape::{cut, for_terminal};
 use crate::proto::name::is_same;
 use crate::proto::v2::message::{self, FileInfo, Message, TEXT_MAX};
@@ -78,7 +78,7 @@ impl Peer {
         naming.step = Step::Reaching;
         self.timers.cancel(Timer::Transfer(id));
         // What a search found is dialled as freely as its address allows; what the operator named, always.
-        match self.class_of(now, from).or_else(|| typed.then_some(Class::Near)) {
+        match self.contacts.class_of(now, from, &self.here()).or_else(|| typed.then_some(Class::Near)) {
             Some(class) => self.reach(now, from, class, Wish::Name(id)),
             None => {
                 let text = format!("{from} is left alone for a while: the last dials came to nothing");
@@ -151,7 +151,7 @@ impl Peer {
         let falls_back = self.falls_back_at(addr, now);
         let Some(from) = self.transfers.get(id.0).map(|transfer| transfer.from) else { return };
         let failure = self.unreached_failure(from, why);
-        let elsewhere = self.known.elsewhere(addr);
+        let elsewhere = self.contacts.book.elsewhere(addr);
         let Some(naming) = self.naming_mut(id) else { return };
         (naming.conn, naming.number) = (None, None);
         if why == Unreached::Old && falls_back {

@@ -1,15 +1,14 @@
 //! How a node is reached: by the session there is, or by a dial to the best of its addresses; and what becomes of those
 //! who wait for that. Sessions are known by the node's key, so that a node reached in several ways is one node.
 
-use super::dialer::Class;
 use super::jobs::JobId;
-use super::known::Via;
 use super::session::{Farewell, Session};
 use super::transfers::TransferId;
 use super::{Conn, Peer, Timer};
 use crate::config::V1_DEFAULT_SECRET;
 use crate::machine::{ConnId, Fault};
 use crate::node::api::{Code, Failure};
+use crate::node::contacts::dialer::Class;
 use crate::node::gate::source;
 use crate::node::swarm::SourceNo;
 use crate::proto::address::{Learned, admit};
@@ -118,9 +117,9 @@ impl Peer {
         if !self.speaks_v2() {
             return self.unreached_all(now, addr, vec![wish], Unreached::Old);
         }
-        let open = self.known.node_at(addr).and_then(|node| self.sessions.of(node));
+        let open = self.contacts.book.node_at(addr).and_then(|node| self.sessions.of(node));
         // Where more is known than a claim the node itself is asked first.
-        let claims = wish.trusts_claims() && self.known.is_only_claimed(addr);
+        let claims = wish.trusts_claims() && self.contacts.book.is_only_claimed(addr);
         let claimed = if claims { self.session_claiming(addr) } else { None };
         if let Some(conn) = open.or(claimed) {
             return self.grant(now, conn, wish);
@@ -134,31 +133,31 @@ impl Peer {
         session.wishes.push(wish);
         let conn = ConnId(self.conns.insert(Conn::Session(Box::new(session))));
         self.sessions.dialling.insert(addr, conn);
-        self.dialer.enqueue(now, conn, addr, class);
+        self.contacts.dialer.enqueue(now, conn, addr, class);
     }
 
     /// The node that was expected at `addr` did not answer: whichever is there is asked.
     pub(super) fn reach_anybody(&mut self, now: Instant, addr: SocketAddr, class: Class, wishes: Vec<Wish>) {
-        self.known.expects_nobody(addr);
+        self.contacts.book.expects_nobody(addr);
         self.sessions.dialling.remove(&addr);
         wishes.into_iter().for_each(|wish| self.reach(now, addr, class, wish));
     }
 
     /// The open session with a node that came to us and says that it listens at `addr`.
     pub(super) fn session_claiming(&self, addr: SocketAddr) -> Option<ConnId> {
-        let conn = self.sessions.of(self.known.get(addr)?.whose()?)?;
+        let conn = self.sessions.of(self.contacts.book.get(addr)?.whose()?)?;
         (self.listens_at(conn) == Some(addr)).then_some(conn)
     }
 
     /// Where the node of a session can be dialled: where it was met, or else where it says.
     pub(super) fn listens_at(&self, conn: ConnId) -> Option<SocketAddr> {
         let Some(Conn::Session(session)) = self.conns.get(conn.0) else { return None };
-        self.known.best(session.node()?).or(session.listens)
+        self.contacts.book.best(session.node()?).or(session.listens)
     }
 
     /// The nodes that were met, or have a session with us, whose short form begins so.
     pub(super) fn nodes_named(&self, prefix: &str) -> Vec<NodeId> {
-        let mut nodes = self.known.by_prefix(prefix);
+        let mut nodes = self.contacts.book.by_prefix(prefix);
         let here = self.sessions.by_node.keys().filter(|id| id.matches_prefix(prefix));
         nodes.extend(here);
         nodes.sort_unstable();
@@ -168,7 +167,7 @@ impl Peer {
 
     /// Where a node can be dialled.
     pub(super) fn addr_of_node(&self, node: NodeId) -> Option<SocketAddr> {
-        self.known.best(node).or_else(|| self.listens_at(self.sessions.of(node)?))
+        self.contacts.book.best(node).or_else(|| self.listens_at(self.sessions.of(node)?))
     }
 
     /// The session is open: what was wished for is asked.
@@ -209,11 +208,9 @@ impl Peer {
             return self.unreached_all(now, peer, wishes, Unreached::Version(versions));
         }
         if dialled {
-            self.known.learn(peer, Via::Dial, now, &self.own, &self.config.limits);
-            self.known.met(peer, node, now);
-            self.dialer.forgive(peer);
+            self.contacts.met(peer, node, now);
         } else if let Ok(addr) = admit(at, Learned::Observed, &self.here()) {
-            self.known.claimed(addr, node, now, &self.own, &self.config.limits);
+            self.contacts.book.claimed(addr, node, now);
             if let Some(session) = self.session_mut(conn) {
                 session.listens = Some(addr);
             }
@@ -315,7 +312,9 @@ impl Peer {
     fn reach_again(&mut self, now: Instant, addr: SocketAddr, why: Unreached, wish: Wish) -> bool {
         let next = match why {
             Unreached::Lost(_) => Some(addr),
-            Unreached::Failed(_) | Unreached::TimedOut | Unreached::Silent => self.known.elsewhere(addr),
+            Unreached::Failed(_) | Unreached::TimedOut | Unreached::Silent => {
+                self.contacts.book.elsewhere(addr)
+            }
             _ => None,
         };
         // A download counts its losses, so that it ends.
@@ -328,7 +327,7 @@ impl Peer {
             return true;
         }
         let Some(next) = next.filter(|_| !counts) else { return false };
-        let Some(class) = self.class_of(now, next) else { return false };
+        let Some(class) = self.contacts.class_of(now, next, &self.here()) else { return false };
         self.reach(now, next, class, wish);
         true
     }
@@ -345,9 +344,9 @@ impl Peer {
             self.sessions.dialling.remove(&addr);
         }
         match why {
-            Unreached::Myself => self.known.forget(addr),
-            Unreached::Old if self.falls_back_at(addr, now) => self.known.is_old(addr, now),
-            Unreached::Failed(_) | Unreached::TimedOut | Unreached::Silent => self.known.fails(addr),
+            Unreached::Myself => self.contacts.book.forget(addr),
+            Unreached::Old if self.falls_back_at(addr, now) => self.contacts.book.set_legacy(addr, now),
+            Unreached::Failed(_) | Unreached::TimedOut | Unreached::Silent => self.contacts.book.fails(addr),
             _ => {}
         }
         for wish in wishes {
@@ -408,7 +407,7 @@ impl Peer {
 
     /// The same for one address. Where v2 was spoken a failure is a failure, and no reason to speak in clear.
     pub(super) fn falls_back_at(&self, addr: SocketAddr, now: Instant) -> bool {
-        self.falls_back() && !self.known.is_modern(addr, now)
+        self.falls_back() && !self.contacts.book.is_modern(addr, now)
     }
 
     /// Says goodbye on all sessions.

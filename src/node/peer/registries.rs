@@ -1,13 +1,13 @@
 //! The peer as a client of registries: it registers, takes in the nodes it is told of, and comes back before its lease ends.
 
 use super::ask::{Answer, Purpose};
-use super::dialer::Class;
 use super::jobs::JobId;
-use super::known::Via;
 use super::{Peer, Resolving, Timer};
 use crate::config::HostPort;
 use crate::machine::{Fault, Output};
 use crate::node::api::{Code, Event, Failure, plural};
+use crate::node::contacts::address_book::Via;
+use crate::node::contacts::dialer::Class;
 use crate::proto::address::{Learned, admit};
 use crate::proto::escape::{for_log, for_terminal};
 use crate::proto::registry;
@@ -237,8 +237,8 @@ impl Peer {
         for &node in &answer.nodes {
             match admit(node, Learned::Registry { at: addr.ip() }, &self.here()) {
                 Ok(node) => {
-                    let new = self.known.get(node).is_none();
-                    let kept = self.known.learn(node, Via::Registry, now, &self.own, &self.config.limits);
+                    let new = self.contacts.book.get(node).is_none();
+                    let kept = self.contacts.book.learn(node, Via::Registry, now);
                     others += usize::from(kept);
                     fresh += usize::from(kept && new);
                 }
@@ -253,7 +253,7 @@ impl Peer {
         }
         let Some(registry) = self.registries.get_mut(number) else { return };
         // A newcomer to a full list drives out another: what else the registry has would only go round.
-        let full = self.known.len() >= self.config.limits.known_nodes;
+        let full = self.contacts.book.len() >= self.config.limits.known_nodes;
         let soon = registry.list.goes_on(answer, others, fresh).filter(|_| !full);
         let others = registry.list.named;
         let first = !matches!(registry.health, Health::Registered { .. });

@@ -24,7 +24,7 @@ impl Peer {
                 Timer::Conn(conn) => self.conn_timeout(now, conn),
                 Timer::Dials => {
                     for _ in 0..self.config.limits.timers_per_turn {
-                        let Some(conn) = self.dialer.overdue(now) else { break };
+                        let Some(conn) = self.contacts.dialer.overdue(now) else { break };
                         self.conn_timeout(now, conn);
                     }
                 }

@@ -11,7 +11,7 @@ use super::{Conn, Peer, Timer};
 use crate::config::V1_DEFAULT_SECRET;
 use crate::machine::ConnId;
 use crate::node::api::{Code, Event, Failure, FoundRow, Place, plural};
-use crate::node::peer::known::Node;
+use crate::node::contacts::address_book::Node;
 use crate::proto::address::is_local_net;
 use crate::proto::content::Root;
 use crate::proto::escape::for_log;
@@ -109,7 +109,7 @@ impl Peer {
                 return self.conclude(now, op, Err(Failure::new(Code::Usage, error.to_string())));
             }
         };
-        if self.known.len() == 0 {
+        if self.contacts.book.len() == 0 {
             let text = match self.config.once {
                 None => {
                     "no other node is known yet: use `bootstrap HOST:PORT` or `multicast on`, or `get IP PORT NAME`"
@@ -136,16 +136,16 @@ impl Peer {
             then,
         };
         let job = self.begin(now, op, Work::Search(Box::new(search)));
-        let mut nodes: Vec<(SocketAddr, Node)> = self.known.merged().collect();
+        let mut nodes: Vec<(SocketAddr, Node)> = self.contacts.book.merged().collect();
         // Those that may well be dead have their turn when all others had theirs.
         nodes.sort_by_key(|(_, node)| (node.failing, !node.proven));
         if let Some(search) = self.search_mut(job) {
             search.waiting = nodes.len();
         }
         for (addr, node) in nodes {
-            match self.class_of(now, addr) {
+            match self.contacts.class_of(now, addr, &self.here()) {
                 None => self.searched(now, job, |tally| tally.silent += 1),
-                Some(_) if node.is_old(now) && self.falls_back() => self.search_old(now, job, addr),
+                Some(_) if node.is_legacy(now) && self.falls_back() => self.search_old(now, job, addr),
                 Some(class) => self.reach(now, addr, class, Wish::Search(job)),
             }
         }
@@ -296,7 +296,7 @@ impl Peer {
         let Some(name) = self.search_mut(job).and_then(|search| search.old_name.clone()) else {
             return self.searched(now, job, |tally| tally.unable += 1);
         };
-        match self.class_of(now, addr) {
+        match self.contacts.class_of(now, addr, &self.here()) {
             _ if !trusted => self.searched(now, job, |tally| tally.withheld += 1),
             Some(class) => drop(self.ask(now, addr, class, Purpose::Search(job, name))),
             None => self.searched(now, job, |tally| tally.silent += 1),
@@ -306,7 +306,7 @@ impl Peer {
     /// Every v1 request carries the secret. The public one goes anywhere; one of our own only to our networks and to
     /// addresses the operator typed (hostile: 116).
     pub(super) fn may_see_secret(&self, addr: SocketAddr) -> bool {
-        self.known.get(addr).is_some_and(|node| node.typed)
+        self.contacts.book.get(addr).is_some_and(|node| node.typed)
             || self.config.v1_secret.matches(V1_DEFAULT_SECRET)
             || is_local_net(addr.ip(), &self.here())
     }

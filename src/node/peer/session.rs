@@ -9,12 +9,12 @@ mod sending;
 pub(super) use ending::Farewell;
 
 use super::answer::Answering;
-use super::dialer::Class;
 use super::reach::Wish;
 use super::transfers::TransferId;
 use super::{Conn, Peer};
 use crate::config::{CHUNK, Limits};
 use crate::machine::{Body, ConnId, Fault, FileId, Output, Received};
+use crate::node::contacts::dialer::Class;
 use crate::node::outgoing::Outgoing;
 use crate::node::pace::Pace;
 use crate::proto::content::Root;

@@ -6,13 +6,13 @@ use super::files::Owner;
 use super::fronts::Op;
 use super::get::Gets;
 use super::jobs::JobId;
-use super::known::Via;
 use super::naming::Naming;
 use super::progress::Row;
 use super::search::Hit;
 use crate::config::PART_PREFIX;
 use crate::machine::{ConnId, Fault, FileId, Id, Output};
 use crate::node::api::{Code, Event, Failure, Running, bytes, plural};
+use crate::node::contacts::address_book::Via;
 use crate::node::pace::Pace;
 use crate::proto::escape::{for_log, for_terminal};
 use crate::time::Instant;
@@ -141,7 +141,7 @@ impl Peer {
             if let Some(download) = known {
                 transfer.phase = Phase::Download(download);
                 self.download_start(now, id);
-            } else if self.known.get(from).is_some_and(|node| node.is_old(now)) && falls_back {
+            } else if self.contacts.book.get(from).is_some_and(|node| node.is_legacy(now)) && falls_back {
                 self.fetch_old(now, id);
             } else {
                 transfer.phase = Phase::Naming(Naming::default());
@@ -234,8 +234,8 @@ impl Peer {
         let Some(transfer) = self.transfers.get(id.0) else { return };
         let (from, asked) = (transfer.from, transfer.name.clone());
         let via = if transfer.typed { Via::Operator } else { Via::Dial };
-        self.known.learn(from, via, now, &self.own, &self.config.limits);
-        self.known.prove(from, now);
+        self.contacts.book.learn(from, via, now);
+        self.contacts.book.prove(from, now);
         self.tell_downloaded(id, &asked, name, (size, confirmed));
         self.transfer_over(now, id, &Ok(()));
     }

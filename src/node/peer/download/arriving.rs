@@ -167,7 +167,7 @@ impl Peer {
                     download.gave.insert(who);
                 }
                 if let Some(Who::Old(addr)) = who {
-                    self.known.prove(addr, now);
+                    self.contacts.book.prove(addr, now);
                 }
                 Some(Some(piece))
             }

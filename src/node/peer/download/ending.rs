@@ -4,8 +4,8 @@
 use super::{Download, Saved, Stage};
 use crate::machine::Output;
 use crate::node::api::{Code, Downloaded, Event, Failure, bytes as sized};
+use crate::node::contacts::address_book::Via;
 use crate::node::peer::Peer;
-use crate::node::peer::known::Via;
 use crate::node::peer::seeding::Seed;
 use crate::node::peer::transfers::{Phase, Transfer, TransferId};
 use crate::proto::escape::for_terminal;
@@ -43,7 +43,7 @@ impl Peer {
         let (root, size) = (download.root, download.size);
         let (sources, resumed, list) = (download.gave.len(), download.resumed, download.list.clone());
         if typed {
-            self.known.learn(from, Via::Operator, now, &self.own, &self.config.limits);
+            self.contacts.book.learn(from, Via::Operator, now);
         }
         self.add_seed(now, Seed { root, size, name: stored.clone(), meta, list });
         let path = self.config.folders.downloads.join(&stored);

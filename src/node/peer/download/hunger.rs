@@ -44,7 +44,7 @@ impl Peer {
     /// Asks known nodes whether they have some of it, when that is due.
     pub(super) fn seek_sources(&mut self, now: Instant, id: TransferId) {
         let max = self.config.limits.swarm.sources;
-        let nodes: Vec<SocketAddr> = self.known.merged().map(|(addr, _)| addr).collect();
+        let nodes: Vec<SocketAddr> = self.contacts.book.merged().map(|(addr, _)| addr).collect();
         let Some(download) = self.download_mut(id) else { return };
         let Some(starving) = download.starving.as_mut().filter(|starving| starving.seek <= now) else {
             return;

@@ -7,7 +7,7 @@ use super::{Candidate, Who};
 use crate::machine::{ConnId, Fault};
 use crate::node::api::{Code, Event, Failure};
 use crate::node::backoff::Backoff;
-use crate::node::peer::dialer::Class;
+use crate::node::contacts::dialer::Class;
 use crate::node::peer::reach::{Unreached, Wish};
 use crate::node::peer::transfers::TransferId;
 use crate::node::peer::{Conn, Peer};
@@ -127,9 +127,9 @@ impl Peer {
     fn launch(&mut self, now: Instant, id: TransferId, candidate: Candidate) {
         let Candidate { addr, all, named, old, losses, .. } = candidate;
         let typed = self.is_typed(id) && named;
-        let node = self.known.node_at(addr);
+        let node = self.contacts.book.node_at(addr);
         // What a search found is dialled as freely as its address allows; what the operator named, always.
-        let class = self.class_of(now, addr).or_else(|| typed.then_some(Class::Near));
+        let class = self.contacts.class_of(now, addr, &self.here()).or_else(|| typed.then_some(Class::Near));
         let Some(download) = self.download_mut(id) else { return };
         let who = if old { Some(Who::Old(addr)) } else { node.map(Who::Node) };
         let asked = |who: Who| download.sources.values().any(|source| source.who == Some(who));
@@ -281,7 +281,7 @@ impl Peer {
         let next = match why {
             Unreached::Lost(_) | Unreached::NotTried => Some(addr),
             Unreached::Failed(_) | Unreached::TimedOut | Unreached::Silent => {
-                Some(self.known.elsewhere(addr).unwrap_or(addr))
+                Some(self.contacts.book.elsewhere(addr).unwrap_or(addr))
             }
             _ => None,
         };

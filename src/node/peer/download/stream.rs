@@ -5,8 +5,8 @@ use super::sources::State;
 use crate::config::CHUNK;
 use crate::machine::{Body, ConnId, Fault, Output, Received};
 use crate::node::api::{Code, Failure};
+use crate::node::contacts::dialer::Class;
 use crate::node::outgoing::Outgoing;
-use crate::node::peer::dialer::Class;
 use crate::node::peer::session::Storing;
 use crate::node::peer::transfers::TransferId;
 use crate::node::peer::{Conn, Peer, Timer};
@@ -81,7 +81,7 @@ impl Peer {
         if let Some(source) = self.source_mut(id, no) {
             source.state = State::Old(stream);
         }
-        self.dialer.enqueue(now, conn, addr, class);
+        self.contacts.dialer.enqueue(now, conn, addr, class);
     }
 
     fn stream_mut(&mut self, id: TransferId, no: SourceNo) -> Option<&mut Stream> {
@@ -119,7 +119,7 @@ impl Peer {
         let Some(stream) = self.stream_mut(id, no) else { return };
         stream.step = Step::Talking;
         let class = stream.class;
-        self.dialer.landed(addr, class, true, now);
+        self.contacts.dialer.landed(addr, class, true, now);
         if let Some(Conn::Stream(_, _, out)) = self.conns.get_mut(conn.0) {
             out.push(&v1::encode_request(&Request::Download { name }, &self.config.v1_secret));
             self.outputs.push_back(Output::Wake { conn });
@@ -286,7 +286,7 @@ impl Peer {
         if let Some(stream) = self.stream_mut(id, no) {
             if stream.step == Step::Dialing {
                 let class = stream.class;
-                self.dialer.landed(addr, class, false, now);
+                self.contacts.dialer.landed(addr, class, false, now);
             }
         }
         let failure = Failure::new(Code::Network, format!("{addr}: {fault}"));
@@ -322,9 +322,9 @@ impl Peer {
             return; // the world ended it
         }
         match step {
-            Step::Waiting => self.dialer.withdraw(conn),
+            Step::Waiting => self.contacts.dialer.withdraw(conn),
             Step::Dialing => {
-                self.dialer.landed(addr, class, false, now);
+                self.contacts.dialer.landed(addr, class, false, now);
                 self.hang_up(conn, false);
             }
             Step::Talking => self.hang_up(conn, false),

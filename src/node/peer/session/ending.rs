@@ -2,8 +2,8 @@
 
 use super::{FAREWELL, State};
 use crate::machine::{ConnId, Fault, Output};
+use crate::node::contacts::dialer::Class;
 use crate::node::gate::source;
-use crate::node::peer::dialer::Class;
 use crate::node::peer::reach::{Unreached, Wish};
 use crate::node::peer::{Conn, Peer, Timer};
 use crate::proto::v2::handshake::Mismatch;
@@ -71,7 +71,7 @@ impl Peer {
                 if !drains || silent <= now {
                     debug!("{conn:?}: {} is silent or takes nothing", session.peer);
                     let addr = self.addr_of(conn);
-                    self.known.fails(addr);
+                    self.contacts.book.fails(addr);
                     return self.session_end(now, conn, Fault::TimedOut, true);
                 }
                 let follows = self.seeding.is_followed_by(conn);
@@ -211,11 +211,11 @@ impl Peer {
             _ => None,
         };
         if let (Some(class), Some(Unreached::NotOurs)) = (class, &why) {
-            self.dialer.penalise(addr, class, now);
+            self.contacts.dialer.penalise(addr, class, now);
         }
         let Some(session) = self.session_mut(conn) else { return };
         if let (Some(class), State::Dialing) = (class, &session.state) {
-            self.dialer.landed(addr, class, false, now);
+            self.contacts.dialer.landed(addr, class, false, now);
         }
         let lost = self.losing(now, conn);
         let wishes = self.session_gone(now, conn);
@@ -234,11 +234,11 @@ impl Peer {
 
     /// Somebody hung up on a handshake of ours, without a word.
     fn hung_up(&mut self, now: Instant, addr: SocketAddr, fault: Fault) -> Unreached {
-        if self.known.hung_up(addr, now) && self.falls_back_at(addr, now) {
+        if self.contacts.book.hung_up(addr, now) && self.falls_back_at(addr, now) {
             return Unreached::Old;
         }
         // A node that ends may take one more connection before it is gone.
-        if self.known.is_modern(addr, now) { Unreached::Failed(fault) } else { Unreached::NotOurs }
+        if self.contacts.book.is_modern(addr, now) { Unreached::Failed(fault) } else { Unreached::NotOurs }
     }
 
     /// A dial or handshake of ours came to nothing: ends it and tells those who waited.
@@ -247,17 +247,17 @@ impl Peer {
         let (addr, class) = (session.peer, session.dialled.unwrap_or(Class::Near));
         match session.state {
             State::Waiting => {
-                self.dialer.withdraw(conn);
+                self.contacts.dialer.withdraw(conn);
             }
             State::Dialing => {
-                self.dialer.landed(addr, class, false, now);
+                self.contacts.dialer.landed(addr, class, false, now);
                 self.outputs.push_back(Output::Close { conn, reset: false });
             }
             _ => {
                 // An old node is no stranger's trap: it is asked in its own way next.
                 let old = why == Unreached::Old && self.falls_back_at(addr, now);
                 if why != Unreached::Myself && !old {
-                    self.dialer.penalise(addr, class, now);
+                    self.contacts.dialer.penalise(addr, class, now);
                 }
                 self.outputs.push_back(Output::Close { conn, reset: false });
             }
@@ -292,7 +292,7 @@ impl Peer {
 
     /// Where no socket is free an idle session gives way to a dial that waits.
     pub(in crate::node::peer) fn make_room_for_dials(&mut self, now: Instant) {
-        if self.room() > 0 || !self.dialer.has_ready() {
+        if self.room() > 0 || !self.contacts.dialer.has_ready() {
             return;
         }
         if let Some(idle) = self.idlest_session(now, false) {

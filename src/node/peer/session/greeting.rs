@@ -3,9 +3,9 @@
 use super::{Link, MUTE_MAX, Session, State, taken};
 use crate::config::{CHUNK, Crypto};
 use crate::machine::{ConnId, Fault, Output, Received};
+use crate::node::contacts::dialer::Class;
 use crate::node::flights;
 use crate::node::gate::source;
-use crate::node::peer::dialer::Class;
 use crate::node::peer::reach::{Unreached, Wish};
 use crate::node::peer::{Conn, Peer, Timer};
 use crate::proto::v2::VERSIONS;
@@ -67,7 +67,7 @@ impl Peer {
         if self.config.group.is_none() {
             return Call::default();
         }
-        Call { minutes: self.minutes(now).unwrap_or(0), to: self.known.expected(addr) }
+        Call { minutes: self.minutes(now).unwrap_or(0), to: self.contacts.book.expected(addr) }
     }
 
     /// Whether a member's preamble is no recording.
@@ -99,7 +99,7 @@ impl Peer {
         session.state = State::Greeting(handshake);
         (session.heard, session.used) = (now, now);
         let searches = session.wishes.iter().all(|wish| matches!(wish, Wish::Search(_)));
-        self.dialer.connected(addr, class.unwrap_or(Class::Near));
+        self.contacts.dialer.connected(addr, class.unwrap_or(Class::Near));
         let limits = &self.config.limits;
         let deadline =
             if searches { limits.search_deadline.min(limits.reply_deadline) } else { limits.reply_deadline };

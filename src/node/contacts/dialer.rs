@@ -15,7 +15,7 @@ const FAILURES_TABLE: usize = 4096;
 
 /// How freely an address is dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Class {
+pub(crate) enum Class {
     /// Typed by the operator, proven, or in one of our own networks.
     Near,
     /// Somebody said that a node is there.
@@ -38,7 +38,7 @@ struct Wait {
 
 /// Dials that wait and dials in flight.
 #[derive(Debug)]
-pub(super) struct Dialer {
+pub(crate) struct Dialer {
     /// Those that wait, the longest first.
     near: VecDeque<Wait>,
     far: VecDeque<Wait>,
@@ -55,7 +55,7 @@ pub(super) struct Dialer {
 }
 
 impl Dialer {
-    pub(super) fn new(limits: &Limits) -> Dialer {
+    pub(crate) fn new(limits: &Limits) -> Dialer {
         Dialer {
             near: VecDeque::new(),
             far: VecDeque::new(),
@@ -68,8 +68,8 @@ impl Dialer {
         }
     }
 
-    /// Whether a stranger's address has failed too often lately.
-    pub(super) fn is_tired_of(&self, addr: SocketAddr, now: Instant) -> bool {
+    /// Whether a stranger's address has failed so lately, or so often, that it is not dialled for now.
+    pub(crate) fn in_backoff(&self, addr: SocketAddr, now: Instant) -> bool {
         self.failures.get(&addr).is_some_and(|failed| {
             let pause = Duration::from_secs(30) * 2u32.saturating_pow(failed.count.saturating_sub(1));
             let since = now - failed.last;
@@ -78,7 +78,7 @@ impl Dialer {
     }
 
     /// Puts a dial into the queue of its class.
-    pub(super) fn enqueue(&mut self, now: Instant, conn: ConnId, addr: SocketAddr, class: Class) {
+    pub(crate) fn enqueue(&mut self, now: Instant, conn: ConnId, addr: SocketAddr, class: Class) {
         let wait = Wait { conn, addr, since: now };
         match class {
             Class::Near => self.near.push_back(wait),
@@ -88,25 +88,25 @@ impl Dialer {
     }
 
     /// When the next dial has waited too long: [`Dialer::overdue`].
-    pub(super) fn deadline(&self) -> Option<Instant> {
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let longest = [self.near.front(), self.far.front()].into_iter().flatten();
         longest.map(|wait| wait.since + self.patience).min()
     }
 
     /// A dial that has waited too long; it waits on until it is withdrawn.
-    pub(super) fn overdue(&self, now: Instant) -> Option<ConnId> {
+    pub(crate) fn overdue(&self, now: Instant) -> Option<ConnId> {
         let longest = [self.near.front(), self.far.front()].into_iter().flatten();
         longest.filter(|wait| wait.since + self.patience <= now).map(|wait| wait.conn).next()
     }
 
     /// Whether some dial waits for nothing but a socket.
-    pub(super) fn has_ready(&self) -> bool {
+    pub(crate) fn has_ready(&self) -> bool {
         let near = !self.near.is_empty() && self.near_in_flight < self.near_max;
         self.dirty && (near || !self.far.is_empty() && !self.strangers.is_full())
     }
 
     /// The next connection that may be dialled now. `room`: sockets that may still be opened.
-    pub(super) fn next(&mut self, room: usize) -> Option<ConnId> {
+    pub(crate) fn next(&mut self, room: usize) -> Option<ConnId> {
         if !self.dirty || room == 0 {
             return None;
         }
@@ -127,13 +127,13 @@ impl Dialer {
     }
 
     /// A dial that waited is no longer wanted.
-    pub(super) fn withdraw(&mut self, conn: ConnId) {
+    pub(crate) fn withdraw(&mut self, conn: ConnId) {
         self.near.retain(|wait| wait.conn != conn);
         self.far.retain(|wait| wait.conn != conn);
     }
 
     /// A dial in flight ended.
-    pub(super) fn landed(&mut self, addr: SocketAddr, class: Class, connected: bool, now: Instant) {
+    pub(crate) fn landed(&mut self, addr: SocketAddr, class: Class, connected: bool, now: Instant) {
         self.dirty = true;
         match class {
             Class::Near => self.near_in_flight -= 1,
@@ -145,7 +145,7 @@ impl Dialer {
     }
 
     /// A dial in flight became a connection; who is at the other end will show.
-    pub(super) fn connected(&mut self, addr: SocketAddr, class: Class) {
+    pub(crate) fn connected(&mut self, addr: SocketAddr, class: Class) {
         self.dirty = true;
         match class {
             Class::Near => self.near_in_flight -= 1,
@@ -154,12 +154,12 @@ impl Dialer {
     }
 
     /// A node of ours was at the other end.
-    pub(super) fn forgive(&mut self, addr: SocketAddr) {
+    pub(crate) fn forgive(&mut self, addr: SocketAddr) {
         self.failures.remove(&addr);
     }
 
     /// A connection was made, and nothing of ours was at the other end (the address rule, 8).
-    pub(super) fn penalise(&mut self, addr: SocketAddr, class: Class, now: Instant) {
+    pub(crate) fn penalise(&mut self, addr: SocketAddr, class: Class, now: Instant) {
         if class == Class::Far {
             self.note(addr, false, now);
         }
@@ -238,11 +238,11 @@ mod tests {
             dialer.landed(far(0), Class::Far, false, now);
         };
         fail(&mut dialer, at(0));
-        assert!(dialer.is_tired_of(far(0), at(29)) && !dialer.is_tired_of(far(0), at(31)));
+        assert!(dialer.in_backoff(far(0), at(29)) && !dialer.in_backoff(far(0), at(31)));
         fail(&mut dialer, at(31));
-        assert!(dialer.is_tired_of(far(0), at(31 + 59)) && !dialer.is_tired_of(far(0), at(31 + 61)));
+        assert!(dialer.in_backoff(far(0), at(31 + 59)) && !dialer.in_backoff(far(0), at(31 + 61)));
         fail(&mut dialer, at(100));
-        assert!(dialer.is_tired_of(far(0), at(100 + 3599)) && !dialer.is_tired_of(far(0), at(100 + 3601)));
+        assert!(dialer.in_backoff(far(0), at(100 + 3599)) && !dialer.in_backoff(far(0), at(100 + 3601)));
         fail(&mut dialer, at(100 + 3601));
         assert_eq!(dialer.failures[&far(0)].count, 1);
     }
