@@ -114,6 +114,15 @@ pub struct PeerConfig {
     pub limits: Limits,
 }
 
+impl PeerConfig {
+    /// Whether v2 is spoken at all. A secret of one's own keeps strangers out of v1, as far as it can; without a group v2
+    /// would let everybody in beside it.
+    pub fn speaks_v2(&self) -> bool {
+        let own_secret = self.v1 && !self.v1_secret.matches(V1_DEFAULT_SECRET);
+        self.group.is_some() || !own_secret
+    }
+}
+
 /// What a node does that ends with one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Once {

@@ -34,7 +34,7 @@ use crate::node::outgoing::Outgoing;
 use crate::node::registry::{Bounds, GRACE, Registry};
 use crate::node::slots::Slots;
 use crate::node::table::Table;
-use crate::node::timers::{LATE, LATE_GRACE, Timers};
+use crate::node::timers::Timers;
 use crate::time::{Duration, Instant, WallTime};
 use client::{Client, Stage};
 use early::Early;
@@ -288,10 +288,7 @@ impl Bootstrap {
             let Some((timer, due)) = self.timers.pop_due(now) else { break };
             match timer {
                 // hostile: 169. A save to a slow disk held us up; a node that answered meanwhile is not dead.
-                Timer::Conn(_) if now - due >= LATE => {
-                    self.timers.set(timer, now + LATE_GRACE, "late");
-                    log::debug!("{timer:?}: deadline noticed {:?} late: put off", now - due);
-                }
+                Timer::Conn(_) if self.timers.put_off_if_late(timer, due, now) => {}
                 Timer::Conn(conn) => self.late(now, conn),
                 Timer::Grace => self.registry.end_grace(),
                 Timer::Notices => {

@@ -1,11 +1,10 @@
 //! The files a peer holds: whose each is, how many more may be open, and the account of those that grow
 //! (created = committed + discarded + growing).
 
-use super::jobs::JobId;
-use super::transfers::TransferId;
 use crate::config::Limits;
 use crate::machine::{Census, ConnId, FileId};
 use crate::node::gate::source;
+use crate::node::ids::{JobId, TransferId};
 use crate::node::table::Table;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -13,7 +12,7 @@ use std::net::IpAddr;
 
 /// Whose a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Owner {
+pub(crate) enum Owner {
     /// Read for a connection that came in.
     Serve(ConnId),
     /// Read for a session.
@@ -73,7 +72,7 @@ impl Held {
 
 /// All files from the moment they are asked for until the world or the peer ends them.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(crate) struct Files {
     held: Table<Held>,
     /// How many are open for each source, whichever protocol it speaks.
     of_sources: BTreeMap<IpAddr, usize>,
@@ -86,7 +85,7 @@ pub(super) struct Files {
     discarded: u64,
     kept: u64,
     /// Downloads at once: their files must find room among those that may be open.
-    pub(super) downloads_max: usize,
+    pub(crate) downloads_max: usize,
     /// One was closed since somebody asked.
     freed: bool,
     /// Places of all others: those of downloads are kept, or uploads could take them all.
@@ -94,7 +93,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn new(limits: &Limits) -> Files {
+    pub(crate) fn new(limits: &Limits) -> Files {
         // Each has two files, and as many may wait for sources as run.
         let downloads_max = limits.downloads.min(limits.open_files / FILES_EACH / 2).max(1);
         Files {
@@ -113,17 +112,17 @@ impl Files {
     }
 
     /// The id that the next file will have.
-    pub(super) fn next_id(&self) -> FileId {
+    pub(crate) fn next_id(&self) -> FileId {
         FileId(self.held.next_id())
     }
 
     /// A new file, which the driver is to open, create or import.
-    pub(super) fn add(&mut self, owner: Owner) -> FileId {
+    pub(crate) fn add(&mut self, owner: Owner) -> FileId {
         self.insert(owner, None)
     }
 
     /// One for somebody at `ip`: it takes a place of that source until it is closed.
-    pub(super) fn add_for(&mut self, ip: IpAddr, owner: Owner) -> FileId {
+    pub(crate) fn add_for(&mut self, ip: IpAddr, owner: Owner) -> FileId {
         self.insert(owner, Some(source(ip)))
     }
 
@@ -137,33 +136,33 @@ impl Files {
         FileId(self.held.insert(held))
     }
 
-    pub(super) fn owner(&self, file: FileId) -> Option<Owner> {
+    pub(crate) fn owner(&self, file: FileId) -> Option<Owner> {
         self.held.get(file.0).map(|held| held.owner)
     }
 
     /// The file is kept for another purpose now.
-    pub(super) fn set_owner(&mut self, file: FileId, owner: Owner) {
+    pub(crate) fn set_owner(&mut self, file: FileId, owner: Owner) {
         if let Some(held) = self.held.get_mut(file.0) {
             held.owner = owner;
         }
     }
 
     /// It has its final name.
-    pub(super) fn committed(&mut self, file: FileId) -> Option<Owner> {
+    pub(crate) fn committed(&mut self, file: FileId) -> Option<Owner> {
         let owner = self.remove(file)?;
         self.committed += u64::from(owner.grows());
         Some(owner)
     }
 
     /// It is closed or thrown away. False: it was not ours any more.
-    pub(super) fn drop(&mut self, file: FileId) -> bool {
+    pub(crate) fn drop(&mut self, file: FileId) -> bool {
         let Some(owner) = self.remove(file) else { return false };
         self.discarded += u64::from(owner.grows());
         true
     }
 
     /// It is closed unfinished, to be opened again. False: it was not ours any more.
-    pub(super) fn keep(&mut self, file: FileId) -> bool {
+    pub(crate) fn keep(&mut self, file: FileId) -> bool {
         let Some(owner) = self.remove(file) else { return false };
         self.kept += u64::from(owner.grows());
         true
@@ -183,28 +182,28 @@ impl Files {
     }
 
     /// Whether a place may have become free since this was asked last.
-    pub(super) fn has_freed(&mut self) -> bool {
+    pub(crate) fn has_freed(&mut self) -> bool {
         std::mem::take(&mut self.freed)
     }
 
     /// Whether one more file may be open that is not a download's.
-    pub(super) fn may_add(&self) -> bool {
+    pub(crate) fn may_add(&self) -> bool {
         self.held.iter().filter(|(_, held)| !held.owner.is_of_download()).count() < self.others_max
     }
 
     /// Whether one more may be open for somebody at `ip`. This host has no bound of its own.
-    pub(super) fn may_add_for(&self, ip: IpAddr) -> bool {
+    pub(crate) fn may_add_for(&self, ip: IpAddr) -> bool {
         let theirs = self.of_sources.get(&source(ip)).copied().unwrap_or(0);
         (ip.is_loopback() || theirs < self.per_source) && self.may_add()
     }
 
     /// Files that are read for others, in either protocol.
-    pub(super) fn uploads(&self) -> usize {
+    pub(crate) fn uploads(&self) -> usize {
         self.uploads
     }
 
     /// The part of the census that is about files.
-    pub(super) fn census(&self) -> Census {
+    pub(crate) fn census(&self) -> Census {
         Census {
             files: self.held.len(),
             files_created: self.created,

@@ -10,7 +10,6 @@ mod contract;
 mod discovery;
 mod download;
 mod fetch;
-mod files;
 mod fronts;
 mod get;
 mod identity;
@@ -25,7 +24,6 @@ mod results;
 mod route;
 mod search;
 mod seeding;
-mod serve;
 mod session;
 mod shared;
 mod steering;
@@ -36,8 +34,10 @@ use crate::machine::{ConnId, Interface, ListenerId, Output, RequestId};
 use crate::node::buckets::Buckets;
 use crate::node::clones::Clones;
 use crate::node::contacts::Contacts;
+use crate::node::files::Files;
 use crate::node::flights::Flights;
 use crate::node::gate::Gate;
+use crate::node::ids::{JobId, TransferId};
 use crate::node::index::Index;
 use crate::node::limiter::{Bucket, Shares};
 use crate::node::notices::Notices;
@@ -45,8 +45,8 @@ use crate::node::outgoing::Outgoing;
 use crate::node::swarm::SourceNo;
 use crate::node::table::Table;
 use crate::node::timers::Timers;
-use crate::node::upload_queue::UploadQueue;
 use crate::node::uploads::Uploads;
+use crate::node::v1::server::Server;
 use crate::proto::address::Here;
 use crate::proto::entropy::Entropy;
 use crate::proto::v2::identity::Identity;
@@ -55,19 +55,17 @@ use answer::{Searching, Waiting};
 use ask::Ask;
 use console::Console;
 use discovery::Discovery;
-use files::Files;
 use fronts::{Front, Fronts, said_dropped};
-use jobs::{Job, JobId};
+use jobs::Job;
 use leftovers::Leftovers;
 use reach::Sessions;
 use registries::Registry;
 use seeding::Seeding;
-use serve::Serve;
 use session::Session;
 use shared::IndexFiles;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
-use transfers::{Transfer, TransferId};
+use transfers::Transfer;
 
 /// For other nodes.
 const LISTENER: ListenerId = ListenerId(0);
@@ -91,7 +89,8 @@ pub struct Peer {
     sockets: usize,
     files: Files,
     gate: Gate,
-    upload_queue: UploadQueue,
+    /// Connections that came in, until they speak v2.
+    server: Server,
     totals: Totals,
     notices: Notices,
 
@@ -148,7 +147,8 @@ pub struct Peer {
 /// What a connection is for.
 #[derive(Debug)]
 enum Conn {
-    Serve(Serve),
+    /// It came in, and does not speak v2 (yet).
+    Caller,
     Ask(Ask),
     Session(Box<Session>),
     Fetch(TransferId, Outgoing),
@@ -214,6 +214,7 @@ impl Peer {
         let notes = ConnId(conns.insert(Conn::Console));
         let limits = &config.limits;
         let mut entropy = Entropy::new(&config.entropy);
+        let server = Server::new(config.v1.then(|| config.v1_secret.clone()), config.speaks_v2());
         let instance = u64::from_le_bytes(entropy.bytes());
         let (mode, columns) = (config.console, config.progress_columns);
         let front = Console::new(console, notes, mode, columns, said_dropped(config.json), limits);
@@ -229,7 +230,7 @@ impl Peer {
             sockets: 0,
             files: Files::new(limits),
             gate: Gate::default(),
-            upload_queue: UploadQueue::default(),
+            server,
             totals: Totals::default(),
             notices: Notices::default(),
             contacts: Contacts::new(limits),
@@ -280,8 +281,10 @@ impl Peer {
 
     /// What follows from an input: uploads and dials that have room now, the next line of a script, the end of one, a prompt.
     fn settle(&mut self, now: Instant) {
+        self.server_events(now);
         if self.files.has_freed() {
-            self.serve_waiting(now);
+            let (server, mut cx, index) = self.serving(now);
+            server.slot_freed(&mut cx, index);
         }
         loop {
             self.make_room_for_dials(now);

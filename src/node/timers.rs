@@ -3,13 +3,15 @@
 
 use crate::machine::Deadline;
 use crate::time::{Duration, Instant};
+use log::debug;
 use std::collections::{BTreeSet, HashMap};
+use std::fmt::Debug;
 use std::hash::Hash;
 
 /// A deadline that is noticed so late was not missed by the other side but by us (a stalled disk, a suspended machine) …
-pub(crate) const LATE: Duration = Duration::from_secs(1);
+const LATE: Duration = Duration::from_secs(1);
 /// … and is put off by this, so that what arrived meanwhile is seen first.
-pub(crate) const LATE_GRACE: Duration = Duration::from_millis(500);
+const LATE_GRACE: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 struct Armed {
@@ -27,13 +29,13 @@ pub struct Timers<K> {
     armed: HashMap<K, Armed>,
 }
 
-impl<K: Copy + Ord + Hash> Default for Timers<K> {
+impl<K: Copy + Ord + Hash + Debug> Default for Timers<K> {
     fn default() -> Self {
         Timers { queue: BTreeSet::new(), armed: HashMap::new() }
     }
 }
 
-impl<K: Copy + Ord + Hash> Timers<K> {
+impl<K: Copy + Ord + Hash + Debug> Timers<K> {
     /// No timer is armed.
     pub fn new() -> Timers<K> {
         Timers::default()
@@ -89,6 +91,16 @@ impl<K: Copy + Ord + Hash> Timers<K> {
                 }
             }
         }
+    }
+
+    /// Arms the timer of `key`, which was due at `due`, once more where that is noticed too late to be the other side's fault.
+    pub fn put_off_if_late(&mut self, key: K, due: Instant, now: Instant) -> bool {
+        let late = now - due >= LATE;
+        if late {
+            debug!("{key:?}: deadline noticed {:?} late: put off", now - due);
+            self.set(key, now + LATE_GRACE, "late");
+        }
+        late
     }
 
     /// The earliest deadline, exactly: timers that were moved do not wake anybody early.

@@ -5,12 +5,12 @@ mod searches;
 
 pub(super) use searches::{Searching, Waiting};
 
-use super::files::Owner;
 use super::seeding::Place;
 use super::session::{Farewell, Slice};
 use super::{Conn, Peer};
 use crate::config::CHUNK;
 use crate::machine::{ConnId, Dir, Fault, FileId, Meta, Output};
+use crate::node::files::Owner;
 use crate::node::index::FileView;
 use crate::proto::content::{Root, Span, list_len};
 use crate::proto::v2::message::{

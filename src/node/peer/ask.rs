@@ -1,12 +1,11 @@
 //! Questions to other nodes and registries: one short exchange a connection, with one deadline from dial to answer.
 
-use super::jobs::JobId;
-use super::transfers::TransferId;
 use super::{Conn, Peer, Timer};
 use crate::machine::{ConnId, Fault, Output, Received, Transmit};
 use crate::node::api::{Code, Failure};
 use crate::node::contacts::address_book::Via;
 use crate::node::contacts::dialer::Class;
+use crate::node::ids::{JobId, TransferId};
 use crate::node::outgoing::Outgoing;
 use crate::proto::address::{Learned, admit};
 use crate::proto::registry;

@@ -1,11 +1,12 @@
 //! `browse NODE`: what one node shares, page by page.
 
 use super::fronts::Op;
-use super::jobs::{Job, JobId, Work};
+use super::jobs::{Job, Work};
 use super::reach::{Unreached, Wish};
 use super::{Peer, Timer};
 use crate::machine::ConnId;
 use crate::node::api::{Code, Event, Failure, bytes as sized, plural};
+use crate::node::ids::JobId;
 use crate::proto::command::NodeRef;
 use crate::proto::escape::for_terminal;
 use crate::proto::name::{has_spellings, is_beneath};

@@ -2,15 +2,16 @@
 
 use super::ask::Purpose;
 use super::console::LineIn;
-use super::files::Owner;
 use super::fronts::{FrontId, Op};
-use super::jobs::{JobId, Work, list_files};
+use super::jobs::{Work, list_files};
 use super::search::Then;
 use super::{Peer, Timer};
 use crate::config::{ConsoleMode, HostPort};
 use crate::machine::{Dir, Output};
 use crate::node::api::{Code, Event, Failure, Status};
 use crate::node::contacts::address_book::Node;
+use crate::node::files::Owner;
+use crate::node::ids::JobId;
 use crate::node::shown::meant;
 use crate::proto::command::{self, Command, CommandError, Line, List};
 use crate::proto::escape::for_terminal;

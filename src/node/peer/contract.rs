@@ -1,9 +1,9 @@
 //! The contract, carried out: each call goes to the part it is for, and what follows from it is settled.
 
-use super::files::Owner;
 use super::fronts::FrontId;
 use super::{CONTROL, Conn, Peer};
 use crate::machine::{Census, ConnId, Deadline, Input, ListenerId, Machine, Output, Received, Transmit};
+use crate::node::files::Owner;
 use crate::time::Instant;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -65,7 +65,7 @@ impl Machine for Peer {
 
     fn handle_recv(&mut self, now: Instant, conn: ConnId, bytes: &mut [u8]) -> Received {
         let received = match self.conns.get(conn.0) {
-            Some(Conn::Serve(_)) => self.serve_recv(now, conn, bytes),
+            Some(Conn::Caller) => self.caller_recv(now, conn, bytes),
             Some(Conn::Ask(_)) => self.ask_recv(now, conn, bytes),
             Some(Conn::Session(_)) => self.session_recv(now, conn, bytes),
             Some(Conn::Fetch(transfer, _)) => self.fetch_recv(now, conn, *transfer, bytes),
@@ -112,7 +112,7 @@ impl Machine for Peer {
 
     fn poll_transmit(&mut self, conn: ConnId) -> Option<Transmit<'_>> {
         let next = match self.conns.get(conn.0)? {
-            Conn::Serve(serve) => Self::serve_transmit(serve),
+            Conn::Caller => self.server.transmit(conn),
             Conn::Ask(ask) => Self::ask_transmit(ask),
             Conn::Session(session) => Self::session_transmit(session),
             Conn::Fetch(_, out) | Conn::Stream(_, _, out) => out.transmit(),
@@ -124,7 +124,10 @@ impl Machine for Peer {
 
     fn handle_sent(&mut self, now: Instant, conn: ConnId, n: usize) {
         match self.conns.get_mut(conn.0) {
-            Some(Conn::Serve(_)) => self.serve_sent(now, conn, n),
+            Some(Conn::Caller) => {
+                let (server, mut cx, _) = self.serving(now);
+                server.sent(&mut cx, conn, n);
+            }
             Some(Conn::Ask(_)) => self.ask_sent(conn, n),
             Some(Conn::Session(_)) => self.session_sent(now, conn, n),
             Some(Conn::Fetch(_, out) | Conn::Stream(_, _, out)) => out.sent(n),
@@ -140,7 +143,8 @@ impl Machine for Peer {
     }
 
     fn poll_timeout(&mut self) -> Option<Deadline> {
-        self.timers.next_deadline()
+        let deadlines = [self.timers.next_deadline(), self.server.poll_timeout()];
+        deadlines.into_iter().flatten().min_by_key(|deadline| deadline.at)
     }
 
     fn census(&self) -> Census {
@@ -148,7 +152,7 @@ impl Machine for Peer {
         let streams = [own.console, own.notes];
         Census {
             conns: self.sockets + streams.iter().filter(|conn| self.conns.get(conn.0).is_some()).count(),
-            timers: self.timers.len(),
+            timers: self.timers.len() + self.server.timers(),
             nodes: self.contacts.book.len(),
             buffered: self.fronts.buffered(),
             unsent: self.unsent,

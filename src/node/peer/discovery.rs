@@ -1,12 +1,12 @@
 //! Multicast discovery: HELLO on every interface, the groups joined there, the nodes that are heard (WIRE_V1.md).
 
-use super::jobs::JobId;
 use super::{Peer, Timer};
 use crate::config::{GROUP, Key, Limits};
 use crate::machine::{Fault, Interface, Output};
 use crate::node::api::{Code, Event, Failure, plural};
 use crate::node::buckets::Buckets;
 use crate::node::contacts::address_book::Via;
+use crate::node::ids::JobId;
 use crate::proto::address::{Learned, admit, is_here};
 use crate::proto::announce::{self, Announce, Sender};
 use crate::proto::v2::announcement::{Announcement, AnnouncementKey, Fresh, Replay};
@@ -308,7 +308,7 @@ impl Peer {
             Some(IpAddr::V4(ip)) => Some(ip),
             _ => None,
         };
-        let (v1, v2, port) = (self.config.v1, self.speaks_v2(), self.listen.port());
+        let (v1, v2, port) = (self.config.v1, self.config.speaks_v2(), self.listen.port());
         let Discovery { joined, key, instance, sequence, .. } = &mut self.discovery;
         for (&interface, Member { addr, unheard }) in joined {
             let addr = *addr;

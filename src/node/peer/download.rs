@@ -14,11 +14,12 @@ mod looking;
 mod sources;
 mod stream;
 
-use super::transfers::{Phase, Transfer, TransferId};
+use super::transfers::{Phase, Transfer};
 use super::{Peer, Timer};
 use crate::config::{CHUNK, Limits};
 use crate::machine::{ConnId, FileId, Meta};
 use crate::node::api::Failure;
+use crate::node::ids::TransferId;
 use crate::node::part::Part;
 use crate::node::swarm::{Bounds, SourceNo, Swarm};
 use crate::proto::content::{GROUP_PIECES, PIECE, Root, ValueList, ValuesError, pieces};

@@ -2,11 +2,12 @@
 //! all that v1 says of a file's length.
 
 use super::ask::{Answer, Purpose};
-use super::transfers::{Phase, Transfer, TransferId};
+use super::transfers::{Phase, Transfer};
 use super::{Conn, Peer, Timer};
 use crate::machine::{Body, ConnId, Fault, Output, Received};
 use crate::node::api::{Code, Failure, bytes as sized};
 use crate::node::contacts::dialer::Class;
+use crate::node::ids::TransferId;
 use crate::node::outgoing::Outgoing;
 use crate::node::pace::Slow;
 use crate::proto::escape::for_terminal;

@@ -6,8 +6,9 @@ use super::get::Gets;
 use super::progress::{self, Row};
 use super::search::Search;
 use super::{Peer, Timer};
-use crate::machine::{Dir, Entry, Fault, FileId, Id, ImportedFolder, ListEnd, Output, RequestId};
+use crate::machine::{Dir, Entry, Fault, FileId, ImportedFolder, ListEnd, Output, RequestId};
 use crate::node::api::{Code, Event, Failure, bytes as sized, clock, plural};
+use crate::node::ids::JobId;
 use crate::proto::command::List;
 use crate::proto::escape::for_terminal;
 use crate::time::{Duration, Instant};
@@ -20,10 +21,6 @@ pub(super) const PROGRESS: Duration = Duration::from_millis(250);
 const INDEXED: Duration = Duration::from_secs(2);
 /// A command without bytes to count shows that it goes on after this.
 const PATIENCE: Duration = Duration::from_secs(1);
-
-/// A command under way, by slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct JobId(pub(super) Id);
 
 /// A command under way.
 #[derive(Debug)]

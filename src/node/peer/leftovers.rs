@@ -2,11 +2,12 @@
 
 use super::Peer;
 use super::download::{Download, journal_name};
-use super::files::Owner;
-use super::transfers::{Phase, TransferId};
+use super::transfers::Phase;
 use crate::config::PART_SUFFIX;
 use crate::machine::{Dir, Entry, FileId, ListEnd, Log, Output, RequestId};
 use crate::node::api::plural;
+use crate::node::files::Owner;
+use crate::node::ids::TransferId;
 use crate::proto::content::{Root, piece_len};
 use crate::proto::part_journal::Reader;
 use crate::time::{Duration, Instant, WallTime};

@@ -3,12 +3,13 @@
 
 use super::console::{Console, LineIn};
 use super::fronts::{Front, FrontId, Op};
-use super::jobs::{JobId, Work};
+use super::jobs::Work;
 use super::registries::Registry;
 use super::{CONTROL, Conn, LISTENER, Peer, Timer};
 use crate::config::{ConsoleMode, V1_DEFAULT_SECRET};
 use crate::machine::{ConnId, Fault, Output, Received, Signal};
 use crate::node::api::{Code, Event};
+use crate::node::ids::JobId;
 use crate::proto::control::Request;
 use crate::proto::escape::for_terminal;
 use crate::proto::group::group_name;
@@ -68,7 +69,7 @@ impl Peer {
     /// Who can reach what this node shares: what everybody should know once.
     fn openness(&self) -> String {
         let Some(group) = &self.config.group else {
-            if !self.speaks_v2() {
+            if !self.config.speaks_v2() {
                 return "the old protocol only: whoever knows its secret can read what this node shares (a group has more)\n"
                     .to_owned();
             }

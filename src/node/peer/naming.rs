@@ -2,12 +2,13 @@
 //! hashes it. Where it speaks v1 only, the download goes on in v1.
 
 use super::reach::{Unreached, Wish};
-use super::transfers::{Phase, Transfer, TransferId};
+use super::transfers::{Phase, Transfer};
 use super::{Peer, Timer};
 use crate::machine::ConnId;
 use crate::node::api::{Code, Failure};
 use crate::node::backoff::Backoff;
 use crate::node::contacts::dialer::Class;
+use crate::node::ids::TransferId;
 use crate::proto::escape::{cut, for_terminal};
 use crate::proto::name::is_same;
 use crate::proto::v2::message::{self, FileInfo, Message, TEXT_MAX};

@@ -1,15 +1,13 @@
 //! How a node is reached: by the session there is, or by a dial to the best of its addresses; and what becomes of those
 //! who wait for that. Sessions are known by the node's key, so that a node reached in several ways is one node.
 
-use super::jobs::JobId;
 use super::session::{Farewell, Session};
-use super::transfers::TransferId;
 use super::{Conn, Peer, Timer};
-use crate::config::V1_DEFAULT_SECRET;
 use crate::machine::{ConnId, Fault};
 use crate::node::api::{Code, Failure};
 use crate::node::contacts::dialer::Class;
 use crate::node::gate::source;
+use crate::node::ids::{JobId, TransferId};
 use crate::node::swarm::SourceNo;
 use crate::proto::address::{Learned, admit};
 use crate::proto::escape::{cut, for_terminal};
@@ -114,7 +112,7 @@ impl Wish {
 impl Peer {
     /// Asks the node at `addr` for something: on the session with it, or on one to be made.
     pub(super) fn reach(&mut self, now: Instant, addr: SocketAddr, class: Class, wish: Wish) {
-        if !self.speaks_v2() {
+        if !self.config.speaks_v2() {
             return self.unreached_all(now, addr, vec![wish], Unreached::Old);
         }
         let open = self.contacts.book.node_at(addr).and_then(|node| self.sessions.of(node));
@@ -391,13 +389,6 @@ impl Peer {
         if let Some(session) = self.session_mut(conn) {
             session.asked.remove(&number);
         }
-    }
-
-    /// Whether v2 is spoken at all. A secret of one's own keeps strangers out of v1, as far as it can; without a group v2
-    /// would let everybody in beside it.
-    pub(super) fn speaks_v2(&self) -> bool {
-        let own_secret = self.config.v1 && !self.config.v1_secret.matches(V1_DEFAULT_SECRET);
-        self.config.group.is_some() || !own_secret
     }
 
     /// Whether a node that does not speak v2 is asked in v1: never in a group (hostile: 116).

@@ -1,13 +1,13 @@
 //! The peer as a client of registries: it registers, takes in the nodes it is told of, and comes back before its lease ends.
 
 use super::ask::{Answer, Purpose};
-use super::jobs::JobId;
 use super::{Peer, Resolving, Timer};
 use crate::config::HostPort;
 use crate::machine::{Fault, Output};
 use crate::node::api::{Code, Event, Failure, plural};
 use crate::node::contacts::address_book::Via;
 use crate::node::contacts::dialer::Class;
+use crate::node::ids::JobId;
 use crate::proto::address::{Learned, admit};
 use crate::proto::escape::{for_log, for_terminal};
 use crate::proto::registry;

@@ -1,26 +1,124 @@
 //! Who is told: each input of the driver's, each timer and each file goes to the part whose it is.
 
 use super::download::is_old_receiving;
-use super::files::Owner;
 use super::fronts::FrontId;
-use super::transfers::{Transfer, TransferId};
+use super::transfers::{Transfer, next_number};
 use super::{Conn, Peer, Resolving, Timer};
-use crate::config::{CHUNK, ConsoleMode};
-use crate::machine::{ConnId, Fault, FileId, Meta, Output, RequestId};
+use crate::config::{CHUNK, ConsoleMode, unmapped};
+use crate::machine::{ConnId, Fault, FileId, Meta, Output, Received, RequestId};
+use crate::node::cx::Cx;
+use crate::node::files::Owner;
+use crate::node::gate::Verdict;
+use crate::node::ids::TransferId;
+use crate::node::index::Index;
 use crate::node::part::Which;
-use crate::node::timers::{LATE, LATE_GRACE};
+use crate::node::uploads::Receiver;
+use crate::node::v1::server::{CloseReason, Event, Server, Step};
 use crate::time::Instant;
 use std::net::SocketAddr;
 
+/// Sockets kept back for telling callers that there is no room.
+const BUSY_RESERVE: usize = 16;
+
 impl Peer {
+    /// A connection came in. None: it is closed at once.
+    pub(super) fn accept(&mut self, now: Instant, peer: SocketAddr) -> Option<ConnId> {
+        let peer = unmapped(peer);
+        if self.stopping {
+            return None;
+        }
+        let limits = &self.config.limits;
+        // The last eighth is for our own dials: callers cannot cut us off.
+        let callers = (limits.conns - limits.conns / 8).saturating_sub(self.gate.len());
+        let places = callers.min(self.room());
+        let (oldest, busy) = match self.gate.judge(peer.ip(), places, limits) {
+            Verdict::Enters => (None, false),
+            Verdict::Replaces(oldest) => (Some(oldest), false),
+            Verdict::Refused if places > 0 => return None,
+            // Where callers have all their places one of them has to go.
+            Verdict::Refused => match self.idlest_session(now, callers == 0) {
+                Some(idle) => (Some(idle), false),
+                None if self.sockets < self.config.limits.conns + BUSY_RESERVE => (None, true),
+                None => return None,
+            },
+        };
+        let conn = ConnId(self.conns.insert(Conn::Caller));
+        self.sockets += 1;
+        self.gate.enter(now, peer.ip(), conn);
+        if busy {
+            // It is on its way out, and makes room for nobody.
+            self.gate.authenticated(peer.ip(), now, conn);
+        }
+        // Only now: the slot of one that left just before would be given out again before the driver heard of it.
+        match oldest.and_then(|oldest| Some((oldest, self.conns.get(oldest.0)?))) {
+            Some((oldest, Conn::Session(_))) => self.session_end(now, oldest, Fault::Refused, false),
+            Some((oldest, _)) => self.close_caller(now, oldest, CloseReason::Evicted),
+            None => {}
+        }
+        let (server, cx, _) = self.serving(now);
+        server.accepted(&cx, conn, peer, busy);
+        Some(conn)
+    }
+
+    /// Bytes of a connection that came in, and of which it is not known yet that it speaks v2.
+    pub(super) fn caller_recv(&mut self, now: Instant, conn: ConnId, bytes: &mut [u8]) -> Received {
+        let (server, mut cx, index) = self.serving(now);
+        match server.recv(&mut cx, index, conn, bytes) {
+            Step::Taken(received) => received,
+            Step::Greets => self.greet_caller(now, conn, bytes),
+        }
+    }
+
+    /// We end a connection of the v1 server.
+    pub(super) fn close_caller(&mut self, now: Instant, conn: ConnId, why: CloseReason) {
+        let (server, mut cx, _) = self.serving(now);
+        server.close(&mut cx, conn, why);
+    }
+
+    /// The v1 server, with what it is lent.
+    pub(super) fn serving(&mut self, now: Instant) -> (&mut Server, Cx<'_>, &Index) {
+        let Peer { config, files, outputs, server, index, .. } = self;
+        (server, Cx { now, limits: &config.limits, files, out: outputs }, index)
+    }
+
+    /// What the v1 server has to tell.
+    pub(super) fn server_events(&mut self, now: Instant) {
+        while let Some(event) = self.server.poll_event() {
+            match event {
+                Event::Valid { conn, from, accepted } => self.gate.authenticated(from, accepted, conn),
+                Event::Begins { conn, name, size, to } => {
+                    let number = next_number(&mut self.last_transfer);
+                    let to = Receiver { addr: to, id: None };
+                    self.uploads.begin(now, (conn, None), number, (name, size, to));
+                    self.watch_uploads();
+                    self.wants_to_send(conn);
+                }
+                Event::Sent { conn, bytes } => {
+                    self.totals.uploaded += bytes;
+                    self.uploads.sent(now, (conn, None), bytes);
+                    self.used_share(conn, bytes);
+                    self.wants_to_send(conn);
+                }
+                Event::Gone { conn, from, accepted } => {
+                    self.uploads.gone(now, conn);
+                    self.shares.gone(conn);
+                    self.gate.leave(from, accepted, conn);
+                    self.conns.remove(conn.0);
+                    self.socket_closed();
+                }
+                Event::Notice { what, who } => self.say_rarely(now, what, who),
+            }
+        }
+    }
+
     pub(super) fn timeouts(&mut self, now: Instant) {
+        let Peer { config, files, outputs, server, shares, .. } = self;
+        let mut cx = Cx { now, limits: &config.limits, files, out: outputs };
+        server.handle_timeout(&mut cx, |conn| shares.allowance(conn) == 0);
         for _ in 0..self.config.limits.timers_per_turn {
             let Some((timer, due)) = self.timers.pop_due(now) else { return };
             match timer {
-                Timer::Conn(conn) if now - due >= LATE => {
-                    self.timers.set(timer, now + LATE_GRACE, "late");
-                    log::debug!("{conn:?}: deadline noticed {:?} late: put off", now - due);
-                }
+                Timer::Conn(_) if self.timers.put_off_if_late(timer, due, now) => {}
                 Timer::Conn(conn) => self.conn_timeout(now, conn),
                 Timer::Dials => {
                     for _ in 0..self.config.limits.timers_per_turn {
@@ -61,13 +159,12 @@ impl Peer {
 
     pub(super) fn conn_timeout(&mut self, now: Instant, conn: ConnId) {
         match self.conns.get(conn.0) {
-            Some(Conn::Serve(_)) => self.serve_timeout(now, conn),
             Some(Conn::Ask(_)) => self.ask_timeout(now, conn),
             Some(Conn::Session(_)) => self.session_timeout(now, conn),
             Some(Conn::Fetch(transfer, _)) => self.fetch_timeout(now, conn, *transfer),
             Some(Conn::Stream(transfer, no, _)) => self.stream_timeout(now, conn, *transfer, *no),
             Some(Conn::Control) => self.control_idle(now, conn),
-            Some(Conn::Console) | None => {}
+            Some(Conn::Caller | Conn::Console) | None => {}
         }
     }
 
@@ -91,7 +188,10 @@ impl Peer {
 
     pub(super) fn closed(&mut self, now: Instant, conn: ConnId, fault: Fault) {
         match self.conns.get(conn.0) {
-            Some(Conn::Serve(_)) => self.serve_gone(now, conn),
+            Some(Conn::Caller) => {
+                let (server, mut cx, _) = self.serving(now);
+                server.closed(&mut cx, conn);
+            }
             Some(Conn::Ask(_)) => self.ask_closed(now, conn, fault),
             Some(Conn::Session(_)) => self.session_closed(now, conn, fault),
             Some(Conn::Fetch(transfer, _)) => self.fetch_closed(now, conn, *transfer, fault),
@@ -116,7 +216,10 @@ impl Peer {
 
     pub(super) fn eof(&mut self, now: Instant, conn: ConnId) {
         match self.conns.get(conn.0) {
-            Some(Conn::Serve(_)) => self.serve_eof(now, conn),
+            Some(Conn::Caller) => {
+                let (server, mut cx, _) = self.serving(now);
+                server.eof(&mut cx, conn);
+            }
             Some(Conn::Ask(_)) => self.ask_read(now, conn),
             Some(Conn::Session(_)) => self.session_eof(now, conn),
             Some(Conn::Fetch(transfer, _)) => self.fetch_eof(now, conn, *transfer),
@@ -141,7 +244,10 @@ impl Peer {
     /// A file is open: whoever asked for it is told.
     pub(super) fn file_opened(&mut self, now: Instant, file: FileId, meta: Meta) {
         match self.files.owner(file) {
-            Some(Owner::Serve(conn)) => self.serve_opened(now, conn, meta.size),
+            Some(Owner::Serve(conn)) => {
+                let (server, mut cx, _) = self.serving(now);
+                server.file_opened(&mut cx, conn, meta.size);
+            }
             Some(Owner::Answer(conn)) => self.answer_opened(now, conn, file, meta),
             Some(Owner::Stat(conn)) => self.stat_answer(now, conn, file, Some(meta)),
             Some(Owner::Hashing | Owner::Log | Owner::FreshLog) => self.index_opened(now, file, meta),
@@ -187,7 +293,10 @@ impl Peer {
             self.files.drop(file);
         }
         match owner {
-            Owner::Serve(conn) => self.serve_file_failed(now, conn, fault, fatal),
+            Owner::Serve(conn) => {
+                let (server, mut cx, _) = self.serving(now);
+                server.file_failed(&mut cx, conn, fault, fatal);
+            }
             Owner::Fetch(transfer) => self.fetch_file_failed(now, transfer, fault, fatal),
             Owner::Share(job) => self.share_failed(now, job, fault),
             Owner::Answer(conn) => self.answer_failed(now, conn, file, fault, fatal),
@@ -297,7 +406,7 @@ impl Peer {
         }
         let has = match self.conns.get(conn.0) {
             Some(Conn::Session(session)) => session.slices().next().is_some(),
-            Some(Conn::Serve(serve)) => serve.sends_file(),
+            Some(Conn::Caller) => self.server.sends_file(conn),
             _ => false,
         };
         if has {

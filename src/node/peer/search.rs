@@ -5,13 +5,14 @@ mod tally;
 
 use super::ask::{Answer, Purpose};
 use super::fronts::Op;
-use super::jobs::{Job, JobId, Work};
+use super::jobs::{Job, Work};
 use super::reach::{Unreached, Wish};
 use super::{Conn, Peer, Timer};
 use crate::config::V1_DEFAULT_SECRET;
 use crate::machine::ConnId;
 use crate::node::api::{Code, Event, Failure, FoundRow, Place, plural};
 use crate::node::contacts::address_book::Node;
+use crate::node::ids::JobId;
 use crate::proto::address::is_local_net;
 use crate::proto::content::Root;
 use crate::proto::escape::for_log;

@@ -10,11 +10,11 @@ pub(super) use ending::Farewell;
 
 use super::answer::Answering;
 use super::reach::Wish;
-use super::transfers::TransferId;
 use super::{Conn, Peer};
 use crate::config::{CHUNK, Limits};
 use crate::machine::{Body, ConnId, Fault, FileId, Output, Received};
 use crate::node::contacts::dialer::Class;
+use crate::node::ids::TransferId;
 use crate::node::outgoing::Outgoing;
 use crate::node::pace::Pace;
 use crate::proto::content::Root;

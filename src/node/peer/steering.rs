@@ -3,11 +3,12 @@
 use super::Peer;
 use super::fronts::Op;
 use super::get::Gets;
-use super::jobs::{Job, JobId, Work};
-use super::serve::Leave;
-use super::transfers::{Phase, Transfer, TransferId};
+use super::jobs::{Job, Work};
+use super::transfers::{Phase, Transfer};
 use crate::node::api::{Code, Event, Failure, TransferRow, UploadRow};
+use crate::node::ids::{JobId, TransferId};
 use crate::node::uploads::Upload;
+use crate::node::v1::server::CloseReason;
 use crate::proto::command::{Way, Which};
 use crate::proto::escape::for_terminal;
 use crate::proto::name::is_same;
@@ -179,7 +180,7 @@ impl Peer {
         let text = format!("gave up the upload of {} to {}\n", for_terminal(&upload.name), upload.to.addr);
         match root {
             Some(root) => self.stop_giving(now, conn, root),
-            None => self.leave(now, conn, Leave::Stopped),
+            None => self.close_caller(now, conn, CloseReason::Stopped),
         }
         self.note(op, &text);
         true

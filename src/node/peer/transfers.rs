@@ -2,26 +2,22 @@
 
 use super::Peer;
 use super::download::{Candidate, Download};
-use super::files::Owner;
 use super::fronts::Op;
 use super::get::Gets;
-use super::jobs::JobId;
 use super::naming::Naming;
 use super::progress::Row;
 use super::search::Hit;
 use crate::config::PART_PREFIX;
-use crate::machine::{ConnId, Fault, FileId, Id, Output};
+use crate::machine::{ConnId, Fault, FileId, Output};
 use crate::node::api::{Code, Event, Failure, Running, bytes, plural};
 use crate::node::contacts::address_book::Via;
+use crate::node::files::Owner;
+use crate::node::ids::{JobId, TransferId};
 use crate::node::pace::Pace;
 use crate::proto::escape::{for_log, for_terminal};
 use crate::time::Instant;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-
-/// A download, by slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct TransferId(pub(super) Id);
 
 /// A download.
 #[derive(Debug)]

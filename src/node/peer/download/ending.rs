@@ -5,9 +5,10 @@ use super::{Download, Saved, Stage};
 use crate::machine::Output;
 use crate::node::api::{Code, Downloaded, Event, Failure, bytes as sized};
 use crate::node::contacts::address_book::Via;
+use crate::node::ids::TransferId;
 use crate::node::peer::Peer;
 use crate::node::peer::seeding::Seed;
-use crate::node::peer::transfers::{Phase, Transfer, TransferId};
+use crate::node::peer::transfers::{Phase, Transfer};
 use crate::proto::escape::for_terminal;
 use crate::time::Instant;
 

@@ -2,8 +2,8 @@
 
 use super::Candidate;
 use super::Starving;
+use crate::node::ids::TransferId;
 use crate::node::peer::Peer;
-use crate::node::peer::transfers::TransferId;
 use crate::time::{Duration, Instant};
 use std::net::SocketAddr;
 

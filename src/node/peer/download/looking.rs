@@ -2,8 +2,8 @@
 
 use super::Stage;
 use crate::machine::{Fault, FileId, Meta, Output, numbered};
+use crate::node::ids::TransferId;
 use crate::node::peer::Peer;
-use crate::node::peer::transfers::TransferId;
 use crate::proto::content::{FileHasher, Root};
 use crate::proto::name::check_name;
 use crate::time::Instant;

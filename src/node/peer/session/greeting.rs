@@ -23,21 +23,21 @@ impl Peer {
         conn: ConnId,
         bytes: &mut [u8],
     ) -> Received {
-        let Some(Conn::Serve(serve)) = self.conns.get(conn.0) else { return taken(bytes.len()) };
-        let (peer, accepted) = serve.came();
+        let Some((peer, accepted)) = self.server.hand_over(conn) else { return taken(bytes.len()) };
+        if let Some(place) = self.conns.get_mut(conn.0) {
+            *place = Conn::Session(Box::new(Session::new(peer, None, accepted)));
+        }
         // Members and strangers share an address: what counts is what was left unfinished, not who sent nonsense.
         if !peer.ip().is_loopback() && !self.unfinished.take(now, source(peer.ip())) {
             self.mute(now, conn, peer);
             return taken(bytes.len());
         }
-        let mut session = Session::new(peer, None, accepted);
         let mut handshake = Box::new(self.handshake(Role::Responder, Call::default()));
         if self.config.group.is_some() {
             handshake.stop_behind_preamble();
         }
-        session.state = State::Greeting(handshake);
-        if let Some(place) = self.conns.get_mut(conn.0) {
-            *place = Conn::Session(Box::new(session));
+        if let Some(session) = self.session_mut(conn) {
+            session.state = State::Greeting(handshake);
         }
         // From the accept on: the deadline does not start anew with the first byte.
         let due = accepted + self.config.limits.handshake_deadline;
@@ -173,6 +173,17 @@ impl Peer {
         self.mute(now, conn, peer);
     }
 
+    /// A handshake that came in is none of ours: it gets the answer of v1 to what is no request.
+    fn refuse_in_v1(&mut self, now: Instant, conn: ConnId) {
+        let Some(came) = self.session_mut(conn).and_then(|session| session.came()) else { return };
+        if let Some(place) = self.conns.get_mut(conn.0) {
+            *place = Conn::Caller;
+        }
+        self.timers.cancel(Timer::Conn(conn));
+        let (server, mut cx, _) = self.serving(now);
+        server.refuse(&mut cx, conn, came);
+    }
+
     /// Whether a dial of ours came in at our own listener, by whatever address.
     fn leads_back(&self, conn: ConnId) -> bool {
         let Some(dial) = self.conns.get(conn.0).and_then(greeting) else { return false };
@@ -183,21 +194,8 @@ impl Peer {
     pub(super) fn mute(&mut self, now: Instant, conn: ConnId, peer: SocketAddr) {
         self.say_rarely(now, "no member of ours, or another protocol, on the peer port", peer);
         let after = self.between(Duration::ZERO, MUTE_MAX);
-        let unproven = match self.conns.get_mut(conn.0) {
-            Some(Conn::Session(session)) => {
-                session.state = State::Mute;
-                true
-            }
-            Some(place @ Conn::Serve(_)) => {
-                let accepted = if let Conn::Serve(serve) = place { serve.came().1 } else { now };
-                let mut session = Session::new(peer, None, accepted);
-                session.state = State::Mute;
-                *place = Conn::Session(Box::new(session));
-                true
-            }
-            _ => false,
-        };
-        if unproven {
+        if let Some(session) = self.session_mut(conn) {
+            session.state = State::Mute;
             self.timers.set(Timer::Conn(conn), now + after, "stranger");
         }
     }

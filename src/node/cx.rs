@@ -1,0 +1,30 @@
+//! What a port is lent for the length of a call.
+
+use crate::config::Limits;
+use crate::machine::{FileId, Output};
+use crate::node::files::Files;
+use crate::time::Instant;
+use std::collections::VecDeque;
+
+/// The clock, the bounds, and what all parts share: files that are open, and what the driver is to do.
+#[derive(Debug)]
+pub(crate) struct Cx<'a> {
+    pub(crate) now: Instant,
+    pub(crate) limits: &'a Limits,
+    pub(crate) files: &'a mut Files,
+    pub(crate) out: &'a mut VecDeque<Output>,
+}
+
+impl Cx<'_> {
+    /// Has the driver do something, after all it was told before.
+    pub(crate) fn push(&mut self, output: Output) {
+        self.out.push_back(output);
+    }
+
+    /// Closes a file that stays what it is.
+    pub(crate) fn close_file(&mut self, file: FileId) {
+        if self.files.drop(file) {
+            self.push(Output::CloseFile { file });
+        }
+    }
+}
