@@ -1,6 +1,6 @@
 //! Names by which parts speak of what another part owns. Only the owner looks behind them.
 
-use crate::machine::Id;
+use crate::machine::{Id, RequestId};
 
 /// A download, by slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,3 +9,17 @@ pub(crate) struct TransferId(pub(crate) Id);
 /// A command under way, by slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct JobId(pub(crate) Id);
+
+/// Numbers for questions to the driver.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    last: u32,
+}
+
+impl Requests {
+    /// One that no other question has.
+    pub(crate) fn next(&mut self) -> RequestId {
+        self.last = self.last.wrapping_add(1);
+        RequestId(self.last)
+    }
+}

@@ -18,6 +18,7 @@ mod hashing;
 mod journal;
 mod lists;
 mod order;
+pub(crate) mod port;
 mod requests;
 mod scan;
 mod search;

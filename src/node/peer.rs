@@ -25,7 +25,6 @@ mod route;
 mod search;
 mod seeding;
 mod session;
-mod shared;
 mod steering;
 mod transfers;
 
@@ -37,8 +36,8 @@ use crate::node::contacts::Contacts;
 use crate::node::files::Files;
 use crate::node::flights::Flights;
 use crate::node::gate::Gate;
-use crate::node::ids::{JobId, TransferId};
-use crate::node::index::Index;
+use crate::node::ids::{JobId, Requests, TransferId};
+use crate::node::index;
 use crate::node::limiter::{Bucket, Shares};
 use crate::node::notices::Notices;
 use crate::node::outgoing::Outgoing;
@@ -62,7 +61,6 @@ use reach::Sessions;
 use registries::Registry;
 use seeding::Seeding;
 use session::Session;
-use shared::IndexFiles;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use transfers::Transfer;
@@ -123,8 +121,7 @@ pub struct Peer {
     /// Handshakes that came in and were not finished, by source.
     unfinished: Buckets,
     flights: Flights,
-    index: Index,
-    index_files: IndexFiles,
+    shared: index::port::Port,
     /// Searches of other nodes under way, and found answers of them that wait for room to be sent.
     searching: VecDeque<Searching>,
     answers: VecDeque<Waiting>,
@@ -134,7 +131,7 @@ pub struct Peer {
     fronts: Fronts,
     jobs: Table<Job>,
     resolving: BTreeMap<RequestId, Resolving>,
-    last_request: RequestId,
+    requests: Requests,
     /// Listening, and joined if that was asked for: commands may run.
     ready: bool,
     stopping: bool,
@@ -186,7 +183,6 @@ enum Timer {
     Exit,
     /// A slice of another node's search.
     Search,
-    Index,
     /// The longest wait for a dial.
     Dials,
     Job(JobId),
@@ -253,15 +249,14 @@ impl Peer {
             sessions: Sessions::default(),
             unfinished: Buckets::new(limits.unfinished_per_source, limits.unfinished_burst),
             flights: Flights::new(limits.flights),
-            index: Index::new(limits),
-            index_files: IndexFiles::default(),
+            shared: index::port::Port::new(limits),
             searching: VecDeque::new(),
             answers: VecDeque::new(),
             unsent: 0,
             fronts: Fronts::new(front, config.once.is_some()),
             jobs: Table::new(),
             resolving: BTreeMap::new(),
-            last_request: RequestId(0),
+            requests: Requests::default(),
             ready: false,
             stopping: false,
             exited: false,
@@ -282,6 +277,9 @@ impl Peer {
     /// What follows from an input: uploads and dials that have room now, the next line of a script, the end of one, a prompt.
     fn settle(&mut self, now: Instant) {
         self.server_events(now);
+        if self.shared.take_stirred() {
+            self.drive_index(now);
+        }
         if self.files.has_freed() {
             let (server, mut cx, index) = self.serving(now);
             server.slot_freed(&mut cx, index);

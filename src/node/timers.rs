@@ -8,6 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::hash::Hash;
 
+/// Not now, but as soon as everything else had its turn.
+pub(crate) const MOMENT: Duration = Duration::from_micros(1);
 /// A deadline that is noticed so late was not missed by the other side but by us (a stalled disk, a suspended machine) …
 const LATE: Duration = Duration::from_secs(1);
 /// … and is put off by this, so that what arrived meanwhile is seen first.

@@ -16,10 +16,8 @@ use crate::proto::content::{Root, Span, list_len};
 use crate::proto::v2::message::{
     Code, DATA_HEAD, DataKind, FileInfo, GET_MAX, Message, PLAIN_SMALL, files_that_fit,
 };
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 
-/// Not now, but as soon as everything else had its turn.
-pub(super) const MOMENT: Duration = Duration::from_micros(1);
 /// What who asks is told where the operator gave up an upload.
 const STOPPED: &str = "it is not given any more";
 /// Requests of one session for values and bytes that wait to be answered.
@@ -69,9 +67,9 @@ impl Peer {
             Message::Browse { id, after, limit } => {
                 let limit = usize::try_from(limit).unwrap_or(usize::MAX);
                 let mut files: Vec<FileInfo> =
-                    self.index.page(after.as_deref(), limit).map(|view| info_of(&view)).collect();
+                    self.shared.index().page(after.as_deref(), limit).map(|view| info_of(&view)).collect();
                 files.truncate(files_that_fit(&files, self.record_max(conn)));
-                let all = if files.is_empty() { self.index.progress().left_out.count() } else { 0 };
+                let all = if files.is_empty() { self.shared.index().progress().left_out.count() } else { 0 };
                 self.tell_node(
                     now,
                     conn,
@@ -90,8 +88,7 @@ impl Peer {
             Message::Get { id, root, offset, len } => self.get_for(now, conn, id, root, (offset, len)),
             Message::Follow { id, root, group } => self.follow_for(now, conn, id, root, group.into()),
             Message::Wrong { root } => {
-                self.index.doubted(now, &root);
-                self.drive_index(now);
+                self.shared.index_mut().doubted(now, &root);
             }
             Message::Cancel { id } => {
                 self.drop_slices(conn, |slice| slice.number == id);
@@ -134,12 +131,11 @@ impl Peer {
 
     /// What stands under a name. One that the index does not have may have come a moment ago: the disk knows.
     fn stat_for(&mut self, now: Instant, conn: ConnId, id: u32, name: String) {
-        let known = self.index.get_spelled(&name).map(|view| info_of(&view));
+        let known = self.shared.index().get_spelled(&name).map(|view| info_of(&view));
         match known {
             Some(file) => {
                 if file.root.is_none() {
-                    let readable = self.index.wanted(now, &file.name);
-                    self.drive_index(now);
+                    let readable = self.shared.index_mut().wanted(now, &file.name);
                     if !readable {
                         let text = "the file cannot be read here: try again later";
                         return self.refuse(now, conn, id, Code::Gone, text);
@@ -170,8 +166,7 @@ impl Peer {
         let (id, _, name) = stats.remove(at);
         self.close_file(file);
         if meta.is_some() {
-            let waits = self.index.missed(now, &name);
-            self.drive_index(now);
+            let waits = self.shared.index_mut().missed(now, &name);
             if !waits {
                 let text = "a file of that name is there, and not offered";
                 return self.refuse(now, conn, id, Code::Gone, text);
@@ -192,7 +187,7 @@ impl Peer {
         span: Span,
         (first, count): (u64, u64),
     ) {
-        let Some(view) = self.index.by_root(root) else {
+        let Some(view) = self.shared.index().by_root(root) else {
             return match self.values_at_hand(root, span, first, count) {
                 Some(bytes) => self.send_values(now, conn, id, first, &bytes),
                 None => self.refuse(now, conn, id, Code::Gone, "no file of that root is shared here"),
@@ -209,12 +204,11 @@ impl Peer {
             return self.refuse(now, conn, id, Code::Bad, "the file has no such values");
         }
         let no = view.no;
-        let (Some(at), Some(file)) = (at, self.index_files.log()) else {
-            if let Some(bytes) = self.index.held_values(root, span, first, count) {
+        let (Some(at), Some(file)) = (at, self.shared.log()) else {
+            if let Some(bytes) = self.shared.index().held_values(root, span, first, count) {
                 return self.send_values(now, conn, id, first, &bytes);
             }
-            self.index.wants_values(now, no);
-            self.drive_index(now);
+            self.shared.index_mut().wants_values(now, no);
             return self.refuse(now, conn, id, Code::Busy, "the values are not at hand yet: ask again");
         };
         if !self.may_ask_more(conn, count * 32) {
@@ -361,8 +355,7 @@ impl Peer {
             self.drop_seed(&root);
         }
         if code == Code::Gone {
-            self.index.changed(now, "", true);
-            self.drive_index(now);
+            self.shared.index_mut().changed(now, "", true);
         }
         self.outputs.push_back(Output::Wake { conn });
     }

@@ -8,7 +8,7 @@ use super::search::Then;
 use super::{Peer, Timer};
 use crate::config::{ConsoleMode, HostPort};
 use crate::machine::{Dir, Output};
-use crate::node::api::{Code, Event, Failure, Status};
+use crate::node::api::{Code, Event, Failure, IndexStatus, Status};
 use crate::node::contacts::address_book::Node;
 use crate::node::files::Owner;
 use crate::node::ids::JobId;
@@ -186,7 +186,7 @@ impl Peer {
     }
 
     fn run_list(&mut self, now: Instant, op: Op, dir: Dir) {
-        let request = self.next_request();
+        let request = self.requests.next();
         let (output, work) = list_files(request, dir, self.config.limits.listing_max);
         self.begin(now, op, work);
         self.outputs.push_back(output);
@@ -206,6 +206,20 @@ impl Peer {
     fn shown_names(&self, front: FrontId) -> impl Iterator<Item = &String> {
         let transfers = self.transfers.iter().map(|(_, transfer)| &transfer.name);
         self.fronts.names(front).chain(transfers)
+    }
+
+    fn index_status(&self) -> IndexStatus {
+        let progress = self.shared.index().progress();
+        let hashing = progress.current.map(|(name, ..)| name.to_owned());
+        IndexStatus {
+            files: progress.files as u64,
+            bytes: progress.bytes,
+            hashed_files: progress.hashed_files as u64,
+            hashed_bytes: progress.hashed_bytes + progress.current.map_or(0, |(_, done, _)| done),
+            hashing,
+            full: progress.limited,
+            left_out: progress.left_out.into(),
+        }
     }
 
     fn status_now(&self, now: Instant) -> Status {

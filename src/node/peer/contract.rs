@@ -53,10 +53,9 @@ impl Machine for Peer {
             Input::StateLoaded { content, .. } => self.identity_loaded(now, content),
             Input::StateSaved { result, .. } => self.identity_saved(result),
             Input::FileRead { file, offset, bytes, meta } => self.file_read(now, file, offset, bytes, meta),
-            Input::FolderChanged { folder, deep, .. } => self.folder_changed(now, &folder, deep),
+            Input::FolderChanged { folder, deep, .. } => self.shared.index_mut().changed(now, &folder, deep),
             Input::WatchLost { .. } => {
-                self.index.watch_lost(now);
-                self.drive_index(now);
+                self.shared.index_mut().watch_lost(now);
             }
             Input::WallClock(wall) => self.wall_clock(now, wall),
         }
@@ -143,7 +142,7 @@ impl Machine for Peer {
     }
 
     fn poll_timeout(&mut self) -> Option<Deadline> {
-        let deadlines = [self.timers.next_deadline(), self.server.poll_timeout()];
+        let deadlines = [self.timers.next_deadline(), self.server.poll_timeout(), self.shared.poll_timeout()];
         deadlines.into_iter().flatten().min_by_key(|deadline| deadline.at)
     }
 
@@ -152,7 +151,9 @@ impl Machine for Peer {
         let streams = [own.console, own.notes];
         Census {
             conns: self.sockets + streams.iter().filter(|conn| self.conns.get(conn.0).is_some()).count(),
-            timers: self.timers.len() + self.server.timers(),
+            timers: self.timers.len()
+                + self.server.timers()
+                + usize::from(self.shared.poll_timeout().is_some()),
             nodes: self.contacts.book.len(),
             buffered: self.fronts.buffered(),
             unsent: self.unsent,

@@ -414,7 +414,7 @@ impl Peer {
         let network = [late, listing, held, next, seek].into_iter().flatten().filter(|_| running);
         match part.into_iter().chain(network).min() {
             Some((due, reason)) => {
-                self.timers.set(Timer::Transfer(id), due.max(now + super::answer::MOMENT), reason);
+                self.timers.set(Timer::Transfer(id), due.max(now + crate::node::timers::MOMENT), reason);
             }
             None => self.timers.cancel(Timer::Transfer(id)),
         }

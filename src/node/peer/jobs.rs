@@ -109,7 +109,7 @@ impl Peer {
         let found: Vec<JobId> = self
             .jobs
             .iter()
-            .filter(|(_, job)| matches!(&job.work, Work::Indexing { name } if self.index.get(name).is_some()))
+            .filter(|(_, job)| matches!(&job.work, Work::Indexing { name } if self.shared.index().get(name).is_some()))
             .map(|(id, _)| JobId(id))
             .collect();
         found.into_iter().for_each(|job| self.finish(now, job, Ok(())));
@@ -201,7 +201,7 @@ impl Peer {
 
     /// A part of a folder's names came.
     pub(super) fn listed(&mut self, now: Instant, request: RequestId, entries: &[Entry], end: &ListEnd) {
-        if self.leftovers_listed(now, request, entries, end) || self.index_listed(now, request, entries, end)
+        if self.leftovers_listed(now, request, entries, end) || self.shared.listed(now, request, entries, end)
         {
             return;
         }
@@ -276,8 +276,11 @@ impl Peer {
             *work = Work::Indexing { name: last };
         }
         self.timers.set(Timer::Job(job), now + INDEXED, "index of a new file");
-        self.index.changed_by_us(now, if folder.is_some() { name } else { "" }, folder.is_some());
-        self.drive_index(now);
+        self.shared.index_mut().changed_by_us(
+            now,
+            if folder.is_some() { name } else { "" },
+            folder.is_some(),
+        );
     }
 
     /// A copy into the shared folder failed; nothing of it is left.

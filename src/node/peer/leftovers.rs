@@ -50,7 +50,7 @@ impl Leftovers {
 impl Peer {
     /// Asks what there is.
     pub(super) fn find_leftovers(&mut self) {
-        let request = self.next_request();
+        let request = self.requests.next();
         (self.leftovers.listing, self.leftovers.looking) = (Some(request), true);
         let (dir, folder, max) = (Dir::Parts, String::new(), 2 * LEFTOVERS_MAX);
         self.outputs.push_back(Output::ListFiles { request, dir, folder, deep: false, max });

@@ -29,8 +29,7 @@ impl Peer {
         self.listen = addr;
         self.find_leftovers();
         if self.config.once.is_none() {
-            self.index.start(now);
-            self.drive_index(now);
+            self.shared.index_mut().start(now);
             self.greet_operator();
         }
         if !self.config.join {

@@ -77,8 +77,8 @@ impl Peer {
 
     /// The v1 server, with what it is lent.
     pub(super) fn serving(&mut self, now: Instant) -> (&mut Server, Cx<'_>, &Index) {
-        let Peer { config, files, outputs, server, index, .. } = self;
-        (server, Cx { now, limits: &config.limits, files, out: outputs }, index)
+        let Peer { config, files, requests, outputs, server, shared, .. } = self;
+        (server, Cx { now, limits: &config.limits, files, requests, out: outputs }, shared.index())
     }
 
     /// What the v1 server has to tell.
@@ -111,10 +111,23 @@ impl Peer {
         }
     }
 
+    /// Carries out what the index of the shared folder asks for, and what follows from what it was told.
+    pub(super) fn drive_index(&mut self, now: Instant) {
+        let busy = self.active_transfers() > 0 || self.files.uploads() > 0;
+        let Peer { config, files, requests, outputs, shared, .. } = self;
+        shared.drive(&mut Cx { now, limits: &config.limits, files, requests, out: outputs }, busy);
+        while let Some(log) = self.shared.poll_gone() {
+            self.answers_moved(now, log);
+        }
+        self.finish_indexed(now);
+        self.arm_search(now);
+    }
+
     pub(super) fn timeouts(&mut self, now: Instant) {
-        let Peer { config, files, outputs, server, shares, .. } = self;
-        let mut cx = Cx { now, limits: &config.limits, files, out: outputs };
+        let Peer { config, files, requests, outputs, server, shares, .. } = self;
+        let mut cx = Cx { now, limits: &config.limits, files, requests, out: outputs };
         server.handle_timeout(&mut cx, |conn| shares.allowance(conn) == 0);
+        self.shared.handle_timeout(now);
         for _ in 0..self.config.limits.timers_per_turn {
             let Some((timer, due)) = self.timers.pop_due(now) else { return };
             match timer {
@@ -137,10 +150,6 @@ impl Peer {
                 }
                 Timer::Exit => self.exit_anyway(),
                 Timer::Search => self.search_slice(now),
-                Timer::Index => {
-                    self.index.timeout(now);
-                    self.drive_index(now);
-                }
                 Timer::Job(job) => self.job_timeout(now, job),
                 Timer::Refresh(number) => self.register(now, number, None, true),
                 Timer::Hello => self.hello(now),
@@ -250,7 +259,9 @@ impl Peer {
             }
             Some(Owner::Answer(conn)) => self.answer_opened(now, conn, file, meta),
             Some(Owner::Stat(conn)) => self.stat_answer(now, conn, file, Some(meta)),
-            Some(Owner::Hashing | Owner::Log | Owner::FreshLog) => self.index_opened(now, file, meta),
+            Some(owner @ (Owner::Hashing | Owner::Log | Owner::FreshLog)) => {
+                self.shared.opened(now, owner, meta);
+            }
             Some(Owner::Part(id)) => self.part_opened(now, (id, Which::Part), meta),
             Some(Owner::Journal(id)) => self.part_opened(now, (id, Which::Journal), meta),
             Some(Owner::Leftover) => self.leftover_opened(file),
@@ -282,7 +293,8 @@ impl Peer {
             Some(Owner::Journal(id)) => self.part_read(now, (id, Which::Journal), (offset, bytes, meta)),
             Some(Owner::Leftover) => self.leftover_read(now, file, bytes),
             Some(Owner::Look(id)) => self.look_read(now, id, (offset, bytes, meta)),
-            _ => self.index_read(now, file, (offset, bytes, meta)),
+            Some(owner) => self.shared.read(now, owner, (offset, bytes, meta)),
+            None => {}
         }
     }
 
@@ -302,7 +314,7 @@ impl Peer {
             Owner::Answer(conn) => self.answer_failed(now, conn, file, fault, fatal),
             Owner::Stat(conn) => self.stat_answer(now, conn, file, None),
             Owner::Hashing | Owner::Log | Owner::FreshLog => {
-                self.index_failed(now, owner, file, fault, fatal);
+                self.shared.failed(now, owner, file, fault, fatal);
             }
             Owner::Part(id) => self.part_file_failed(now, (id, Which::Part), (file, fault, fatal)),
             Owner::Journal(id) => self.part_file_failed(now, (id, Which::Journal), (file, fault, fatal)),
@@ -345,15 +357,9 @@ impl Peer {
         }
     }
 
-    /// A number for a question to the driver.
-    pub(super) fn next_request(&mut self) -> RequestId {
-        self.last_request = RequestId(self.last_request.0.wrapping_add(1));
-        self.last_request
-    }
-
     /// Has a name looked up; the answer is for `purpose`.
     pub(super) fn resolve(&mut self, host: String, port: u16, purpose: Resolving) {
-        let request = self.next_request();
+        let request = self.requests.next();
         self.resolving.insert(request, purpose);
         self.outputs.push_back(Output::Resolve { request, host, port });
     }

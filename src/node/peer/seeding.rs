@@ -88,7 +88,7 @@ impl Peer {
 
     /// The size of a file some of which can be given, and where these bytes of it are; none: not here.
     pub(super) fn place_of(&self, root: &Root, range: &std::ops::Range<u64>) -> Option<(u64, Place)> {
-        if let Some(view) = self.index.by_root(root) {
+        if let Some(view) = self.shared.index().by_root(root) {
             let (name, meta) = (view.name.to_owned(), view.meta);
             return Some((meta.size, Place::Closed { dir: Dir::Shared, name, meta }));
         }
@@ -105,7 +105,7 @@ impl Peer {
         if let Some(may) = self.uploads.asked_again(now, key) {
             return may;
         }
-        let named = self.index.by_root(root).map(|view| view.name.to_owned());
+        let named = self.shared.index().by_root(root).map(|view| view.name.to_owned());
         let named = named.or_else(|| Some(self.seed(root)?.name.clone()));
         let named = named.or_else(|| self.fetch_name(self.download_of(root)?).map(str::to_owned));
         let to = Receiver { addr: self.addr_of(conn), id: self.session_mut(conn).and_then(|s| s.node()) };
@@ -144,7 +144,7 @@ impl Peer {
 
     /// Bytes of a file of which something is here.
     fn size_of(&self, root: &Root) -> Option<u64> {
-        let shared = self.index.by_root(root).map(|view| view.meta.size);
+        let shared = self.shared.index().by_root(root).map(|view| view.meta.size);
         let download = || self.transfers.get(self.download_of(root)?.0)?.download();
         shared.or_else(|| Some(self.seed(root)?.size)).or_else(|| Some(download()?.size))
     }
@@ -154,7 +154,7 @@ impl Peer {
         if self.size_of(&root).is_some_and(|size| group > 0 && group >= groups(size)) {
             return self.refuse(now, conn, number, Code::Bad, "the file has no such group");
         }
-        let all = self.index.by_root(&root).is_some() || self.seed(&root).is_some();
+        let all = self.shared.index().by_root(&root).is_some() || self.seed(&root).is_some();
         let download = self.download_of(&root);
         let running = download
             .and_then(|id| self.transfers.get(id.0)?.download())

@@ -1,12 +1,13 @@
 //! Searches of other nodes: they go over the index in slices, one a turn for all of them, and what they found is told as what
 //! was told before is sent, so that nobody who reads nothing fills the memory.
 
-use super::{MOMENT, info_of};
+use super::info_of;
 use crate::config::Limits;
 use crate::machine::ConnId;
 use crate::node::gate::source;
 use crate::node::index::{Cursor, FileNo};
 use crate::node::peer::{Conn, Peer, Timer};
+use crate::node::timers::MOMENT;
 use crate::proto::query::{Query, Score};
 use crate::proto::v2::message::{Code, FILES_MAX, FileInfo, Message, files_that_fit};
 use crate::time::Instant;
@@ -83,12 +84,16 @@ impl Peer {
     /// fires once a turn, and what is ready has its turn in between.
     pub(in crate::node::peer) fn search_slice(&mut self, now: Instant) {
         // Nobody is told that there is nothing before anybody has looked.
-        if !self.index.progress().listed {
+        if !self.shared.index().progress().listed {
             return;
         }
         let Some(mut search) = self.searching.pop_front() else { return };
-        let done =
-            self.index.search_slice(&search.query, &mut search.cursor, SEARCH_STEPS, &mut search.found);
+        let done = self.shared.index().search_slice(
+            &search.query,
+            &mut search.cursor,
+            SEARCH_STEPS,
+            &mut search.found,
+        );
         // More than are wanted are kept, so that sorting stays rare.
         if done || search.found.len() > 4 * search.limit {
             search.found.sort_unstable_by_key(|&(score, file)| (Reverse(score), file));
@@ -138,7 +143,7 @@ impl Peer {
             .iter()
             .take(FILES_MAX)
             .enumerate()
-            .filter_map(|(n, file)| Some((n, self.index.view(*file)?)));
+            .filter_map(|(n, file)| Some((n, self.shared.index().view(*file)?)));
         let (places, mut files): (Vec<usize>, Vec<FileInfo>) =
             views.map(|(n, view)| (n, info_of(&view))).unzip();
         let fit = files_that_fit(&files, max);

@@ -31,7 +31,7 @@ impl Peer {
         let Some(download) = self.download_mut(id) else { return };
         let (root, size, exists) = (download.root, download.size, download.exists);
         // An empty file is made quicker than looked for, and all of them are the same.
-        let shared = self.index.by_root(&root).filter(|_| size > 0).map(|view| view.name.to_owned());
+        let shared = self.shared.index().by_root(&root).filter(|_| size > 0).map(|view| view.name.to_owned());
         if let Some(shared) = shared {
             let path = self.config.folders.shared.join(shared);
             let path = path.to_string_lossy().into_owned();

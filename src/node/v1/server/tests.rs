@@ -2,6 +2,7 @@ use super::*;
 use crate::config::{Limits, V1_DEFAULT_SECRET};
 use crate::machine::Id;
 use crate::node::files::Files;
+use crate::node::ids::Requests;
 use crate::time::Duration;
 
 const SIZE: u64 = 1 << 20;
@@ -11,6 +12,7 @@ struct Rig {
     now: Instant,
     limits: Limits,
     files: Files,
+    requests: Requests,
     out: VecDeque<Output>,
     index: Index,
     server: Server,
@@ -20,7 +22,8 @@ impl Rig {
     fn with(limits: Limits, secret: Option<Secret>, v2: bool) -> Rig {
         let (files, index) = (Files::new(&limits), Index::new(&limits));
         let (out, server) = (VecDeque::new(), Server::new(secret, v2));
-        Rig { now: Instant::ZERO, limits, files, out, index, server }
+        let requests = Requests::default();
+        Rig { now: Instant::ZERO, limits, files, requests, out, index, server }
     }
 
     fn new() -> Rig {
@@ -28,8 +31,8 @@ impl Rig {
     }
 
     fn lend(&mut self) -> (&mut Server, Cx<'_>, &Index) {
-        let Rig { now, limits, files, out, index, server } = self;
-        (server, Cx { now: *now, limits, files, out }, index)
+        let Rig { now, limits, files, requests, out, index, server } = self;
+        (server, Cx { now: *now, limits, files, requests, out }, index)
     }
 
     /// Connection number `n` comes in, from a host of its own.
