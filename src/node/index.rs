@@ -25,7 +25,7 @@ mod search;
 mod sweep;
 mod table;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod view;
 
 pub use file::FileNo;

@@ -45,12 +45,13 @@ use crate::node::swarm::SourceNo;
 use crate::node::table::Table;
 use crate::node::timers::Timers;
 use crate::node::uploads::Uploads;
+use crate::node::uploads::searches::Searches;
+use crate::node::uploads::seeds::{Followers, Seeds};
 use crate::node::v1::server::Server;
 use crate::proto::address::Here;
 use crate::proto::entropy::Entropy;
 use crate::proto::v2::identity::Identity;
 use crate::time::{Duration, Instant, WallTime};
-use answer::{Searching, Waiting};
 use ask::Ask;
 use console::Console;
 use discovery::Discovery;
@@ -59,7 +60,6 @@ use jobs::Job;
 use leftovers::Leftovers;
 use reach::Sessions;
 use registries::Registry;
-use seeding::Seeding;
 use session::Session;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -106,7 +106,9 @@ pub struct Peer {
     turn: usize,
     /// Those that wait are being started.
     starting: bool,
-    seeding: Seeding,
+    /// Finished downloads that are given on, and who wants to hear of which file.
+    seeds: Seeds,
+    followers: Followers,
     leftovers: Leftovers,
     /// Bounds of the rates of files: to others, and from them.
     shares: Shares,
@@ -122,9 +124,8 @@ pub struct Peer {
     unfinished: Buckets,
     flights: Flights,
     shared: index::port::Port,
-    /// Searches of other nodes under way, and found answers of them that wait for room to be sent.
-    searching: VecDeque<Searching>,
-    answers: VecDeque<Waiting>,
+    /// Of other nodes.
+    searches: Searches,
     /// Bytes of messages that wait to be sent on all sessions.
     unsent: usize,
 
@@ -239,7 +240,8 @@ impl Peer {
             uploads: Uploads::default(),
             turn: 0,
             starting: false,
-            seeding: Seeding::default(),
+            seeds: Seeds::new(limits.swarm.seeds),
+            followers: Followers::default(),
             leftovers: Leftovers::default(),
             shares: Shares::new(config.rate.up),
             down: Bucket::new(config.rate.down),
@@ -250,8 +252,7 @@ impl Peer {
             unfinished: Buckets::new(limits.unfinished_per_source, limits.unfinished_burst),
             flights: Flights::new(limits.flights),
             shared: index::port::Port::new(limits),
-            searching: VecDeque::new(),
-            answers: VecDeque::new(),
+            searches: Searches::default(),
             unsent: 0,
             fronts: Fronts::new(front, config.once.is_some()),
             jobs: Table::new(),

@@ -1,10 +1,15 @@
 //! Uploads: which file goes to whom, how far and how fast, for `transfers` and for the log. Sending them is not done here.
 
-use crate::machine::ConnId;
+pub(crate) mod searches;
+pub(crate) mod seeds;
+
+use crate::machine::{ConnId, Meta};
+use crate::node::index::FileView;
 use crate::node::meter::Meter;
 use crate::proto::content::Root;
 use crate::proto::escape::for_log;
 use crate::proto::v2::identity::NodeId;
+use crate::proto::v2::message::FileInfo;
 use crate::time::{Duration, Instant};
 use log::info;
 use std::collections::BTreeMap;
@@ -172,6 +177,21 @@ impl Uploads {
         if let Some(upload) = self.all.remove(&key) {
             upload.say_end(now);
         }
+    }
+}
+
+/// Whole seconds since 1970.
+pub(crate) fn seconds(meta: Meta) -> i64 {
+    meta.mtime.div_euclid(1_000_000_000)
+}
+
+/// A file as others are told of it.
+pub(crate) fn info_of(view: &FileView<'_>) -> FileInfo {
+    FileInfo {
+        name: view.name.to_owned(),
+        size: view.meta.size,
+        mtime: Some(seconds(view.meta)),
+        root: view.root,
     }
 }
 

@@ -2,5 +2,5 @@
 
 mod changes;
 mod keeping;
-mod searching;
+pub(crate) mod searching;
 mod world;

@@ -1,18 +1,16 @@
 //! What other nodes ask of us in a session: which files match, what is there, the values of a file's pieces, its bytes.
 //! Everything is bounded per session, and a search over a large index goes in slices between other work.
 
-mod searches;
-
-pub(super) use searches::{Searching, Waiting};
-
 use super::seeding::Place;
 use super::session::{Farewell, Slice};
-use super::{Conn, Peer};
+use super::{Conn, Peer, Timer};
 use crate::config::CHUNK;
 use crate::machine::{ConnId, Dir, Fault, FileId, Meta, Output};
 use crate::node::files::Owner;
-use crate::node::index::FileView;
+use crate::node::timers::MOMENT;
+use crate::node::uploads::{info_of, seconds};
 use crate::proto::content::{Root, Span, list_len};
+use crate::proto::query::Query;
 use crate::proto::v2::message::{
     Code, DATA_HEAD, DataKind, FileInfo, GET_MAX, Message, PLAIN_SMALL, files_that_fit,
 };
@@ -28,8 +26,6 @@ const REQUESTS_MAX: usize = 64;
 pub(super) struct Answering {
     /// Files open for it.
     uploads: Vec<Upload>,
-    /// Searches of it under way.
-    searches: usize,
     /// Names that are looked for on the disk: request and file.
     stats: Vec<(u32, FileId, String)>,
 }
@@ -48,7 +44,7 @@ struct Upload {
 
 impl Answering {
     pub(super) fn is_busy(&self) -> bool {
-        self.searches > 0 || !self.uploads.is_empty() || !self.stats.is_empty()
+        !self.uploads.is_empty() || !self.stats.is_empty()
     }
 
     fn waiting(&self) -> impl Iterator<Item = &(u32, u64, u64)> {
@@ -92,11 +88,9 @@ impl Peer {
             }
             Message::Cancel { id } => {
                 self.drop_slices(conn, |slice| slice.number == id);
-                self.searching.retain(|search| search.conn != conn || search.number != id);
-                self.answers.retain(|answer| answer.conn != conn || answer.number != id);
-                self.count_searches(conn);
+                self.searches.cancel(conn, id);
                 self.forget_waiting(conn, id);
-                self.unfollow(conn, id);
+                self.followers.cancel(conn, id);
                 self.close_drained(conn);
             }
             _ => self.session_quit(
@@ -104,6 +98,48 @@ impl Peer {
                 conn,
                 &Farewell::Protocol("a message that makes no sense here".to_owned()),
             ),
+        }
+    }
+
+    fn search_for(&mut self, now: Instant, conn: ConnId, id: u32, query: &str, limit: u32) {
+        let query = match Query::parse(query) {
+            Ok(query) => query,
+            Err(error) => return self.refuse(now, conn, id, Code::Bad, &error.to_string()),
+        };
+        // Where it really comes from, not where it says that it listens.
+        let Some(Conn::Session(session)) = self.conns.get(conn.0) else { return };
+        let from = (conn, session.peer.ip());
+        if !self.searches.begin(from, id, (query, limit), &self.config.limits) {
+            return self.refuse(now, conn, id, Code::Busy, "too many searches at once");
+        }
+        // Never at once: many searches in one read would hold everybody else up.
+        self.arm_search(now);
+    }
+
+    /// A slice of a search has its turn.
+    pub(super) fn search_slice(&mut self, now: Instant) {
+        if let Some(conn) = self.searches.slice(self.shared.index()) {
+            self.answer_more(now, conn);
+        }
+        self.arm_search(now);
+    }
+
+    /// The next slice has its turn after what else is due now.
+    pub(super) fn arm_search(&mut self, now: Instant) {
+        if self.searches.are_under_way() {
+            self.timers.set(Timer::Search, now + MOMENT, "a slice of a search");
+        }
+    }
+
+    /// Tells more of what searches found, as far as there is room for it, where something was sent on `conn`.
+    pub(super) fn answer_more(&mut self, now: Instant, conn: ConnId) {
+        for conn in self.searches.may_be_told(conn) {
+            // Bounded: each takes files out of what was found.
+            while self.may_answer(conn) {
+                let max = self.record_max(conn);
+                let Some(files) = self.searches.answer(conn, max, self.shared.index()) else { break };
+                self.tell_node(now, conn, &files);
+            }
         }
     }
 
@@ -352,7 +388,7 @@ impl Peer {
             self.close_file(file);
         }
         if let (Code::Gone, Some(root)) = (code, gone) {
-            self.drop_seed(&root);
+            self.seeds.remove(&root);
         }
         if code == Code::Gone {
             self.shared.index_mut().changed(now, "", true);
@@ -392,26 +428,11 @@ impl Peer {
     /// The session is over: what it had open is closed, what it searched is dropped.
     pub(super) fn stop_answering(&mut self, now: Instant, conn: ConnId) {
         self.uploads.gone(now, conn);
-        self.unfollow_all(conn);
+        self.followers.gone(conn);
+        self.searches.gone(conn);
         let Some(session) = self.session_mut(conn) else { return };
         let Answering { uploads, stats, .. } = std::mem::take(&mut session.answering);
-        self.searching.retain(|search| search.conn != conn);
-        self.answers.retain(|answer| answer.conn != conn);
         stats.into_iter().for_each(|(_, file, _)| self.close_file(file));
         uploads.into_iter().for_each(|upload| self.close_file(upload.file));
-    }
-}
-
-/// Whole seconds since 1970.
-fn seconds(meta: Meta) -> i64 {
-    meta.mtime.div_euclid(1_000_000_000)
-}
-
-fn info_of(view: &FileView<'_>) -> FileInfo {
-    FileInfo {
-        name: view.name.to_owned(),
-        size: view.meta.size,
-        mtime: Some(seconds(view.meta)),
-        root: view.root,
     }
 }

@@ -5,57 +5,16 @@ use super::transfers::next_number;
 use super::{Conn, Peer, Timer};
 use crate::machine::{ConnId, Dir, FileId, Meta};
 use crate::node::uploads::Receiver;
-use crate::proto::content::{Root, Span, VALUE, ValueList, group_of, groups};
+use crate::node::uploads::seeds::Seed;
+use crate::proto::content::{Root, Span, VALUE, groups};
 use crate::proto::v2::message::{Code, DataKind, Message};
 use crate::time::{Duration, Instant};
-use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 /// Pieces are told together that were verified within this.
 const TOGETHER: Duration = Duration::from_millis(20);
-/// Piece numbers in one message.
-const PIECES_TOLD: usize = 256;
 /// Addresses in one message.
 const PEERS_TOLD: usize = 16;
-/// Files that one session follows, and followers of all sessions.
-const FOLLOWS_MAX: usize = 64;
-const FOLLOWERS_MAX: usize = 4096;
-
-/// A finished download that is given on.
-#[derive(Clone, Debug)]
-pub(super) struct Seed {
-    pub(super) root: Root,
-    pub(super) size: u64,
-    /// Its name beneath the downloads.
-    pub(super) name: String,
-    /// What it was when it was verified.
-    pub(super) meta: Meta,
-    pub(super) list: ValueList,
-}
-
-/// Finished downloads, the oldest first, and who wants to hear of which file.
-#[derive(Debug, Default)]
-pub(super) struct Seeding {
-    seeds: VecDeque<Seed>,
-    followers: BTreeMap<Root, Vec<Follower>>,
-}
-
-impl Seeding {
-    /// Whether this session wants to hear of something.
-    pub(super) fn is_followed_by(&self, conn: ConnId) -> bool {
-        self.followers.values().flatten().any(|follower| follower.conn == conn)
-    }
-}
-
-/// A session that wants to hear of a file.
-#[derive(Clone, Copy, Debug)]
-struct Follower {
-    conn: ConnId,
-    number: u32,
-    group: u64,
-    /// It knows that we have everything.
-    told_all: bool,
-}
 
 /// Where bytes of a file can be read.
 pub(super) enum Place {
@@ -68,22 +27,10 @@ pub(super) enum Place {
 impl Peer {
     pub(super) fn add_seed(&mut self, now: Instant, seed: Seed) {
         let root = seed.root;
-        let seeds = &mut self.seeding.seeds;
-        seeds.retain(|other| other.root != root);
-        while seeds.len() >= self.config.limits.swarm.seeds.max(1) {
-            seeds.pop_front();
+        self.seeds.add(seed);
+        for (conn, have) in self.followers.all_is_here(&root) {
+            self.tell_node(now, conn, &have);
         }
-        seeds.push_back(seed);
-        self.tell_all(now, &root);
-    }
-
-    pub(super) fn seed(&self, root: &Root) -> Option<&Seed> {
-        self.seeding.seeds.iter().find(|seed| seed.root == *root)
-    }
-
-    /// It is not what it was, or not there.
-    pub(super) fn drop_seed(&mut self, root: &Root) {
-        self.seeding.seeds.retain(|seed| seed.root != *root);
     }
 
     /// The size of a file some of which can be given, and where these bytes of it are; none: not here.
@@ -92,7 +39,7 @@ impl Peer {
             let (name, meta) = (view.name.to_owned(), view.meta);
             return Some((meta.size, Place::Closed { dir: Dir::Shared, name, meta }));
         }
-        if let Some(Seed { size, name, meta, .. }) = self.seed(root) {
+        if let Some(Seed { size, name, meta, .. }) = self.seeds.get(root) {
             return Some((*size, Place::Closed { dir: Dir::Downloads, name: name.clone(), meta: *meta }));
         }
         let download = self.download_of(root).and_then(|id| self.transfers.get(id.0)?.download())?;
@@ -106,7 +53,7 @@ impl Peer {
             return may;
         }
         let named = self.shared.index().by_root(root).map(|view| view.name.to_owned());
-        let named = named.or_else(|| Some(self.seed(root)?.name.clone()));
+        let named = named.or_else(|| Some(self.seeds.get(root)?.name.clone()));
         let named = named.or_else(|| self.fetch_name(self.download_of(root)?).map(str::to_owned));
         let to = Receiver { addr: self.addr_of(conn), id: self.session_mut(conn).and_then(|s| s.node()) };
         let number = next_number(&mut self.last_transfer);
@@ -125,8 +72,11 @@ impl Peer {
     /// Values of pieces of a file that is not in the index, if they are at hand.
     pub(super) fn values_at_hand(&self, root: &Root, span: Span, first: u64, count: u64) -> Option<Vec<u8>> {
         let download = || self.download_of(root).and_then(|id| self.transfers.get(id.0)?.download());
-        let list =
-            self.seed(root).map(|seed| &seed.list).or_else(|| download().map(|download| &download.list))?;
+        let list = self
+            .seeds
+            .get(root)
+            .map(|seed| &seed.list)
+            .or_else(|| download().map(|download| &download.list))?;
         list.values(span, first, count)
     }
 
@@ -146,7 +96,7 @@ impl Peer {
     fn size_of(&self, root: &Root) -> Option<u64> {
         let shared = self.shared.index().by_root(root).map(|view| view.meta.size);
         let download = || self.transfers.get(self.download_of(root)?.0)?.download();
-        shared.or_else(|| Some(self.seed(root)?.size)).or_else(|| Some(download()?.size))
+        shared.or_else(|| Some(self.seeds.get(root)?.size)).or_else(|| Some(download()?.size))
     }
 
     /// Somebody wants to know what we have of a file.
@@ -154,7 +104,7 @@ impl Peer {
         if self.size_of(&root).is_some_and(|size| group > 0 && group >= groups(size)) {
             return self.refuse(now, conn, number, Code::Bad, "the file has no such group");
         }
-        let all = self.shared.index().by_root(&root).is_some() || self.seed(&root).is_some();
+        let all = self.shared.index().by_root(&root).is_some() || self.seeds.get(&root).is_some();
         let download = self.download_of(&root);
         let running = download
             .and_then(|id| self.transfers.get(id.0)?.download())
@@ -168,19 +118,11 @@ impl Peer {
                 return self.refuse(now, conn, number, Code::Gone, text);
             }
         };
-        // Whoever follows it already moves on to another group.
-        if let Some(followers) = self.seeding.followers.get_mut(&root) {
-            followers.retain(|follower| follower.conn != conn);
-        }
-        let everybody: usize = self.seeding.followers.values().map(Vec::len).sum();
-        let theirs = self.seeding.followers.values().flatten().filter(|other| other.conn == conn).count();
-        if everybody >= FOLLOWERS_MAX || theirs >= FOLLOWS_MAX {
+        if !self.followers.add(root, conn, number, group, all) {
             return self.refuse(now, conn, number, Code::Limit, "too many files are followed");
         }
         self.tell_node(now, conn, &have);
         self.introduce(now, &root, conn, number);
-        let follower = Follower { conn, number, group, told_all: all };
-        self.seeding.followers.entry(root).or_default().push(follower);
         // Who fetches it too has something, or soon will.
         if let Some(id) = download {
             self.try_session(now, id, conn);
@@ -189,39 +131,20 @@ impl Peer {
 
     /// Tells somebody who follows a file of the others who do, and them of him.
     fn introduce(&mut self, now: Instant, root: &Root, conn: ConnId, number: u32) {
-        let mut others: Vec<Follower> = self.seeding.followers.get(root).cloned().unwrap_or_default();
         // Who takes nothing is told no more than fits.
         let max = self.config.limits.session_out_max / 2;
         let behind =
             |conn: ConnId| matches!(self.conns.get(conn.0), Some(Conn::Session(s)) if s.unsent() > max);
-        others.retain(|other| other.conn != conn && !behind(other.conn));
-        // The last ones are the likeliest to be there still.
-        let others: Vec<Follower> = others.into_iter().rev().take(PEERS_TOLD).collect();
-        let nodes: Vec<SocketAddr> = others.iter().filter_map(|other| self.listens_at(other.conn)).collect();
+        let others = self.followers.beside(root, conn).filter(|(other, _)| !behind(*other));
+        let others: Vec<(ConnId, u32)> = others.take(PEERS_TOLD).collect();
+        let nodes: Vec<SocketAddr> = others.iter().filter_map(|(other, _)| self.listens_at(*other)).collect();
         if !nodes.is_empty() {
             self.tell_node(now, conn, &Message::Peers { id: number, nodes });
         }
         let Some(addr) = self.listens_at(conn) else { return };
-        for Follower { conn, number, .. } in others {
+        for (conn, number) in others {
             self.tell_node(now, conn, &Message::Peers { id: number, nodes: vec![addr] });
         }
-    }
-
-    /// A follow is taken back.
-    pub(super) fn unfollow(&mut self, conn: ConnId, number: u32) {
-        self.retain_followers(|follower| follower.conn != conn || follower.number != number);
-    }
-
-    /// The session is over.
-    pub(super) fn unfollow_all(&mut self, conn: ConnId) {
-        self.retain_followers(|follower| follower.conn != conn);
-    }
-
-    fn retain_followers(&mut self, keep: impl Fn(&Follower) -> bool) {
-        self.seeding.followers.retain(|_, followers| {
-            followers.retain(&keep);
-            !followers.is_empty()
-        });
     }
 
     /// There are pieces that others do not know of.
@@ -234,29 +157,9 @@ impl Peer {
         for id in self.running_downloads() {
             let Some(download) = self.download_mut(id) else { continue };
             let (root, fresh) = (download.root, download.take_fresh());
-            let followers = self.seeding.followers.get(&root).cloned().unwrap_or_default();
-            for Follower { conn, number, group, .. } in followers {
-                let pieces: Vec<u64> =
-                    fresh.iter().copied().filter(|piece| group_of(*piece) == group).collect();
-                for pieces in pieces.chunks(PIECES_TOLD) {
-                    let (map, pieces) = (Vec::new(), pieces.to_vec());
-                    self.tell_node(now, conn, &Message::Have { id: number, all: false, map, pieces });
-                }
+            for (conn, have) in self.followers.news(&root, &fresh) {
+                self.tell_node(now, conn, &have);
             }
-        }
-    }
-
-    /// All of it is here now.
-    fn tell_all(&mut self, now: Instant, root: &Root) {
-        let mut fresh = Vec::new();
-        for follower in self.seeding.followers.get_mut(root).into_iter().flatten() {
-            if !std::mem::replace(&mut follower.told_all, true) {
-                fresh.push((follower.conn, follower.number));
-            }
-        }
-        for (conn, id) in fresh {
-            let have = Message::Have { id, all: true, map: Vec::new(), pieces: Vec::new() };
-            self.tell_node(now, conn, &have);
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::proto::query::Query;
 use crate::time::{Duration, Instant};
 
 /// An index of files that nobody reads, in the order that `name` gives them.
-fn table(count: u64, name: impl Fn(u64) -> String) -> Index {
+pub(crate) fn table(count: u64, name: impl Fn(u64) -> String) -> Index {
     let mut index = Index::new(&Limits::desktop());
     index.start(Instant::ZERO);
     index.log_failed(Instant::ZERO, super::super::Log::Kept, crate::machine::Fault::Denied, true);

@@ -7,8 +7,8 @@ use crate::node::api::{Code, Downloaded, Event, Failure, bytes as sized};
 use crate::node::contacts::address_book::Via;
 use crate::node::ids::TransferId;
 use crate::node::peer::Peer;
-use crate::node::peer::seeding::Seed;
 use crate::node::peer::transfers::{Phase, Transfer};
+use crate::node::uploads::seeds::Seed;
 use crate::proto::escape::for_terminal;
 use crate::time::Instant;
 

@@ -74,9 +74,9 @@ impl Peer {
                     self.contacts.book.fails(addr);
                     return self.session_end(now, conn, Fault::TimedOut, true);
                 }
-                let follows = self.seeding.is_followed_by(conn);
+                let waits = self.followers.has(conn) || self.searches.are_of(conn);
                 let asks = !session.asked.is_empty() || session.answering.is_busy();
-                let busy = session.has_to_send() || asks || follows;
+                let busy = session.has_to_send() || asks || waits;
                 if busy {
                     session.used = now;
                 } else if session.used + limits.session_idle <= now {
@@ -287,7 +287,8 @@ impl Peer {
             }
             _ => None,
         });
-        idle.filter(|(_, conn)| !self.seeding.is_followed_by(*conn)).min().map(|(_, conn)| conn)
+        let waits = |conn: ConnId| self.followers.has(conn) || self.searches.are_of(conn);
+        idle.filter(|(_, conn)| !waits(*conn)).min().map(|(_, conn)| conn)
     }
 
     /// Where no socket is free an idle session gives way to a dial that waits.
