@@ -3,18 +3,19 @@
 use crate::config::Limits;
 use crate::machine::{FileId, Output};
 use crate::node::files::Files;
-use crate::node::ids::Requests;
+use crate::node::ids::{Requests, TransferNumbers};
 use crate::time::Instant;
 use std::collections::VecDeque;
 
-/// The clock, the bounds, and what all parts share: files that are open, numbers of questions, and what
-/// the driver is to do.
+/// The clock, the bounds, and what all parts share: files that are open, numbers of questions and of transfers,
+/// and what the driver is to do.
 #[derive(Debug)]
 pub(crate) struct Cx<'a> {
     pub(crate) now: Instant,
     pub(crate) limits: &'a Limits,
     pub(crate) files: &'a mut Files,
     pub(crate) requests: &'a mut Requests,
+    pub(crate) numbers: &'a mut TransferNumbers,
     pub(crate) out: &'a mut VecDeque<Output>,
 }
 

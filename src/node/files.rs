@@ -111,11 +111,6 @@ impl Files {
         }
     }
 
-    /// The id that the next file will have.
-    pub(crate) fn next_id(&self) -> FileId {
-        FileId(self.held.next_id())
-    }
-
     /// A new file, which the driver is to open, create or import.
     pub(crate) fn add(&mut self, owner: Owner) -> FileId {
         self.insert(owner, None)

@@ -23,3 +23,17 @@ impl Requests {
         RequestId(self.last)
     }
 }
+
+/// Numbers by which the operator names downloads and uploads.
+#[derive(Debug, Default)]
+pub(crate) struct TransferNumbers {
+    last: u32,
+}
+
+impl TransferNumbers {
+    /// One that no other transfer has.
+    pub(crate) fn next(&mut self) -> u32 {
+        self.last = self.last.wrapping_add(1).max(1);
+        self.last
+    }
+}

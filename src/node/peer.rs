@@ -1,7 +1,6 @@
 //! The peer: serves its shared folder, finds other nodes, searches and downloads. This file holds the state and hands
 //! each input to the part it is for; the parts stand in the files beside it, one a role.
 
-mod answer;
 mod ask;
 mod browse;
 mod commands;
@@ -23,7 +22,6 @@ mod registries;
 mod results;
 mod route;
 mod search;
-mod seeding;
 mod session;
 mod steering;
 mod transfers;
@@ -36,7 +34,7 @@ use crate::node::contacts::Contacts;
 use crate::node::files::Files;
 use crate::node::flights::Flights;
 use crate::node::gate::Gate;
-use crate::node::ids::{JobId, Requests, TransferId};
+use crate::node::ids::{JobId, Requests, TransferId, TransferNumbers};
 use crate::node::index;
 use crate::node::limiter::{Bucket, Shares};
 use crate::node::notices::Notices;
@@ -45,8 +43,6 @@ use crate::node::swarm::SourceNo;
 use crate::node::table::Table;
 use crate::node::timers::Timers;
 use crate::node::uploads::Uploads;
-use crate::node::uploads::searches::Searches;
-use crate::node::uploads::seeds::{Followers, Seeds};
 use crate::node::v1::server::Server;
 use crate::proto::address::Here;
 use crate::proto::entropy::Entropy;
@@ -100,15 +96,12 @@ pub struct Peer {
     /// Downloads that wait for others to end, in order.
     queued: VecDeque<TransferId>,
     /// The number of the last one.
-    last_transfer: u32,
+    numbers: TransferNumbers,
     uploads: Uploads,
     /// Which of them has the first turn.
     turn: usize,
     /// Those that wait are being started.
     starting: bool,
-    /// Finished downloads that are given on, and who wants to hear of which file.
-    seeds: Seeds,
-    followers: Followers,
     leftovers: Leftovers,
     /// Bounds of the rates of files: to others, and from them.
     shares: Shares,
@@ -124,8 +117,6 @@ pub struct Peer {
     unfinished: Buckets,
     flights: Flights,
     shared: index::port::Port,
-    /// Of other nodes.
-    searches: Searches,
     /// Bytes of messages that wait to be sent on all sessions.
     unsent: usize,
 
@@ -178,12 +169,8 @@ enum Timer {
     /// The bound of the rate lets more come in, or out.
     Down,
     Up,
-    /// Uploads of which nothing was sent for a while.
-    Uploads,
     /// The end does not wait for the disk any longer.
     Exit,
-    /// A slice of another node's search.
-    Search,
     /// The longest wait for a dial.
     Dials,
     Job(JobId),
@@ -236,12 +223,10 @@ impl Peer {
             registries: config.bootstraps.iter().cloned().map(Registry::new).collect(),
             transfers: Table::new(),
             queued: VecDeque::new(),
-            last_transfer: 0,
-            uploads: Uploads::default(),
+            numbers: TransferNumbers::default(),
+            uploads: Uploads::new(limits.swarm.seeds),
             turn: 0,
             starting: false,
-            seeds: Seeds::new(limits.swarm.seeds),
-            followers: Followers::default(),
             leftovers: Leftovers::default(),
             shares: Shares::new(config.rate.up),
             down: Bucket::new(config.rate.down),
@@ -252,7 +237,6 @@ impl Peer {
             unfinished: Buckets::new(limits.unfinished_per_source, limits.unfinished_burst),
             flights: Flights::new(limits.flights),
             shared: index::port::Port::new(limits),
-            searches: Searches::default(),
             unsent: 0,
             fronts: Fronts::new(front, config.once.is_some()),
             jobs: Table::new(),
@@ -278,6 +262,7 @@ impl Peer {
     /// What follows from an input: uploads and dials that have room now, the next line of a script, the end of one, a prompt.
     fn settle(&mut self, now: Instant) {
         self.server_events(now);
+        self.uploads_events(now);
         if self.shared.take_stirred() {
             self.drive_index(now);
         }

@@ -1,295 +1,410 @@
-//! Uploads: which file goes to whom, how far and how fast, for `transfers` and for the log. Sending them is not done here.
+//! What other nodes ask of us in a session: which files match, what is there, the values of a file's pieces, its bytes; and who
+//! fetches what, for the operator. Everything is bounded per session.
 
+pub(crate) mod ledger;
 pub(crate) mod searches;
 pub(crate) mod seeds;
 
-use crate::machine::{ConnId, Meta};
-use crate::node::index::FileView;
-use crate::node::meter::Meter;
-use crate::proto::content::Root;
-use crate::proto::escape::for_log;
-use crate::proto::v2::identity::NodeId;
-use crate::proto::v2::message::FileInfo;
-use crate::time::{Duration, Instant};
-use log::info;
-use std::collections::BTreeMap;
-use std::fmt;
-use std::net::SocketAddr;
+mod event;
+mod giving;
+#[cfg(test)]
+mod tests;
 
-/// Nobody says when he has all he wants of a file: an upload of which nothing was sent for so long is over.
-const QUIET: Duration = Duration::from_secs(30);
-/// Uploads over one connection, and in all. Beyond that the quietest is forgotten.
-const PER_CONN: usize = 32;
-const IN_ALL: usize = 512;
+use crate::config::CHUNK;
+use crate::machine::{ConnId, Deadline, Dir, Fault, FileId, Meta};
+use crate::node::cx::Cx;
+use crate::node::index::Index;
+use crate::node::index::port::Port;
+use crate::node::timers::MOMENT;
+use crate::proto::content::{Root, Span, VALUE, ValueList, groups, list_len};
+use crate::proto::query::Query;
+use crate::proto::v2::message::{Code, DATA_HEAD, DataKind, FileInfo, Message, files_that_fit};
+use crate::time::Instant;
+use event::info_of;
+pub(crate) use event::{Event, Link};
+pub(crate) use giving::Slice;
+use giving::{Giving, Place, STOPPED};
+use ledger::{Ledger, Receiver};
+use searches::Searches;
+use seeds::{Followers, Seed, Seeds};
+use std::collections::VecDeque;
 
-/// An upload: a connection, and the content where several may go over it (v2).
-pub(crate) type Key = (ConnId, Option<Root>);
-
-/// To whom.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Receiver {
-    /// Where it is reached.
-    pub(crate) addr: SocketAddr,
-    /// None in v1.
-    pub(crate) id: Option<NodeId>,
-}
-
-impl fmt::Display for Receiver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.id {
-            Some(id) => write!(f, "{} ({id})", self.addr),
-            None => write!(f, "{}", self.addr),
-        }
-    }
-}
-
-/// One file to one node.
-#[derive(Clone, Debug)]
-pub(crate) struct Upload {
-    /// As the operator names it.
-    pub(crate) number: u32,
-    pub(crate) name: String,
-    pub(crate) to: Receiver,
-    /// Of the file.
+/// A download under way of the content that a request is about, as far as it can be given.
+#[derive(Debug)]
+pub(crate) struct Partial<'a> {
+    pub(crate) name: &'a str,
     pub(crate) size: u64,
-    /// Sent, of whatever part of it was asked for.
-    pub(crate) bytes: u64,
-    meter: Meter,
-    began: Instant,
-    /// When bytes were asked for or sent last.
-    used: Instant,
-    /// The operator does not want it.
-    stopped: bool,
+    pub(crate) list: &'a ValueList,
+    /// The open file that has the bytes asked for.
+    pub(crate) content: Option<FileId>,
+    /// Which pieces of the group asked about are here; none: it does not run.
+    pub(crate) map: Option<Vec<u8>>,
 }
 
-impl Upload {
-    /// Bytes a second lately.
-    pub(crate) fn rate(&self, now: Instant) -> u64 {
-        self.meter.at(now)
-    }
-
-    /// For the log: nothing that was only asked for is worth a line.
-    fn say_end(&self, now: Instant) {
-        if self.bytes > 0 || self.size == 0 {
-            let Upload { name, to, size, bytes, .. } = self;
-            let time = (now - self.began).as_secs();
-            info!("gave {bytes} of {size} bytes of {} to {to} in {time} s", for_log(name));
-        }
-    }
-}
-
-/// All uploads.
-#[derive(Debug, Default)]
+/// All that is given to others over v2, and the list of all uploads.
+#[derive(Debug)]
 pub(crate) struct Uploads {
-    all: BTreeMap<Key, Upload>,
-    /// When to look for those that are over.
-    due: Option<Instant>,
+    pub(crate) ledger: Ledger,
+    pub(crate) seeds: Seeds,
+    pub(crate) followers: Followers,
+    pub(crate) searches: Searches,
+    /// When the next slice of a search has its turn.
+    search_due: Option<Instant>,
+    giving: Giving,
+    events: VecDeque<Event>,
 }
 
 impl Uploads {
-    /// More of an upload that is known is asked for. False: the operator does not want it to be given to them. None: it is none yet.
-    pub(crate) fn asked_again(&mut self, now: Instant, key: Key) -> Option<bool> {
-        let upload = self.all.get_mut(&key)?;
-        upload.used = now;
-        Some(!upload.stopped)
+    /// Nobody asked for anything. `seeds`: finished downloads that are given on, at most.
+    pub(crate) fn new(seeds: usize) -> Uploads {
+        Uploads {
+            ledger: Ledger::default(),
+            seeds: Seeds::new(seeds),
+            followers: Followers::default(),
+            searches: Searches::default(),
+            search_due: None,
+            giving: Giving::default(),
+            events: VecDeque::new(),
+        }
     }
 
-    /// A file is asked for. False: all there is room for are stopped.
-    pub(crate) fn begin(
+    /// A request of another node's. `partial`: what a download has of the content that it names.
+    pub(crate) fn request(
         &mut self,
-        now: Instant,
-        key: Key,
-        number: u32,
-        (name, size, to): (String, u64, Receiver),
-    ) -> bool {
-        let all = self.all.len() >= IN_ALL;
-        if all || self.of(key.0).count() >= PER_CONN {
-            // One that is stopped is known as long as its connection stands.
-            let may_go = |(of, upload): &(&Key, &Upload)| !upload.stopped && (all || of.0 == key.0);
-            let quietest = self.all.iter().filter(may_go).min_by_key(|(_, upload)| upload.used);
-            let Some(quietest) = quietest.map(|(key, _)| *key) else { return false };
-            self.over(now, quietest);
-        }
-        let (meter, began) = (Meter::from(now), now);
-        let upload = Upload { number, name, to, size, bytes: 0, meter, began, used: now, stopped: false };
-        self.all.insert(key, upload);
-        self.due.get_or_insert(now + QUIET);
-        true
-    }
-
-    /// So many bytes of it went.
-    pub(crate) fn sent(&mut self, now: Instant, key: Key, bytes: u64) {
-        let Some(upload) = self.all.get_mut(&key) else { return };
-        if upload.bytes == 0 {
-            info!("giving {} ({} bytes) to {}", for_log(&upload.name), upload.size, upload.to);
-        }
-        upload.bytes += bytes;
-        upload.used = now;
-        upload.meter.add(now, bytes);
-        if upload.bytes >= upload.size && !upload.stopped {
-            self.over(now, key);
-        }
-    }
-
-    /// The connection is gone.
-    pub(crate) fn gone(&mut self, now: Instant, conn: ConnId) {
-        let keys: Vec<Key> = self.of(conn).map(|(key, _)| *key).collect();
-        keys.into_iter().for_each(|key| self.over(now, key));
-    }
-
-    /// The operator does not want it to go on: whose it is. Asked for again on the same connection, it is not given.
-    pub(crate) fn stop(&mut self, number: u32) -> Option<(Key, &Upload)> {
-        let running = |upload: &Upload| upload.number == number && !upload.stopped;
-        let (key, upload) = self.all.iter_mut().find(|(_, upload)| running(upload))?;
-        upload.stopped = true;
-        Some((*key, upload))
-    }
-
-    /// Those that run, by number.
-    pub(crate) fn rows(&self) -> Vec<Upload> {
-        let mut rows: Vec<Upload> = self.all.values().filter(|upload| !upload.stopped).cloned().collect();
-        rows.sort_unstable_by_key(|upload| upload.number);
-        rows
-    }
-
-    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.due
-    }
-
-    /// Those of which nothing was sent for a while are over.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.due.is_none_or(|due| due > now) {
-            return;
-        }
-        let quiet = |upload: &Upload| !upload.stopped && upload.used + QUIET <= now;
-        let keys: Vec<Key> =
-            self.all.iter().filter(|(_, upload)| quiet(upload)).map(|(key, _)| *key).collect();
-        keys.into_iter().for_each(|key| self.over(now, key));
-        let running = self.all.values().filter(|upload| !upload.stopped);
-        self.due = running.map(|upload| upload.used + QUIET).min();
-    }
-
-    fn of(&self, conn: ConnId) -> impl Iterator<Item = (&Key, &Upload)> {
-        self.all.range((conn, None)..).take_while(move |((of, _), _)| *of == conn)
-    }
-
-    fn over(&mut self, now: Instant, key: Key) {
-        if let Some(upload) = self.all.remove(&key) {
-            upload.say_end(now);
+        cx: &mut Cx<'_>,
+        shared: &mut Port,
+        partial: Option<&Partial<'_>>,
+        link: &Link,
+        request: Message,
+    ) {
+        let conn = link.conn;
+        match request {
+            Message::Search { id, query, limit } => self.search(cx, link, id, &query, limit),
+            Message::Browse { id, after, limit } => {
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                let page = shared.index().page(after.as_deref(), limit);
+                let mut files: Vec<FileInfo> = page.map(|view| info_of(&view)).collect();
+                files.truncate(files_that_fit(&files, link.run + DATA_HEAD));
+                let all = if files.is_empty() { shared.index().progress().left_out.count() } else { 0 };
+                self.tell(conn, Message::Files { id, files, end: true, skipped: 0, left_out: all });
+            }
+            Message::Stat { id, name } => self.stat(cx, shared, link, id, name),
+            Message::Values { id, root, span, first, count } => match Span::from_number(span) {
+                Some(span) => {
+                    self.values(cx, shared, (link, id), partial, (&root, span, first, u64::from(count)));
+                }
+                None => self.refuse(conn, id, Code::Bad, "there are no values of that span"),
+            },
+            Message::Get { id, root, offset, len } => {
+                self.get(cx, shared.index(), partial, (link, id), (root, offset, len));
+            }
+            Message::Follow { id, root, group } => {
+                self.follow(shared.index(), partial, (conn, id), root, group.into());
+            }
+            Message::Wrong { root } => shared.index_mut().doubted(cx.now, &root),
+            Message::Cancel { id } => {
+                self.searches.cancel(conn, id);
+                self.followers.cancel(conn, id);
+                self.giving.take_back((cx, &mut self.events), conn, id);
+            }
+            _ => self.events.push_back(Event::Nonsense { conn }),
         }
     }
-}
 
-/// Whole seconds since 1970.
-pub(crate) fn seconds(meta: Meta) -> i64 {
-    meta.mtime.div_euclid(1_000_000_000)
-}
-
-/// A file as others are told of it.
-pub(crate) fn info_of(view: &FileView<'_>) -> FileInfo {
-    FileInfo {
-        name: view.name.to_owned(),
-        size: view.meta.size,
-        mtime: Some(seconds(view.meta)),
-        root: view.root,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::machine::Id;
-
-    const S: Duration = Duration::from_secs(1);
-
-    fn key(conn: u32, root: u8) -> Key {
-        (ConnId(Id { index: conn, generation: 0 }), Some(Root::new([root; 32])))
+    fn tell(&mut self, conn: ConnId, message: Message) {
+        self.events.push_back(Event::Tell { conn, message });
     }
 
-    fn asked(uploads: &mut Uploads, now: Instant, key: Key, number: u32) -> bool {
-        let to = Receiver { addr: ([10, 0, 0, 5], 9000).into(), id: None };
-        let again = uploads.asked_again(now, key);
-        again.unwrap_or_else(|| uploads.begin(now, key, number, (format!("file {number}"), 1000, to)))
+    fn refuse(&mut self, conn: ConnId, id: u32, code: Code, text: &str) {
+        self.events.push_back(Event::refused(conn, id, code, text));
     }
 
-    fn numbers(uploads: &Uploads) -> Vec<u32> {
-        uploads.rows().iter().map(|upload| upload.number).collect()
-    }
-
-    #[test]
-    fn an_upload_is_one_file_to_one_connection_until_it_is_whole_quiet_or_gone() {
-        let (mut uploads, t) = (Uploads::default(), Instant::ZERO);
-        for (key, number) in [(key(2, 1), 1), (key(1, 1), 2), (key(1, 2), 3), (key(1, 1), 9)] {
-            assert!(asked(&mut uploads, t, key, number));
+    fn search(&mut self, cx: &Cx<'_>, link: &Link, id: u32, query: &str, limit: u32) {
+        let query = match Query::parse(query) {
+            Ok(query) => query,
+            Err(error) => return self.refuse(link.conn, id, Code::Bad, &error.to_string()),
+        };
+        if !self.searches.begin((link.conn, link.peer.ip()), id, (query, limit), cx.limits) {
+            return self.refuse(link.conn, id, Code::Busy, "too many searches at once");
         }
-        uploads.sent(t + S, key(1, 1), 400);
-        uploads.sent(t + S * 2, key(1, 1), 400);
-        uploads.sent(t + S * 2, key(9, 1), 400);
-        let rows = uploads.rows();
-        assert_eq!(
-            rows.iter().map(|row| (row.number, row.bytes)).collect::<Vec<_>>(),
-            [(1, 0), (2, 800), (3, 0)]
-        );
-        let rate = rows[1].rate(t + S * 2);
-        assert!((390..=410).contains(&rate), "{rate}");
-        // Whole.
-        uploads.sent(t + S * 3, key(1, 1), 200);
-        assert_eq!(numbers(&uploads), [1, 3]);
-        // Asked for again it is another one.
-        assert!(asked(&mut uploads, t + S * 20, key(1, 1), 4));
-        assert_eq!(uploads.poll_timeout(), Some(t + QUIET));
-        uploads.handle_timeout(t + S * 29);
-        assert_eq!(numbers(&uploads), [1, 3, 4]);
-        uploads.handle_timeout(t + QUIET);
-        assert_eq!((numbers(&uploads), uploads.poll_timeout()), (vec![4], Some(t + S * 20 + QUIET)));
-        assert!(asked(&mut uploads, t + S * 40, key(2, 1), 5));
-        uploads.gone(t, key(1, 0).0);
-        assert_eq!(numbers(&uploads), [5]);
-        uploads.handle_timeout(t + S * 100);
-        assert_eq!((numbers(&uploads), uploads.poll_timeout()), (vec![], None));
+        // Never at once: many searches in one read would hold everybody else up.
+        self.search_soon(cx.now);
     }
 
-    #[test]
-    fn what_was_stopped_is_not_given_on_that_connection() {
-        let (mut uploads, t) = (Uploads::default(), Instant::ZERO);
-        assert!(asked(&mut uploads, t, key(1, 1), 7) && asked(&mut uploads, t, key(2, 1), 8));
-        assert_eq!(
-            uploads.stop(7).map(|(key, upload)| (key, upload.name.as_str())),
-            Some((key(1, 1), "file 7"))
-        );
-        assert!(uploads.stop(7).is_none() && uploads.stop(6).is_none());
-        assert_eq!(numbers(&uploads), [8]);
-        uploads.sent(t, key(1, 1), 1000);
-        uploads.handle_timeout(t + QUIET * 2);
-        assert!(!asked(&mut uploads, t, key(1, 1), 9) && asked(&mut uploads, t, key(1, 2), 10));
-        uploads.gone(t, key(1, 1).0);
-        assert!(asked(&mut uploads, t, key(1, 1), 11));
+    /// The next slice of a search has its turn after what else is due now.
+    pub(crate) fn search_soon(&mut self, now: Instant) {
+        self.search_due = self.searches.are_under_way().then_some(now + MOMENT);
     }
 
-    #[test]
-    fn all_together_have_so_many_at_most() {
-        let (mut uploads, t) = (Uploads::default(), Instant::ZERO);
-        for n in 0..1000 {
-            assert!(asked(&mut uploads, t + S * n, key(n, 1), n));
-        }
-        assert_eq!(numbers(&uploads), (1000 - IN_ALL as u32..1000).collect::<Vec<_>>());
+    /// When [`Uploads::handle_timeout`] is due.
+    pub(crate) fn poll_timeout(&self) -> Option<Deadline> {
+        let search = self.search_due.map(|at| Deadline { at, reason: "a slice of a search" });
+        let quiet = self.ledger.poll_timeout().map(|at| Deadline { at, reason: "quiet uploads" });
+        [search, quiet].into_iter().flatten().min_by_key(|due| due.at)
     }
 
-    #[test]
-    fn one_connection_has_so_many_at_most() {
-        let (mut uploads, t) = (Uploads::default(), Instant::ZERO);
-        for n in 0..PER_CONN as u8 {
-            assert!(asked(&mut uploads, t + S * u32::from(n == 0), key(1, n), u32::from(n)));
+    /// Does what is due. The session whose search is done, if one is: it is to be told what was found.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, index: &Index) -> Option<ConnId> {
+        self.ledger.handle_timeout(now);
+        self.search_due.take_if(|at| *at <= now)?;
+        let done = self.searches.slice(index);
+        // Before anything was listed the index says when it is worth another look.
+        if index.progress().listed {
+            self.search_soon(now);
         }
-        assert!(asked(&mut uploads, t, key(2, 0), 99) && asked(&mut uploads, t, key(1, 200), 100));
-        let numbers = numbers(&uploads);
-        assert_eq!(numbers.len(), PER_CONN + 1);
-        assert!(numbers.contains(&0) && !numbers.contains(&1) && numbers.ends_with(&[99, 100]));
-        // Where the operator stopped all of them nothing more is given.
-        for number in numbers {
-            uploads.stop(number);
+        done
+    }
+
+    /// What stands under a name. One that the index does not have may have come a moment ago: the disk knows.
+    fn stat(&mut self, cx: &mut Cx<'_>, shared: &mut Port, link: &Link, id: u32, name: String) {
+        let conn = link.conn;
+        let known = shared.index().get_spelled(&name).map(|view| info_of(&view));
+        match known {
+            Some(file) => {
+                if file.root.is_none() && !shared.index_mut().wanted(cx.now, &file.name) {
+                    let text = "the file cannot be read here: try again later";
+                    return self.refuse(conn, id, Code::Gone, text);
+                }
+                self.tell(conn, Message::Files { id, files: vec![file], end: true, skipped: 0, left_out: 0 });
+            }
+            None if self.giving.look(cx, link, id, name) => {}
+            None => self.refuse(conn, id, Code::Busy, "too many files are open here: try again later"),
         }
-        assert!(!asked(&mut uploads, t, key(1, 201), 101));
-        assert!(asked(&mut uploads, t, key(3, 1), 102));
+    }
+
+    /// The disk has it, or not: then the index is told where to look.
+    pub(crate) fn looked(
+        &mut self,
+        cx: &mut Cx<'_>,
+        shared: &mut Port,
+        conn: ConnId,
+        file: FileId,
+        meta: Option<Meta>,
+    ) {
+        let Some((id, name)) = self.giving.looked(cx, conn, file) else { return };
+        if meta.is_some() && !shared.index_mut().missed(cx.now, &name) {
+            let text = "a file of that name is there, and not offered";
+            return self.refuse(conn, id, Code::Gone, text);
+        }
+        let mtime = meta.map(|meta| meta.mtime.div_euclid(1_000_000_000));
+        let found = meta.map(|meta| FileInfo { name, size: meta.size, mtime, root: None });
+        let files = found.into_iter().collect();
+        self.tell(conn, Message::Files { id, files, end: true, skipped: 0, left_out: 0 });
+    }
+
+    fn values(
+        &mut self,
+        cx: &mut Cx<'_>,
+        shared: &mut Port,
+        (link, id): (&Link, u32),
+        partial: Option<&Partial<'_>>,
+        (root, span, first, count): (&Root, Span, u64, u64),
+    ) {
+        let conn = link.conn;
+        let Some(view) = shared.index().by_root(root) else {
+            let list = self.seeds.get(root).map(|seed| &seed.list).or(partial.map(|partial| partial.list));
+            return match list.and_then(|list| list.values(span, first, count)) {
+                Some(bytes) => self.tell_values(link, id, first, &bytes),
+                None => self.refuse(conn, id, Code::Gone, "no file of that root is shared here"),
+            };
+        };
+        let all = list_len(span, view.meta.size);
+        let lists = view.lists.as_ref();
+        let at = match span {
+            Span::Piece => lists.and_then(|lists| lists.values_at),
+            Span::Group => lists.and_then(|lists| lists.groups_at),
+        };
+        let inside = first.checked_add(count).is_some_and(|end| end <= all) && count > 0;
+        if !inside {
+            return self.refuse(conn, id, Code::Bad, "the file has no such values");
+        }
+        let no = view.no;
+        let (Some(at), Some(file)) = (at, shared.log()) else {
+            if let Some(bytes) = shared.index().held_values(root, span, first, count) {
+                return self.tell_values(link, id, first, &bytes);
+            }
+            shared.index_mut().wants_values(cx.now, no);
+            return self.refuse(conn, id, Code::Busy, "the values are not at hand yet: ask again");
+        };
+        let size = VALUE as u64;
+        let (offset, len) = (at + first * size, count * size);
+        let slice = Slice { kind: DataKind::Values, number: id, file, offset, len, at: first, of: None };
+        if !self.giving.has_room(cx, conn, slice.len) {
+            return self.refuse(conn, id, Code::Limit, "too many requests at once");
+        }
+        self.giving.send((cx, &mut self.events), conn, slice);
+    }
+
+    fn get(
+        &mut self,
+        cx: &mut Cx<'_>,
+        index: &Index,
+        partial: Option<&Partial<'_>>,
+        (link, id): (&Link, u32),
+        (root, offset, len): (Root, u64, u64),
+    ) {
+        let conn = link.conn;
+        let Some((name, size, place)) = self.place_of(index, partial, &root) else {
+            let text = "no file of that root is here, or not that part of it";
+            return self.refuse(conn, id, Code::Gone, text);
+        };
+        // To the file's end, or to that of a chunk before it.
+        let whole = |end: &u64| *end == size || (*end < size && end % CHUNK as u64 == 0);
+        let Some(end) = offset.checked_add(len).filter(whole).filter(|_| len > 0) else {
+            return self.refuse(conn, id, Code::Bad, "the file does not have that range");
+        };
+        if !self.giving.has_room(cx, conn, len) {
+            return self.refuse(conn, id, Code::Limit, "too many requests at once");
+        }
+        if !self.may_give(cx, link, &root, name, size) {
+            return self.refuse(conn, id, Code::Gone, STOPPED);
+        }
+        self.giving.get((cx, &mut self.events), (link, id), root, place, offset..end);
+    }
+
+    /// The name and size of a file some of which can be given, and where those bytes of it are; none: not here.
+    fn place_of(
+        &self,
+        index: &Index,
+        partial: Option<&Partial<'_>>,
+        root: &Root,
+    ) -> Option<(String, u64, Place)> {
+        let closed = |dir, name: &str, meta| Place::Closed { dir, name: name.to_owned(), meta };
+        if let Some(view) = index.by_root(root) {
+            let place = closed(Dir::Shared, view.name, view.meta);
+            return Some((view.name.to_owned(), view.meta.size, place));
+        }
+        if let Some(Seed { name, size, meta, .. }) = self.seeds.get(root) {
+            return Some((name.clone(), *size, closed(Dir::Downloads, name, *meta)));
+        }
+        let partial = partial?;
+        Some((partial.name.to_owned(), partial.size, Place::Open(partial.content?)))
+    }
+
+    /// Whether bytes of this file are given to who asks for them. They are listed as an upload from now on.
+    fn may_give(&mut self, cx: &mut Cx<'_>, link: &Link, root: &Root, name: String, size: u64) -> bool {
+        let key = (link.conn, Some(*root));
+        if let Some(may) = self.ledger.asked_again(cx.now, key) {
+            return may;
+        }
+        let to = Receiver { addr: link.addr, id: link.node };
+        self.ledger.begin(cx.now, key, cx.numbers.next(), (name, size, to))
+    }
+
+    /// A file that a session asked for is open: is it still what was hashed?
+    pub(crate) fn opened(
+        &mut self,
+        cx: &mut Cx<'_>,
+        shared: &mut Port,
+        conn: ConnId,
+        file: FileId,
+        meta: Meta,
+    ) {
+        if !self.giving.opened((cx, &mut self.events), conn, file, meta) {
+            self.failed(cx, shared, (conn, file), Fault::Shrunk, false);
+        }
+    }
+
+    /// A file cannot be opened or read on: what was asked of it is refused. Its id is free if `fatal`.
+    pub(crate) fn failed(
+        &mut self,
+        cx: &mut Cx<'_>,
+        shared: &mut Port,
+        of: (ConnId, FileId),
+        fault: Fault,
+        fatal: bool,
+    ) {
+        if let Some(root) = self.giving.failed((cx, &mut self.events), of, fault, fatal) {
+            self.seeds.remove(&root);
+            shared.index_mut().changed(cx.now, "", true);
+        }
+    }
+
+    /// Nothing can be sent any more of a file that is not open for a session alone: of a log, or of a download.
+    pub(crate) fn file_gone(&mut self, cx: &mut Cx<'_>, file: FileId) {
+        for conn in self.giving.readers(file) {
+            self.giving.failed((cx, &mut self.events), (conn, file), Fault::TooManyOpen, true);
+        }
+    }
+
+    /// The operator gave up an upload: what is asked of it is refused, now and as long as this session stands.
+    pub(crate) fn stop(&mut self, cx: &mut Cx<'_>, conn: ConnId, root: Root) {
+        self.giving.stop((cx, &mut self.events), conn, root);
+    }
+
+    /// The range that is sent next on this session.
+    pub(crate) fn next_range(&self, conn: ConnId) -> Option<&Slice> {
+        self.giving.next_range(conn)
+    }
+
+    /// So many bytes of the next range were read, and go. True: that was all of it.
+    pub(crate) fn range_read(&mut self, cx: &mut Cx<'_>, conn: ConnId, n: u64) -> bool {
+        if let Some(of @ Some(_)) = self.next_range(conn).map(|slice| slice.of) {
+            self.ledger.sent(cx.now, (conn, of), n);
+        }
+        self.giving.range_read(cx, conn, n)
+    }
+
+    /// The session is over: what it had open is closed, what it searched and followed is dropped.
+    pub(crate) fn gone(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+        self.ledger.gone(cx.now, conn);
+        self.followers.gone(conn);
+        self.searches.gone(conn);
+        self.giving.gone(cx, conn);
+    }
+
+    /// Tells values that are held in memory, in records of the session's size.
+    fn tell_values(&mut self, link: &Link, number: u32, first: u64, bytes: &[u8]) {
+        let each = (link.run / VALUE).max(1);
+        for (n, part) in bytes.chunks(each * VALUE).enumerate() {
+            let (conn, first) = (link.conn, first + (n * each) as u64);
+            self.events.push_back(Event::Values { conn, number, first, values: part.to_vec() });
+        }
+    }
+
+    /// Somebody wants to know what we have of a file.
+    fn follow(
+        &mut self,
+        index: &Index,
+        partial: Option<&Partial<'_>>,
+        (conn, number): (ConnId, u32),
+        root: Root,
+        group: u64,
+    ) {
+        let whole = index.by_root(&root).map(|view| view.meta.size);
+        let whole = whole.or_else(|| self.seeds.get(&root).map(|seed| seed.size));
+        let size = whole.or(partial.map(|partial| partial.size));
+        if size.is_some_and(|size| group > 0 && group >= groups(size)) {
+            return self.refuse(conn, number, Code::Bad, "the file has no such group");
+        }
+        let all = whole.is_some();
+        let map = partial.and_then(|partial| partial.map.clone());
+        if !all && map.is_none() {
+            return self.refuse(conn, number, Code::Gone, "no file of that root is shared here");
+        }
+        if !self.followers.add(root, conn, number, group, all) {
+            return self.refuse(conn, number, Code::Limit, "too many files are followed");
+        }
+        let map = map.filter(|_| !all).unwrap_or_default();
+        self.tell(conn, Message::Have { id: number, all, map, pieces: Vec::new() });
+        self.events.push_back(Event::Follows { conn, number, root });
+    }
+
+    /// A finished download is given on from now on: those who follow it are told.
+    pub(crate) fn add_seed(&mut self, seed: Seed) {
+        let root = seed.root;
+        self.seeds.add(seed);
+        let told = self.followers.all_is_here(&root).into_iter();
+        self.events.extend(told.map(|(conn, message)| Event::Tell { conn, message }));
+    }
+
+    /// Whether anything of the session is under way, or it waits to hear of something.
+    pub(crate) fn is_busy(&self, conn: ConnId) -> bool {
+        self.giving.is_busy(conn) || self.followers.has(conn) || self.searches.are_of(conn)
+    }
+
+    /// What is to be done for sessions, in order.
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
     }
 }

@@ -42,6 +42,12 @@ impl Port {
         }
     }
 
+    /// One around an index that others made.
+    #[cfg(test)]
+    pub(crate) fn around(index: Index) -> Port {
+        Port { index, ..Port::new(&Limits::desktop()) }
+    }
+
     /// What is shared.
     pub(crate) fn index(&self) -> &Index {
         &self.index

@@ -113,7 +113,7 @@ impl Machine for Peer {
         let next = match self.conns.get(conn.0)? {
             Conn::Caller => self.server.transmit(conn),
             Conn::Ask(ask) => Self::ask_transmit(ask),
-            Conn::Session(session) => Self::session_transmit(session),
+            Conn::Session(session) => Self::session_transmit(session, self.uploads.next_range(conn)),
             Conn::Fetch(_, out) | Conn::Stream(_, _, out) => out.transmit(),
             Conn::Console => self.fronts.own().console.transmit(conn),
             Conn::Control => self.fronts.get(FrontId::Control(conn))?.console.transmit(conn),
@@ -142,18 +142,18 @@ impl Machine for Peer {
     }
 
     fn poll_timeout(&mut self) -> Option<Deadline> {
-        let deadlines = [self.timers.next_deadline(), self.server.poll_timeout(), self.shared.poll_timeout()];
-        deadlines.into_iter().flatten().min_by_key(|deadline| deadline.at)
+        let own = self.timers.next_deadline();
+        let parts = [self.server.poll_timeout(), self.shared.poll_timeout(), self.uploads.poll_timeout()];
+        parts.into_iter().flatten().chain(own).min_by_key(|deadline| deadline.at)
     }
 
     fn census(&self) -> Census {
         let own = &self.fronts.own().console;
         let streams = [own.console, own.notes];
+        let parts = [self.shared.poll_timeout(), self.uploads.poll_timeout()];
         Census {
             conns: self.sockets + streams.iter().filter(|conn| self.conns.get(conn.0).is_some()).count(),
-            timers: self.timers.len()
-                + self.server.timers()
-                + usize::from(self.shared.poll_timeout().is_some()),
+            timers: self.timers.len() + self.server.timers() + parts.iter().flatten().count(),
             nodes: self.contacts.book.len(),
             buffered: self.fronts.buffered(),
             unsent: self.unsent,

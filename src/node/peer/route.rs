@@ -1,133 +1,43 @@
 //! Who is told: each input of the driver's, each timer and each file goes to the part whose it is.
 
+mod callers;
+mod giving;
+
 use super::download::is_old_receiving;
 use super::fronts::FrontId;
-use super::transfers::{Transfer, next_number};
+use super::transfers::Transfer;
 use super::{Conn, Peer, Resolving, Timer};
-use crate::config::{CHUNK, ConsoleMode, unmapped};
-use crate::machine::{ConnId, Fault, FileId, Meta, Output, Received, RequestId};
+use crate::config::{CHUNK, ConsoleMode};
+use crate::machine::{ConnId, Fault, FileId, Meta, Output, RequestId};
 use crate::node::cx::Cx;
 use crate::node::files::Owner;
-use crate::node::gate::Verdict;
 use crate::node::ids::TransferId;
-use crate::node::index::Index;
 use crate::node::part::Which;
-use crate::node::uploads::Receiver;
-use crate::node::v1::server::{CloseReason, Event, Server, Step};
 use crate::time::Instant;
 use std::net::SocketAddr;
 
-/// Sockets kept back for telling callers that there is no room.
-const BUSY_RESERVE: usize = 16;
-
 impl Peer {
-    /// A connection came in. None: it is closed at once.
-    pub(super) fn accept(&mut self, now: Instant, peer: SocketAddr) -> Option<ConnId> {
-        let peer = unmapped(peer);
-        if self.stopping {
-            return None;
-        }
-        let limits = &self.config.limits;
-        // The last eighth is for our own dials: callers cannot cut us off.
-        let callers = (limits.conns - limits.conns / 8).saturating_sub(self.gate.len());
-        let places = callers.min(self.room());
-        let (oldest, busy) = match self.gate.judge(peer.ip(), places, limits) {
-            Verdict::Enters => (None, false),
-            Verdict::Replaces(oldest) => (Some(oldest), false),
-            Verdict::Refused if places > 0 => return None,
-            // Where callers have all their places one of them has to go.
-            Verdict::Refused => match self.idlest_session(now, callers == 0) {
-                Some(idle) => (Some(idle), false),
-                None if self.sockets < self.config.limits.conns + BUSY_RESERVE => (None, true),
-                None => return None,
-            },
-        };
-        let conn = ConnId(self.conns.insert(Conn::Caller));
-        self.sockets += 1;
-        self.gate.enter(now, peer.ip(), conn);
-        if busy {
-            // It is on its way out, and makes room for nobody.
-            self.gate.authenticated(peer.ip(), now, conn);
-        }
-        // Only now: the slot of one that left just before would be given out again before the driver heard of it.
-        match oldest.and_then(|oldest| Some((oldest, self.conns.get(oldest.0)?))) {
-            Some((oldest, Conn::Session(_))) => self.session_end(now, oldest, Fault::Refused, false),
-            Some((oldest, _)) => self.close_caller(now, oldest, CloseReason::Evicted),
-            None => {}
-        }
-        let (server, cx, _) = self.serving(now);
-        server.accepted(&cx, conn, peer, busy);
-        Some(conn)
-    }
-
-    /// Bytes of a connection that came in, and of which it is not known yet that it speaks v2.
-    pub(super) fn caller_recv(&mut self, now: Instant, conn: ConnId, bytes: &mut [u8]) -> Received {
-        let (server, mut cx, index) = self.serving(now);
-        match server.recv(&mut cx, index, conn, bytes) {
-            Step::Taken(received) => received,
-            Step::Greets => self.greet_caller(now, conn, bytes),
-        }
-    }
-
-    /// We end a connection of the v1 server.
-    pub(super) fn close_caller(&mut self, now: Instant, conn: ConnId, why: CloseReason) {
-        let (server, mut cx, _) = self.serving(now);
-        server.close(&mut cx, conn, why);
-    }
-
-    /// The v1 server, with what it is lent.
-    pub(super) fn serving(&mut self, now: Instant) -> (&mut Server, Cx<'_>, &Index) {
-        let Peer { config, files, requests, outputs, server, shared, .. } = self;
-        (server, Cx { now, limits: &config.limits, files, requests, out: outputs }, shared.index())
-    }
-
-    /// What the v1 server has to tell.
-    pub(super) fn server_events(&mut self, now: Instant) {
-        while let Some(event) = self.server.poll_event() {
-            match event {
-                Event::Valid { conn, from, accepted } => self.gate.authenticated(from, accepted, conn),
-                Event::Begins { conn, name, size, to } => {
-                    let number = next_number(&mut self.last_transfer);
-                    let to = Receiver { addr: to, id: None };
-                    self.uploads.begin(now, (conn, None), number, (name, size, to));
-                    self.watch_uploads();
-                    self.wants_to_send(conn);
-                }
-                Event::Sent { conn, bytes } => {
-                    self.totals.uploaded += bytes;
-                    self.uploads.sent(now, (conn, None), bytes);
-                    self.used_share(conn, bytes);
-                    self.wants_to_send(conn);
-                }
-                Event::Gone { conn, from, accepted } => {
-                    self.uploads.gone(now, conn);
-                    self.shares.gone(conn);
-                    self.gate.leave(from, accepted, conn);
-                    self.conns.remove(conn.0);
-                    self.socket_closed();
-                }
-                Event::Notice { what, who } => self.say_rarely(now, what, who),
-            }
-        }
-    }
-
     /// Carries out what the index of the shared folder asks for, and what follows from what it was told.
     pub(super) fn drive_index(&mut self, now: Instant) {
         let busy = self.active_transfers() > 0 || self.files.uploads() > 0;
-        let Peer { config, files, requests, outputs, shared, .. } = self;
-        shared.drive(&mut Cx { now, limits: &config.limits, files, requests, out: outputs }, busy);
-        while let Some(log) = self.shared.poll_gone() {
-            self.answers_moved(now, log);
+        let (uploads, mut cx, shared) = self.giving(now);
+        shared.drive(&mut cx, busy);
+        while let Some(log) = shared.poll_gone() {
+            uploads.file_gone(&mut cx, log);
         }
+        // What was not listed yet may be now.
+        uploads.search_soon(now);
         self.finish_indexed(now);
-        self.arm_search(now);
     }
 
     pub(super) fn timeouts(&mut self, now: Instant) {
-        let Peer { config, files, requests, outputs, server, shares, .. } = self;
-        let mut cx = Cx { now, limits: &config.limits, files, requests, out: outputs };
+        let Peer { config, files, requests, numbers, outputs, server, shares, .. } = self;
+        let mut cx = Cx { now, limits: &config.limits, files, requests, numbers, out: outputs };
         server.handle_timeout(&mut cx, |conn| shares.allowance(conn) == 0);
         self.shared.handle_timeout(now);
+        if let Some(conn) = self.uploads.handle_timeout(now, self.shared.index()) {
+            self.answer_more(now, conn);
+        }
         for _ in 0..self.config.limits.timers_per_turn {
             let Some((timer, due)) = self.timers.pop_due(now) else { return };
             match timer {
@@ -144,12 +54,7 @@ impl Peer {
                 Timer::Have => self.tell_followers(now),
                 Timer::Down => self.more_may_come(now),
                 Timer::Up => self.more_may_go(now),
-                Timer::Uploads => {
-                    self.uploads.handle_timeout(now);
-                    self.watch_uploads();
-                }
                 Timer::Exit => self.exit_anyway(),
-                Timer::Search => self.search_slice(now),
                 Timer::Job(job) => self.job_timeout(now, job),
                 Timer::Refresh(number) => self.register(now, number, None, true),
                 Timer::Hello => self.hello(now),
@@ -257,8 +162,14 @@ impl Peer {
                 let (server, mut cx, _) = self.serving(now);
                 server.file_opened(&mut cx, conn, meta.size);
             }
-            Some(Owner::Answer(conn)) => self.answer_opened(now, conn, file, meta),
-            Some(Owner::Stat(conn)) => self.stat_answer(now, conn, file, Some(meta)),
+            Some(Owner::Answer(conn)) => {
+                let (uploads, mut cx, shared) = self.giving(now);
+                uploads.opened(&mut cx, shared, conn, file, meta);
+            }
+            Some(Owner::Stat(conn)) => {
+                let (uploads, mut cx, shared) = self.giving(now);
+                uploads.looked(&mut cx, shared, conn, file, Some(meta));
+            }
             Some(owner @ (Owner::Hashing | Owner::Log | Owner::FreshLog)) => {
                 self.shared.opened(now, owner, meta);
             }
@@ -311,8 +222,14 @@ impl Peer {
             }
             Owner::Fetch(transfer) => self.fetch_file_failed(now, transfer, fault, fatal),
             Owner::Share(job) => self.share_failed(now, job, fault),
-            Owner::Answer(conn) => self.answer_failed(now, conn, file, fault, fatal),
-            Owner::Stat(conn) => self.stat_answer(now, conn, file, None),
+            Owner::Answer(conn) => {
+                let (uploads, mut cx, shared) = self.giving(now);
+                uploads.failed(&mut cx, shared, (conn, file), fault, fatal);
+            }
+            Owner::Stat(conn) => {
+                let (uploads, mut cx, shared) = self.giving(now);
+                uploads.looked(&mut cx, shared, conn, file, None);
+            }
             Owner::Hashing | Owner::Log | Owner::FreshLog => {
                 self.shared.failed(now, owner, file, fault, fatal);
             }
@@ -411,7 +328,7 @@ impl Peer {
             return;
         }
         let has = match self.conns.get(conn.0) {
-            Some(Conn::Session(session)) => session.slices().next().is_some(),
+            Some(Conn::Session(_)) => self.uploads.next_range(conn).is_some(),
             Some(Conn::Caller) => self.server.sends_file(conn),
             _ => false,
         };

@@ -1,5 +1,5 @@
 //! A session with another node: the handshake, then sealed records with messages in them, both ways, over one
-//! connection (docs/PROTOCOL.md). This file moves bytes and keeps time; what messages mean stands in `answer.rs` (what
+//! connection (docs/PROTOCOL.md). This file moves bytes and keeps time; what messages mean stands in `uploads.rs` (what
 //! others ask), `search.rs` and `download.rs` (what we ask), and whom to reach how in `reach.rs`.
 
 mod ending;
@@ -8,20 +8,18 @@ mod sending;
 
 pub(super) use ending::Farewell;
 
-use super::answer::Answering;
 use super::reach::Wish;
 use super::{Conn, Peer};
 use crate::config::{CHUNK, Limits};
-use crate::machine::{Body, ConnId, Fault, FileId, Output, Received};
+use crate::machine::{Body, ConnId, Fault, Output, Received};
 use crate::node::contacts::dialer::Class;
 use crate::node::ids::TransferId;
 use crate::node::outgoing::Outgoing;
 use crate::node::pace::Pace;
-use crate::proto::content::Root;
 use crate::proto::escape::{cut, for_log};
 use crate::proto::v2::handshake::Handshake;
 use crate::proto::v2::identity::NodeId;
-use crate::proto::v2::message::{DataKind, Message, Parsed};
+use crate::proto::v2::message::{Message, Parsed};
 use crate::proto::v2::record::{HEAD, Opener, Sealer, TAG};
 use crate::time::{Duration, Instant};
 use log::debug;
@@ -57,8 +55,6 @@ pub(super) struct Session {
     out: Outgoing,
     /// Of `out`, so many bytes were counted in what all sessions have to send.
     counted: usize,
-    /// Ranges of files to be sealed and sent once `out` is empty.
-    slices: VecDeque<Slice>,
     /// Bytes of sealed records that the driver still has.
     carried: usize,
     /// While anything waits to be sent: how that goes, and when to look next.
@@ -70,8 +66,6 @@ pub(super) struct Session {
     /// Numbers of searches, and when their answers are late: they all have the same time, so that the first is due first.
     pub(super) due: VecDeque<(Instant, u32)>,
     last_number: u32,
-    /// What the other side asked.
-    pub(super) answering: Answering,
     unasked: u32,
     /// Requests taken back lately: what still comes for them is nobody's fault.
     cancelled: VecDeque<u32>,
@@ -126,21 +120,6 @@ pub(super) struct Storing {
     pub(super) len: usize,
 }
 
-/// A range of a file that answers a request.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Slice {
-    pub(super) kind: DataKind,
-    pub(super) number: u32,
-    pub(super) file: FileId,
-    /// Where in the file.
-    pub(super) offset: u64,
-    pub(super) len: u64,
-    /// What the data says of its place: the offset in the file, or the number of the first value.
-    pub(super) at: u64,
-    /// Whose bytes these are; none: values.
-    pub(super) of: Option<Root>,
-}
-
 impl Session {
     pub(super) fn new(peer: SocketAddr, dialled: Option<Class>, now: Instant) -> Session {
         Session {
@@ -151,14 +130,12 @@ impl Session {
             state: State::Waiting,
             out: Outgoing::default(),
             counted: 0,
-            slices: VecDeque::new(),
             carried: 0,
             pace: None,
             wishes: Vec::new(),
             asked: BTreeMap::new(),
             due: VecDeque::new(),
             last_number: 0,
-            answering: Answering::default(),
             unasked: 0,
             cancelled: VecDeque::new(),
             accepted: dialled.is_none().then_some(now),
@@ -190,11 +167,6 @@ impl Session {
         self.out.buffered()
     }
 
-    /// Ranges of files that wait to be sent.
-    pub(super) fn slices(&self) -> impl Iterator<Item = &Slice> {
-        self.slices.iter()
-    }
-
     /// Seals a message behind what is to be sent already; in front of file ranges, which are sealed when they go.
     fn push(&mut self, now: Instant, message: &Message, limits: &Limits) {
         self.push_plain(now, limits, |record| message.encode(record));
@@ -221,8 +193,9 @@ impl Session {
         });
     }
 
+    /// Beside ranges of files.
     fn has_to_send(&self) -> bool {
-        !self.out.is_empty() || !self.slices.is_empty() || self.carried > 0
+        !self.out.is_empty() || self.carried > 0
     }
 
     /// Whether it was opened so short a time ago that the other side may have dialled at the same moment.
@@ -245,10 +218,10 @@ impl Session {
         matches!(self.state, State::Waiting)
     }
 
-    /// Nothing is under way on it, in neither direction.
+    /// Nothing is under way on it that we asked for, and nothing waits to be sent beside ranges of files.
     pub(super) fn is_idle(&self) -> bool {
         let asks = !self.asked.is_empty() || !self.wishes.is_empty() || self.storing.is_some();
-        self.node().is_some() && !asks && !self.has_to_send() && !self.answering.is_busy()
+        self.node().is_some() && !asks && !self.has_to_send()
     }
 
     /// Where from it came in, and when.

@@ -7,7 +7,7 @@ use super::jobs::{Job, Work};
 use super::transfers::{Phase, Transfer};
 use crate::node::api::{Code, Event, Failure, TransferRow, UploadRow};
 use crate::node::ids::{JobId, TransferId};
-use crate::node::uploads::Upload;
+use crate::node::uploads::ledger::Upload;
 use crate::node::v1::server::CloseReason;
 use crate::proto::command::{Way, Which};
 use crate::proto::escape::for_terminal;
@@ -20,7 +20,7 @@ impl Peer {
         let mut ids: Vec<(u32, TransferId)> =
             self.transfers.iter().map(|(id, transfer)| (transfer.number, TransferId(id))).collect();
         ids.sort_unstable();
-        let uploads = self.uploads.rows();
+        let uploads = self.uploads.ledger.rows();
         if ids.is_empty() && uploads.is_empty() {
             self.say(op, "no download or upload is under way\n");
         }
@@ -70,7 +70,9 @@ impl Peer {
         ids.sort_unstable();
         let text = match which {
             _ if !ids.is_empty() => return Ok(ids.into_iter().map(|(_, id)| id).collect()),
-            Which::Number(number) if self.uploads.rows().iter().any(|upload| upload.number == *number) => {
+            Which::Number(number)
+                if self.uploads.ledger.rows().iter().any(|upload| upload.number == *number) =>
+            {
                 format!(
                     "transfer {number} is an upload: `cancel` ends it, and nothing else can be done with it"
                 )
@@ -176,10 +178,13 @@ impl Peer {
 
     /// Gives up the upload with this number, if there is one.
     fn stop_upload(&mut self, now: Instant, op: Op, number: u32) -> bool {
-        let Some(((conn, root), upload)) = self.uploads.stop(number) else { return false };
+        let Some(((conn, root), upload)) = self.uploads.ledger.stop(number) else { return false };
         let text = format!("gave up the upload of {} to {}\n", for_terminal(&upload.name), upload.to.addr);
         match root {
-            Some(root) => self.stop_giving(now, conn, root),
+            Some(root) => {
+                let (uploads, mut cx, _) = self.giving(now);
+                uploads.stop(&mut cx, conn, root);
+            }
             None => self.close_caller(now, conn, CloseReason::Stopped),
         }
         self.note(op, &text);

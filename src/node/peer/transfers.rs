@@ -95,7 +95,7 @@ impl Peer {
         known: Option<Box<Download>>,
     ) -> TransferId {
         let transfer = Transfer {
-            number: next_number(&mut self.last_transfer),
+            number: self.numbers.next(),
             jobs: Vec::new(),
             name,
             from,
@@ -413,10 +413,4 @@ impl Transfer {
             _ => None,
         }
     }
-}
-
-/// Downloads and uploads are numbered together.
-pub(super) fn next_number(last: &mut u32) -> u32 {
-    *last = last.wrapping_add(1).max(1);
-    *last
 }

@@ -1,7 +1,7 @@
 //! Searches of other nodes: they go over the index in slices, one a turn for all of them, and what they found is told as what
 //! was told before is sent, so that nobody who reads nothing fills the memory.
 
-use super::info_of;
+use super::event::info_of;
 use crate::config::Limits;
 use crate::machine::ConnId;
 use crate::node::gate::source;

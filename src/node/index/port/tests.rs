@@ -1,7 +1,7 @@
 use super::*;
 use crate::machine::LeftOut;
 use crate::node::files::Files;
-use crate::node::ids::Requests;
+use crate::node::ids::{Requests, TransferNumbers};
 use crate::time::Duration;
 
 /// A port alone, with a driver that notes what it is told.
@@ -10,6 +10,7 @@ struct Rig {
     limits: Limits,
     files: Files,
     requests: Requests,
+    numbers: TransferNumbers,
     out: VecDeque<Output>,
     port: Port,
 }
@@ -17,7 +18,15 @@ struct Rig {
 impl Rig {
     fn with(limits: Limits) -> Rig {
         let (files, port) = (Files::new(&limits), Port::new(&limits));
-        Rig { now: Instant::ZERO, limits, files, requests: Requests::default(), out: VecDeque::new(), port }
+        Rig {
+            now: Instant::ZERO,
+            limits,
+            files,
+            requests: Requests::default(),
+            numbers: TransferNumbers::default(),
+            out: VecDeque::new(),
+            port,
+        }
     }
 
     /// One whose log was read, and is empty.
@@ -35,8 +44,8 @@ impl Rig {
     }
 
     fn lend(&mut self) -> (&mut Port, Cx<'_>) {
-        let Rig { now, limits, files, requests, out, port } = self;
-        (port, Cx { now: *now, limits, files, requests, out })
+        let Rig { now, limits, files, requests, numbers, out, port } = self;
+        (port, Cx { now: *now, limits, files, requests, numbers, out })
     }
 
     /// What the driver is asked for where the port is driven, if it wants to be.

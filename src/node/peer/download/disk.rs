@@ -112,7 +112,7 @@ impl Peer {
             return;
         };
         if which == Which::Part {
-            self.answers_moved(now, file);
+            self.stop_sending_from(now, file);
         }
         if discard { self.discard_file(file) } else { self.keep_file(file) }
     }
@@ -237,7 +237,7 @@ impl Peer {
         id: TransferId,
         (file, name, meta, confirmed): (FileId, &str, Meta, bool),
     ) {
-        self.answers_moved(now, file);
+        self.stop_sending_from(now, file);
         let Some(download) = self.download_mut(id) else { return };
         download.content = None;
         download.stage = Stage::Finishing(Some(Saved { name: name.to_owned(), meta, confirmed }));
@@ -290,7 +290,7 @@ impl Peer {
     ) {
         if fatal {
             if which == Which::Part {
-                self.answers_moved(now, file);
+                self.stop_sending_from(now, file);
             }
             if let Some(download) = self.download_mut(id) {
                 *download.place(which) = None;
@@ -307,7 +307,7 @@ impl Peer {
             self.with_part(now, id, |part| part.failed(now, which, fault, fatal));
         } else {
             // It was read for somebody else.
-            self.answers_moved(now, file);
+            self.stop_sending_from(now, file);
         }
     }
 

@@ -46,7 +46,7 @@ impl Peer {
         if typed {
             self.contacts.book.learn(from, Via::Operator, now);
         }
-        self.add_seed(now, Seed { root, size, name: stored.clone(), meta, list });
+        self.uploads.add_seed(Seed { root, size, name: stored.clone(), meta, list });
         let path = self.config.folders.downloads.join(&stored);
         let path = path.to_string_lossy();
         let done = Downloaded {

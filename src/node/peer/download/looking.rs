@@ -42,7 +42,7 @@ impl Peer {
         if exists {
             return self.open_part(now, id);
         }
-        match self.seeds.get(&root).map(|seed| (seed.name.clone(), seed.meta)) {
+        match self.uploads.seeds.get(&root).map(|seed| (seed.name.clone(), seed.meta)) {
             Some((name, meta)) => self.look_at(id, name, 0, Some(meta)),
             None => self.look_at(id, name, 1, None),
         }

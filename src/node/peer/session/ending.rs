@@ -54,7 +54,8 @@ impl Peer {
                 self.session_end(now, conn, Fault::TimedOut, false);
             }
             State::Open(_) => {
-                let held = session.waits_for_share() && self.shares.allowance(conn) == 0;
+                let held = session.waits_for_share(self.uploads.next_range(conn).is_some())
+                    && self.shares.allowance(conn) == 0;
                 let drains = match &mut session.pace {
                     // We hold it back ourselves.
                     Some((pace, look)) if *look <= now && held => {
@@ -74,8 +75,8 @@ impl Peer {
                     self.contacts.book.fails(addr);
                     return self.session_end(now, conn, Fault::TimedOut, true);
                 }
-                let waits = self.followers.has(conn) || self.searches.are_of(conn);
-                let asks = !session.asked.is_empty() || session.answering.is_busy();
+                let waits = self.uploads.is_busy(conn);
+                let asks = !session.asked.is_empty();
                 let busy = session.has_to_send() || asks || waits;
                 if busy {
                     session.used = now;
@@ -168,13 +169,13 @@ impl Peer {
         let mut wishes = std::mem::take(&mut session.wishes);
         wishes.extend(std::mem::take(&mut session.asked).into_values());
         let node = session.node();
-        session.slices.clear();
         // A download that waits for the disk, or for the other side to hash, has asked for nothing just now.
         wishes.extend(self.asking_on(conn));
         wishes.sort_unstable();
         // A download asks for many things at once, and is told of the loss once; a search that asks twice waits twice.
         wishes.dedup_by(|a, b| a == b && matches!(a, Wish::Name(_) | Wish::Source(..)));
-        self.stop_answering(now, conn);
+        let (uploads, mut cx, _) = self.giving(now);
+        uploads.gone(&mut cx, conn);
         self.shares.gone(conn);
         if let Some(node) = node {
             self.sessions.remove(node, conn);
@@ -287,8 +288,7 @@ impl Peer {
             }
             _ => None,
         });
-        let waits = |conn: ConnId| self.followers.has(conn) || self.searches.are_of(conn);
-        idle.filter(|(_, conn)| !waits(*conn)).min().map(|(_, conn)| conn)
+        idle.filter(|(_, conn)| !self.uploads.is_busy(*conn)).min().map(|(_, conn)| conn)
     }
 
     /// Where no socket is free an idle session gives way to a dial that waits.

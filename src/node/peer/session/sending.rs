@@ -1,8 +1,9 @@
 //! The sending half of a session: messages first, then ranges of files, sealed one record at a time as the driver takes them.
 
-use super::{Session, Slice, State};
+use super::{Session, State};
 use crate::machine::{ConnId, Fault, Output, SEAL_HEAD, Transmit};
 use crate::node::peer::{Conn, Peer};
+use crate::node::uploads::Slice;
 use crate::proto::v2::message::{DATA_HEAD, DataKind, data_head};
 use crate::proto::v2::record::{HEAD, TAG};
 use crate::time::Instant;
@@ -10,8 +11,8 @@ use std::ops::Range;
 
 impl Session {
     /// Only bytes of files wait to be sent, which a bound of the rate may hold back.
-    pub(super) fn waits_for_share(&self) -> bool {
-        self.out.is_empty() && self.carried == 0 && !self.slices.is_empty()
+    pub(super) fn waits_for_share(&self, has_ranges: bool) -> bool {
+        has_ranges && !self.has_to_send()
     }
 }
 
@@ -35,28 +36,24 @@ impl Peer {
         self.session_arm(conn);
     }
 
-    /// Puts a range of a file behind what is to be sent.
-    pub(in crate::node::peer) fn send_slice(&mut self, now: Instant, conn: ConnId, slice: Slice) {
-        if let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) {
-            session.slices.push_back(slice);
+    /// What the session has to send of files is more or less than before.
+    pub(in crate::node::peer) fn ranges_changed(&mut self, now: Instant, conn: ConnId) {
+        let waits = self.uploads.next_range(conn).is_some();
+        let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) else { return };
+        if waits {
             session.watch(now, &self.config.limits);
-            self.outputs.push_back(Output::Wake { conn });
-            self.session_arm(conn);
-            self.wants_to_send(conn);
+        } else if !session.has_to_send() {
+            session.pace = None;
         }
+        self.session_arm(conn);
+        self.wants_to_send(conn);
     }
 
-    /// Takes ranges back that were not sent yet: those that `unwanted` names.
-    pub(in crate::node::peer) fn drop_slices(&mut self, conn: ConnId, unwanted: impl Fn(&Slice) -> bool) {
-        if let Some(session) = self.session_mut(conn) {
-            session.slices.retain(|slice| !unwanted(slice));
-            if !session.has_to_send() {
-                session.pace = None;
-            }
-        }
-    }
-
-    pub(in crate::node::peer) fn session_transmit(session: &Session) -> Option<Transmit<'_>> {
+    /// What goes next: messages, then the next range of a file.
+    pub(in crate::node::peer) fn session_transmit<'a>(
+        session: &'a Session,
+        range: Option<&Slice>,
+    ) -> Option<Transmit<'a>> {
         if matches!(session.state, State::Mute) {
             return None;
         }
@@ -64,7 +61,7 @@ impl Peer {
             return Some(bytes);
         }
         let State::Open(link) = &session.state else { return None };
-        let &Slice { file, offset, len, .. } = session.slices.front()?;
+        let &Slice { file, offset, len, .. } = range?;
         let len = usize::try_from(len).unwrap_or(usize::MAX).min(link.run);
         Some(Transmit::Seal { file, offset, len })
     }
@@ -79,10 +76,9 @@ impl Peer {
     ) -> Range<usize> {
         const { assert!(HEAD + DATA_HEAD <= SEAL_HEAD) };
         let nothing = payload.start..payload.start;
+        let Some(&slice) = self.uploads.next_range(conn) else { return nothing };
         let Some(session) = self.session_mut(conn) else { return nothing };
-        let (State::Open(link), Some(slice)) = (&mut session.state, session.slices.front_mut()) else {
-            return nothing;
-        };
+        let State::Open(link) = &mut session.state else { return nothing };
         let n = payload.len() as u64;
         let front = payload.start - DATA_HEAD;
         buffer[front..payload.start].copy_from_slice(&data_head(slice.kind, slice.number, slice.at));
@@ -93,21 +89,16 @@ impl Peer {
             return nothing;
         }
         session.carried += record.len();
-        slice.offset += n;
-        slice.at += if slice.kind == DataKind::Data { n } else { n / 32 };
-        slice.len = slice.len.saturating_sub(n);
-        let done = slice.len == 0;
-        if let Some(root) = slice.of {
+        if slice.of.is_some() {
             self.totals.uploaded += n;
-            self.uploads.sent(now, (conn, Some(root)), n);
         }
+        let (uploads, mut cx, _) = self.giving(now);
+        let done = uploads.range_read(&mut cx, conn, n);
         self.used_share(conn, n);
         if done {
             if let Some(session) = self.session_mut(conn) {
-                session.slices.pop_front();
                 session.used = now;
             }
-            self.close_drained(conn);
             self.wants_to_send(conn);
         }
         record
@@ -122,11 +113,12 @@ impl Peer {
         session.out.sent(n - sealed);
         self.recount(conn);
         self.answer_more(now, conn);
+        let has_ranges = self.uploads.next_range(conn).is_some();
         let Some(session) = self.session_mut(conn) else { return };
         if let Some((pace, _)) = &mut session.pace {
             pace.add(now, n as u64);
         }
-        if !session.has_to_send() {
+        if !has_ranges && !session.has_to_send() {
             session.pace = None;
         }
         let resume = session.paused && session.out.buffered() <= max / 2;

@@ -2,7 +2,7 @@ use super::*;
 use crate::config::{Limits, V1_DEFAULT_SECRET};
 use crate::machine::Id;
 use crate::node::files::Files;
-use crate::node::ids::Requests;
+use crate::node::ids::{Requests, TransferNumbers};
 use crate::time::Duration;
 
 const SIZE: u64 = 1 << 20;
@@ -13,6 +13,7 @@ struct Rig {
     limits: Limits,
     files: Files,
     requests: Requests,
+    numbers: TransferNumbers,
     out: VecDeque<Output>,
     index: Index,
     server: Server,
@@ -22,8 +23,8 @@ impl Rig {
     fn with(limits: Limits, secret: Option<Secret>, v2: bool) -> Rig {
         let (files, index) = (Files::new(&limits), Index::new(&limits));
         let (out, server) = (VecDeque::new(), Server::new(secret, v2));
-        let requests = Requests::default();
-        Rig { now: Instant::ZERO, limits, files, requests, out, index, server }
+        let (requests, numbers) = (Requests::default(), TransferNumbers::default());
+        Rig { now: Instant::ZERO, limits, files, requests, numbers, out, index, server }
     }
 
     fn new() -> Rig {
@@ -31,8 +32,8 @@ impl Rig {
     }
 
     fn lend(&mut self) -> (&mut Server, Cx<'_>, &Index) {
-        let Rig { now, limits, files, requests, out, index, server } = self;
-        (server, Cx { now: *now, limits, files, requests, out }, index)
+        let Rig { now, limits, files, requests, numbers, out, index, server } = self;
+        (server, Cx { now: *now, limits, files, requests, numbers, out }, index)
     }
 
     /// Connection number `n` comes in, from a host of its own.
