@@ -56,7 +56,6 @@ use jobs::Job;
 use leftovers::Leftovers;
 use reach::Sessions;
 use registries::Registry;
-use session::Session;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use transfers::Transfer;
@@ -113,6 +112,9 @@ pub struct Peer {
     identity: Identity,
     entropy: Entropy,
     sessions: Sessions,
+    asks: BTreeMap<ConnId, Ask>,
+    /// What is still to be sent to old nodes of requests for a file.
+    old_requests: BTreeMap<ConnId, Outgoing>,
     /// Handshakes that came in and were not finished, by source.
     unfinished: Buckets,
     flights: Flights,
@@ -133,16 +135,16 @@ pub struct Peer {
     status: u8,
 }
 
-/// What a connection is for.
-#[derive(Debug)]
+/// Whose a connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Conn {
     /// It came in, and does not speak v2 (yet).
     Caller,
-    Ask(Ask),
-    Session(Box<Session>),
-    Fetch(TransferId, Outgoing),
+    Ask,
+    Session,
+    Fetch(TransferId),
     /// An old node, as a source of known content.
-    Stream(TransferId, SourceNo, Outgoing),
+    Stream(TransferId, SourceNo),
     /// One of the console's two streams.
     Console,
     /// A program at the control socket.
@@ -234,6 +236,8 @@ impl Peer {
             identity: Identity::generate(&mut entropy),
             entropy,
             sessions: Sessions::default(),
+            asks: BTreeMap::new(),
+            old_requests: BTreeMap::new(),
             unfinished: Buckets::new(limits.unfinished_per_source, limits.unfinished_burst),
             flights: Flights::new(limits.flights),
             shared: index::port::Port::new(limits),

@@ -74,7 +74,8 @@ impl Peer {
     /// Asks the node or registry at `addr`, as soon as a dial slot is free.
     pub(super) fn ask(&mut self, now: Instant, addr: SocketAddr, class: Class, purpose: Purpose) -> ConnId {
         let ask = Ask { addr, class, purpose, state: State::Waiting };
-        let conn = ConnId(self.conns.insert(Conn::Ask(ask)));
+        let conn = ConnId(self.conns.insert(Conn::Ask));
+        self.asks.insert(conn, ask);
         self.contacts.dialer.enqueue(now, conn, addr, class);
         conn
     }
@@ -208,8 +209,8 @@ impl Peer {
 
     /// Breaks the question off without telling anybody.
     pub(super) fn drop_ask(&mut self, now: Instant, conn: ConnId) -> Option<Ask> {
-        self.ask_mut(conn)?;
-        let Some(Conn::Ask(ask)) = self.conns.remove(conn.0) else { return None };
+        let ask = self.asks.remove(&conn)?;
+        self.conns.remove(conn.0);
         self.timers.cancel(Timer::Conn(conn));
         match ask.state {
             State::Waiting => self.contacts.dialer.withdraw(conn),
@@ -231,10 +232,7 @@ impl Peer {
     }
 
     fn ask_mut(&mut self, conn: ConnId) -> Option<&mut Ask> {
-        match self.conns.get_mut(conn.0) {
-            Some(Conn::Ask(ask)) => Some(ask),
-            _ => None,
-        }
+        self.asks.get_mut(&conn)
     }
 }
 

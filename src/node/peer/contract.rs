@@ -63,12 +63,12 @@ impl Machine for Peer {
     }
 
     fn handle_recv(&mut self, now: Instant, conn: ConnId, bytes: &mut [u8]) -> Received {
-        let received = match self.conns.get(conn.0) {
+        let received = match self.conns.get(conn.0).copied() {
             Some(Conn::Caller) => self.caller_recv(now, conn, bytes),
-            Some(Conn::Ask(_)) => self.ask_recv(now, conn, bytes),
-            Some(Conn::Session(_)) => self.session_recv(now, conn, bytes),
-            Some(Conn::Fetch(transfer, _)) => self.fetch_recv(now, conn, *transfer, bytes),
-            Some(Conn::Stream(transfer, no, _)) => self.stream_recv(now, conn, (*transfer, *no), bytes),
+            Some(Conn::Ask) => self.ask_recv(now, conn, bytes),
+            Some(Conn::Session) => self.session_recv(now, conn, bytes),
+            Some(Conn::Fetch(transfer)) => self.fetch_recv(now, conn, transfer, bytes),
+            Some(Conn::Stream(transfer, no)) => self.stream_recv(now, conn, (transfer, no), bytes),
             Some(Conn::Console) => self.front_recv(now, FrontId::Console, bytes),
             Some(Conn::Control) => self.front_recv(now, FrontId::Control(conn), bytes),
             None => Received { consumed: bytes.len(), ..Received::default() },
@@ -78,17 +78,16 @@ impl Machine for Peer {
     }
 
     fn handle_written(&mut self, now: Instant, conn: ConnId, n: usize) {
-        match self.conns.get_mut(conn.0) {
-            Some(Conn::Fetch(transfer, _)) => {
-                let transfer = *transfer;
+        match self.conns.get(conn.0).copied() {
+            Some(Conn::Fetch(transfer)) => {
                 self.fetch_written(now, transfer, n);
             }
-            Some(Conn::Stream(transfer, no, _)) => {
-                let (transfer, no) = (*transfer, *no);
+            Some(Conn::Stream(transfer, no)) => {
                 self.stream_stored(now, transfer, no, n);
             }
-            Some(Conn::Session(session)) => {
-                if let Some(storing) = session.storing.take() {
+            Some(Conn::Session) => {
+                let storing = self.session_mut(conn).and_then(|session| session.storing.take());
+                if let Some(storing) = storing {
                     self.data_stored(now, storing, n);
                 }
             }
@@ -110,11 +109,11 @@ impl Machine for Peer {
     }
 
     fn poll_transmit(&mut self, conn: ConnId) -> Option<Transmit<'_>> {
-        let next = match self.conns.get(conn.0)? {
+        let next = match *self.conns.get(conn.0)? {
             Conn::Caller => self.server.transmit(conn),
-            Conn::Ask(ask) => Self::ask_transmit(ask),
-            Conn::Session(session) => Self::session_transmit(session, self.uploads.next_range(conn)),
-            Conn::Fetch(_, out) | Conn::Stream(_, _, out) => out.transmit(),
+            Conn::Ask => Self::ask_transmit(self.asks.get(&conn)?),
+            Conn::Session => Self::session_transmit(self.sessions.get(conn)?, self.uploads.next_range(conn)),
+            Conn::Fetch(_) | Conn::Stream(..) => self.old_requests.get(&conn)?.transmit(),
             Conn::Console => self.fronts.own().console.transmit(conn),
             Conn::Control => self.fronts.get(FrontId::Control(conn))?.console.transmit(conn),
         };
@@ -122,14 +121,14 @@ impl Machine for Peer {
     }
 
     fn handle_sent(&mut self, now: Instant, conn: ConnId, n: usize) {
-        match self.conns.get_mut(conn.0) {
+        match self.conns.get(conn.0).copied() {
             Some(Conn::Caller) => {
                 let (server, mut cx, _) = self.serving(now);
                 server.sent(&mut cx, conn, n);
             }
-            Some(Conn::Ask(_)) => self.ask_sent(conn, n),
-            Some(Conn::Session(_)) => self.session_sent(now, conn, n),
-            Some(Conn::Fetch(_, out) | Conn::Stream(_, _, out)) => out.sent(n),
+            Some(Conn::Ask) => self.ask_sent(conn, n),
+            Some(Conn::Session) => self.session_sent(now, conn, n),
+            Some(Conn::Fetch(_) | Conn::Stream(..)) => self.file_request_sent(conn, n),
             Some(Conn::Console) => self.fronts.own_mut().console.sent(conn, n),
             Some(Conn::Control) => self.control_sent(now, conn, n),
             None => {}

@@ -52,7 +52,7 @@ impl Peer {
         }
         let from = transfer.from;
         transfer.phase = Phase::Waiting;
-        let conn = ConnId(self.conns.insert(Conn::Fetch(id, Outgoing::default())));
+        let conn = ConnId(self.conns.insert(Conn::Fetch(id)));
         if let Some(transfer) = self.transfers.get_mut(id.0) {
             transfer.conn = Some(conn);
         }
@@ -68,15 +68,32 @@ impl Peer {
         self.timers.set(Timer::Conn(conn), now + self.config.limits.connect_deadline, "connect");
     }
 
+    /// Asks an old node for a file, on a new connection to it.
+    pub(super) fn ask_for_file(&mut self, conn: ConnId, name: String) {
+        let request = v1::encode_request(&Request::Download { name }, &self.config.v1_secret);
+        self.old_requests.insert(conn, Outgoing::bytes(request));
+        self.outputs.push_back(Output::Wake { conn });
+    }
+
+    /// So many bytes of such a request went.
+    pub(super) fn file_request_sent(&mut self, conn: ConnId, n: usize) {
+        if let Some(out) = self.old_requests.get_mut(&conn) {
+            out.sent(n);
+        }
+    }
+
+    /// A connection to an old node is none of ours any more.
+    pub(super) fn forget_old(&mut self, conn: ConnId) {
+        self.conns.remove(conn.0);
+        self.old_requests.remove(&conn);
+    }
+
     pub(super) fn fetch_connected(&mut self, now: Instant, conn: ConnId, id: TransferId) {
         let Some(transfer) = self.transfers.get_mut(id.0) else { return };
         self.contacts.dialer.landed(transfer.from, Class::Near, true, now);
         transfer.phase = Phase::Head { start: Vec::new() };
-        let request = Request::Download { name: transfer.name.clone() };
-        if let Some(Conn::Fetch(_, out)) = self.conns.get_mut(conn.0) {
-            out.push(&v1::encode_request(&request, &self.config.v1_secret));
-            self.outputs.push_back(Output::Wake { conn });
-        }
+        let name = transfer.name.clone();
+        self.ask_for_file(conn, name);
         self.timers.set(Timer::Conn(conn), now + self.config.limits.first_byte_deadline, "first byte");
     }
 
@@ -185,7 +202,7 @@ impl Peer {
 
     /// The world ended the connection.
     pub(super) fn fetch_closed(&mut self, now: Instant, conn: ConnId, id: TransferId, fault: Fault) {
-        self.conns.remove(conn.0);
+        self.forget_old(conn);
         self.timers.cancel(Timer::Conn(conn));
         self.socket_closed();
         let Some(transfer) = self.transfers.get_mut(id.0) else { return };
@@ -253,7 +270,7 @@ impl Peer {
             }
             _ => self.hang_up(conn, reset),
         }
-        self.conns.remove(conn.0);
+        self.forget_old(conn);
         self.timers.cancel(Timer::Conn(conn));
     }
 }

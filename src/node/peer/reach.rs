@@ -63,9 +63,10 @@ pub(super) struct Lost {
     old: bool,
 }
 
-/// Open sessions by node: the last is the one that is asked.
+/// All sessions, and those that are open by node: the last is the one that is asked.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
+    links: BTreeMap<ConnId, Box<Session>>,
     by_node: BTreeMap<NodeId, Vec<ConnId>>,
     /// Sessions on the way, by the address dialled.
     dialling: BTreeMap<SocketAddr, ConnId>,
@@ -79,7 +80,30 @@ impl Sessions {
         self.by_node.get(&node)?.last().copied()
     }
 
-    pub(super) fn remove(&mut self, node: NodeId, conn: ConnId) {
+    pub(super) fn insert(&mut self, conn: ConnId, session: Session) {
+        self.links.insert(conn, Box::new(session));
+    }
+
+    pub(super) fn get(&self, conn: ConnId) -> Option<&Session> {
+        self.links.get(&conn).map(|session| &**session)
+    }
+
+    pub(super) fn get_mut(&mut self, conn: ConnId) -> Option<&mut Session> {
+        self.links.get_mut(&conn).map(|session| &mut **session)
+    }
+
+    /// All that there are, on the way or open, by connection.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Session)> {
+        self.links.iter().map(|(conn, session)| (*conn, &**session))
+    }
+
+    /// The connection is no session any more.
+    pub(super) fn remove(&mut self, conn: ConnId) -> Option<Session> {
+        self.links.remove(&conn).map(|session| *session)
+    }
+
+    /// The node is not to be asked on this one any more.
+    pub(super) fn forget(&mut self, node: NodeId, conn: ConnId) {
         if let Some(conns) = self.by_node.get_mut(&node) {
             conns.retain(|other| *other != conn);
             if conns.is_empty() {
@@ -129,7 +153,8 @@ impl Peer {
         }
         let mut session = Session::new(addr, Some(class), now);
         session.wishes.push(wish);
-        let conn = ConnId(self.conns.insert(Conn::Session(Box::new(session))));
+        let conn = ConnId(self.conns.insert(Conn::Session));
+        self.sessions.insert(conn, session);
         self.sessions.dialling.insert(addr, conn);
         self.contacts.dialer.enqueue(now, conn, addr, class);
     }
@@ -149,7 +174,7 @@ impl Peer {
 
     /// Where the node of a session can be dialled: where it was met, or else where it says.
     pub(super) fn listens_at(&self, conn: ConnId) -> Option<SocketAddr> {
-        let Some(Conn::Session(session)) = self.conns.get(conn.0) else { return None };
+        let session = self.sessions.get(conn)?;
         self.contacts.book.best(session.node()?).or(session.listens)
     }
 
@@ -246,7 +271,7 @@ impl Peer {
         let lower = self.identity.id() < node;
         let ours = self.session_mut(conn).is_some_and(|session| session.dialled.is_some());
         for other in others {
-            let Some(Conn::Session(session)) = self.conns.get_mut(other.0) else { continue };
+            let Some(session) = self.sessions.get_mut(other) else { continue };
             let at_once = session.is_fresh(now);
             match (ours, session.dialled.is_some()) {
                 // Or it lost its memory a moment after we dialled: what is alive says so.
@@ -276,8 +301,8 @@ impl Peer {
     /// Where somebody was who is about to be lost, and whether that session was more than a beginning.
     pub(super) fn losing(&mut self, now: Instant, conn: ConnId) -> Lost {
         let (addr, limits) = (self.addr_of(conn), &self.config.limits);
-        match self.conns.get(conn.0) {
-            Some(Conn::Session(session)) => {
+        match self.sessions.get(conn) {
+            Some(session) => {
                 let node = session.node();
                 Lost { addr, node, old: session.has_lived(now, limits.reply_deadline) }
             }
@@ -298,7 +323,7 @@ impl Peer {
 
     /// Somebody owes an answer for too long: has it gone, with the session left open?
     pub(super) fn session_suspect(&mut self, now: Instant, conn: ConnId) {
-        if let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) {
+        if let Some(session) = self.sessions.get_mut(conn) {
             if session.node().is_some() {
                 session.suspect(now, &self.config.limits);
                 self.session_ping(now, conn);

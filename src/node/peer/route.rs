@@ -72,11 +72,11 @@ impl Peer {
     }
 
     pub(super) fn conn_timeout(&mut self, now: Instant, conn: ConnId) {
-        match self.conns.get(conn.0) {
-            Some(Conn::Ask(_)) => self.ask_timeout(now, conn),
-            Some(Conn::Session(_)) => self.session_timeout(now, conn),
-            Some(Conn::Fetch(transfer, _)) => self.fetch_timeout(now, conn, *transfer),
-            Some(Conn::Stream(transfer, no, _)) => self.stream_timeout(now, conn, *transfer, *no),
+        match self.conns.get(conn.0).copied() {
+            Some(Conn::Ask) => self.ask_timeout(now, conn),
+            Some(Conn::Session) => self.session_timeout(now, conn),
+            Some(Conn::Fetch(transfer)) => self.fetch_timeout(now, conn, transfer),
+            Some(Conn::Stream(transfer, no)) => self.stream_timeout(now, conn, transfer, no),
             Some(Conn::Control) => self.control_idle(now, conn),
             Some(Conn::Caller | Conn::Console) | None => {}
         }
@@ -91,25 +91,25 @@ impl Peer {
     }
 
     pub(super) fn connected(&mut self, now: Instant, conn: ConnId, local: SocketAddr) {
-        match self.conns.get(conn.0) {
-            Some(Conn::Ask(_)) => self.ask_connected(now, conn, local),
-            Some(Conn::Session(_)) => self.session_connected(now, conn),
-            Some(Conn::Fetch(transfer, _)) => self.fetch_connected(now, conn, *transfer),
-            Some(Conn::Stream(transfer, no, _)) => self.stream_connected(now, conn, *transfer, *no),
+        match self.conns.get(conn.0).copied() {
+            Some(Conn::Ask) => self.ask_connected(now, conn, local),
+            Some(Conn::Session) => self.session_connected(now, conn),
+            Some(Conn::Fetch(transfer)) => self.fetch_connected(now, conn, transfer),
+            Some(Conn::Stream(transfer, no)) => self.stream_connected(now, conn, transfer, no),
             _ => {}
         }
     }
 
     pub(super) fn closed(&mut self, now: Instant, conn: ConnId, fault: Fault) {
-        match self.conns.get(conn.0) {
+        match self.conns.get(conn.0).copied() {
             Some(Conn::Caller) => {
                 let (server, mut cx, _) = self.serving(now);
                 server.closed(&mut cx, conn);
             }
-            Some(Conn::Ask(_)) => self.ask_closed(now, conn, fault),
-            Some(Conn::Session(_)) => self.session_closed(now, conn, fault),
-            Some(Conn::Fetch(transfer, _)) => self.fetch_closed(now, conn, *transfer, fault),
-            Some(Conn::Stream(transfer, no, _)) => self.stream_closed(now, conn, (*transfer, *no), fault),
+            Some(Conn::Ask) => self.ask_closed(now, conn, fault),
+            Some(Conn::Session) => self.session_closed(now, conn, fault),
+            Some(Conn::Fetch(transfer)) => self.fetch_closed(now, conn, transfer, fault),
+            Some(Conn::Stream(transfer, no)) => self.stream_closed(now, conn, (transfer, no), fault),
             Some(Conn::Console) => {
                 let console = &mut self.fronts.own_mut().console;
                 console.closed(conn);
@@ -129,15 +129,15 @@ impl Peer {
     }
 
     pub(super) fn eof(&mut self, now: Instant, conn: ConnId) {
-        match self.conns.get(conn.0) {
+        match self.conns.get(conn.0).copied() {
             Some(Conn::Caller) => {
                 let (server, mut cx, _) = self.serving(now);
                 server.eof(&mut cx, conn);
             }
-            Some(Conn::Ask(_)) => self.ask_read(now, conn),
-            Some(Conn::Session(_)) => self.session_eof(now, conn),
-            Some(Conn::Fetch(transfer, _)) => self.fetch_eof(now, conn, *transfer),
-            Some(Conn::Stream(transfer, no, _)) => self.stream_eof(now, *transfer, *no),
+            Some(Conn::Ask) => self.ask_read(now, conn),
+            Some(Conn::Session) => self.session_eof(now, conn),
+            Some(Conn::Fetch(transfer)) => self.fetch_eof(now, conn, transfer),
+            Some(Conn::Stream(transfer, no)) => self.stream_eof(now, transfer, no),
             Some(Conn::Console) => self.front_eof(now, FrontId::Console),
             Some(Conn::Control) => self.front_eof(now, FrontId::Control(conn)),
             None => {}
@@ -146,11 +146,11 @@ impl Peer {
 
     /// A dial's turn has come.
     pub(super) fn may_dial(&mut self, now: Instant, conn: ConnId) {
-        match self.conns.get(conn.0) {
-            Some(Conn::Ask(_)) => self.ask_dial(now, conn),
-            Some(Conn::Session(_)) => self.session_dial(now, conn),
-            Some(Conn::Fetch(transfer, _)) => self.fetch_dial(now, conn, *transfer),
-            Some(Conn::Stream(transfer, no, _)) => self.stream_dial(now, conn, *transfer, *no),
+        match self.conns.get(conn.0).copied() {
+            Some(Conn::Ask) => self.ask_dial(now, conn),
+            Some(Conn::Session) => self.session_dial(now, conn),
+            Some(Conn::Fetch(transfer)) => self.fetch_dial(now, conn, transfer),
+            Some(Conn::Stream(transfer, no)) => self.stream_dial(now, conn, transfer, no),
             _ => debug_assert!(false, "only questions and downloads dial"),
         }
     }
@@ -327,8 +327,8 @@ impl Peer {
         if self.shares.rate().is_none() {
             return;
         }
-        let has = match self.conns.get(conn.0) {
-            Some(Conn::Session(_)) => self.uploads.next_range(conn).is_some(),
+        let has = match self.conns.get(conn.0).copied() {
+            Some(Conn::Session) => self.uploads.next_range(conn).is_some(),
             Some(Conn::Caller) => self.server.sends_file(conn),
             _ => false,
         };

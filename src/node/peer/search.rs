@@ -7,7 +7,8 @@ use super::ask::{Answer, Purpose};
 use super::fronts::Op;
 use super::jobs::{Job, Work};
 use super::reach::{Unreached, Wish};
-use super::{Conn, Peer, Timer};
+use super::session::Session;
+use super::{Peer, Timer};
 use crate::config::V1_DEFAULT_SECRET;
 use crate::machine::ConnId;
 use crate::node::api::{Code, Event, Failure, FoundRow, Place, plural};
@@ -183,7 +184,7 @@ impl Peer {
 
     /// The time for an answer to a search is over on a session, which itself may be well.
     pub(super) fn answer_late(&mut self, now: Instant, conn: ConnId) {
-        let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) else { return };
+        let Some(session) = self.sessions.get_mut(conn) else { return };
         let mut late: Vec<(u32, JobId)> = Vec::new();
         while let Some(&(due, number)) = session.due.front() {
             if due > now {
@@ -206,7 +207,7 @@ impl Peer {
 
     /// Where the node of a session can be reached again.
     pub(super) fn addr_of(&self, conn: ConnId) -> SocketAddr {
-        let Some(Conn::Session(session)) = self.conns.get(conn.0) else {
+        let Some(session) = self.sessions.get(conn) else {
             return SocketAddr::from(([0, 0, 0, 0], 0));
         };
         match session.dialled {
@@ -353,11 +354,8 @@ impl Peer {
 
     /// The time of the whole search is over: who has not answered is silent.
     pub(super) fn search_late(&mut self, now: Instant, job: JobId) {
-        let queued = self.conns.iter().filter(|(_, conn)| match conn {
-            Conn::Session(session) => session.is_queued() && session.wishes.contains(&Wish::Search(job)),
-            _ => false,
-        });
-        let queued = queued.count();
+        let waits = |session: &&Session| session.is_queued() && session.wishes.contains(&Wish::Search(job));
+        let queued = self.sessions.iter().map(|(_, session)| session).filter(waits).count();
         if let Some(search) = self.search_mut(job) {
             let waiting = std::mem::take(&mut search.waiting);
             search.tally.not_tried += queued.min(waiting);

@@ -8,8 +8,8 @@ mod sending;
 
 pub(super) use ending::Farewell;
 
+use super::Peer;
 use super::reach::Wish;
-use super::{Conn, Peer};
 use crate::config::{CHUNK, Limits};
 use crate::machine::{Body, ConnId, Fault, Output, Received};
 use crate::node::contacts::dialer::Class;
@@ -254,10 +254,7 @@ impl Session {
 
 impl Peer {
     pub(super) fn session_mut(&mut self, conn: ConnId) -> Option<&mut Session> {
-        match self.conns.get_mut(conn.0) {
-            Some(Conn::Session(session)) => Some(session),
-            _ => None,
-        }
+        self.sessions.get_mut(conn)
     }
 
     pub(super) fn session_recv(&mut self, now: Instant, conn: ConnId, bytes: &mut [u8]) -> Received {
@@ -317,14 +314,14 @@ impl Peer {
     /// Whether one more answer to a search may be made for the session now.
     pub(super) fn may_answer(&self, conn: ConnId) -> bool {
         let limits = &self.config.limits;
-        let Some(Conn::Session(session)) = self.conns.get(conn.0) else { return false };
+        let Some(session) = self.sessions.get(conn) else { return false };
         let unsent = session.out.buffered();
         unsent == 0 || (unsent <= limits.session_out_max / 2 && self.unsent <= limits.sessions_out_max)
     }
 
     /// What the session has to send changed.
     fn recount(&mut self, conn: ConnId) {
-        let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) else { return };
+        let Some(session) = self.sessions.get_mut(conn) else { return };
         let unsent = session.out.buffered();
         self.unsent = self.unsent + unsent - session.counted;
         session.counted = unsent;
@@ -378,7 +375,7 @@ impl Peer {
 
     /// Sends a message on an open session.
     pub(super) fn tell_node(&mut self, now: Instant, conn: ConnId, message: &Message) {
-        if let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) {
+        if let Some(session) = self.sessions.get_mut(conn) {
             session.push(now, message, &self.config.limits);
             self.recount(conn);
             self.outputs.push_back(Output::Wake { conn });

@@ -9,8 +9,8 @@ use crate::node::api::{Code, Event, Failure};
 use crate::node::backoff::Backoff;
 use crate::node::contacts::dialer::Class;
 use crate::node::ids::TransferId;
+use crate::node::peer::Peer;
 use crate::node::peer::reach::{Unreached, Wish};
-use crate::node::peer::{Conn, Peer};
 use crate::node::swarm::{Block, SourceNo};
 use crate::proto::address::{Learned, admit};
 use crate::proto::escape::for_terminal;
@@ -398,10 +398,7 @@ impl Peer {
 
     /// What a number on a session was asked for.
     pub(super) fn wish_of(&self, conn: ConnId, number: u32) -> Option<Wish> {
-        match self.conns.get(conn.0) {
-            Some(Conn::Session(session)) => session.asked.get(&number).copied(),
-            _ => None,
-        }
+        self.sessions.get(conn)?.asked.get(&number).copied()
     }
 }
 

@@ -7,12 +7,11 @@ use crate::machine::{Body, ConnId, Fault, Output, Received};
 use crate::node::api::{Code, Failure};
 use crate::node::contacts::dialer::Class;
 use crate::node::ids::TransferId;
-use crate::node::outgoing::Outgoing;
 use crate::node::peer::session::Storing;
 use crate::node::peer::{Conn, Peer, Timer};
 use crate::node::swarm::{Came, SourceNo};
 use crate::proto::content::{PIECE, piece_len};
-use crate::proto::v1::{self, Head, Request};
+use crate::proto::v1::{self, Head};
 use crate::time::Instant;
 use std::net::SocketAddr;
 
@@ -66,7 +65,7 @@ impl Peer {
         if !self.falls_back() || !self.may_see_secret(addr) {
             return self.drop_source(now, id, no);
         }
-        let conn = ConnId(self.conns.insert(Conn::Stream(id, no, Outgoing::default())));
+        let conn = ConnId(self.conns.insert(Conn::Stream(id, no)));
         let stream = Stream {
             conn,
             class,
@@ -120,10 +119,7 @@ impl Peer {
         stream.step = Step::Talking;
         let class = stream.class;
         self.contacts.dialer.landed(addr, class, true, now);
-        if let Some(Conn::Stream(_, _, out)) = self.conns.get_mut(conn.0) {
-            out.push(&v1::encode_request(&Request::Download { name }, &self.config.v1_secret));
-            self.outputs.push_back(Output::Wake { conn });
-        }
+        self.ask_for_file(conn, name);
         self.timers.set(Timer::Conn(conn), now + self.config.limits.first_byte_deadline, "first byte");
     }
 
@@ -279,7 +275,7 @@ impl Peer {
         (id, no): (TransferId, SourceNo),
         fault: Fault,
     ) {
-        self.conns.remove(conn.0);
+        self.forget_old(conn);
         self.timers.cancel(Timer::Conn(conn));
         self.socket_closed();
         let Some(addr) = self.source_mut(id, no).map(|source| source.addr) else { return };
@@ -329,7 +325,7 @@ impl Peer {
             }
             Step::Talking => self.hang_up(conn, false),
         }
-        self.conns.remove(conn.0);
+        self.forget_old(conn);
         self.timers.cancel(Timer::Conn(conn));
     }
 }

@@ -45,7 +45,7 @@ impl Peer {
         }
         // Only now: the slot of one that left just before would be given out again before the driver heard of it.
         match oldest.and_then(|oldest| Some((oldest, self.conns.get(oldest.0)?))) {
-            Some((oldest, Conn::Session(_))) => self.session_end(now, oldest, Fault::Refused, false),
+            Some((oldest, Conn::Session)) => self.session_end(now, oldest, Fault::Refused, false),
             Some((oldest, _)) => self.close_caller(now, oldest, CloseReason::Evicted),
             None => {}
         }

@@ -5,7 +5,7 @@ use crate::node::cx::Cx;
 use crate::node::index::port::Port;
 use crate::node::peer::session::Farewell;
 use crate::node::peer::transfers::Transfer;
-use crate::node::peer::{Conn, Peer, Timer};
+use crate::node::peer::{Peer, Timer};
 use crate::node::table::Table;
 use crate::node::uploads::{Event, Link, Partial, Uploads};
 use crate::proto::content::{Root, groups};
@@ -75,7 +75,7 @@ impl Peer {
         for conn in self.uploads.searches.may_be_told(conn) {
             // Bounded: each takes files out of what was found.
             while self.may_answer(conn) {
-                let Some(Conn::Session(session)) = self.conns.get(conn.0) else { break };
+                let Some(session) = self.sessions.get(conn) else { break };
                 let max = session.run() + DATA_HEAD;
                 let Some(files) = self.uploads.searches.answer(conn, max, self.shared.index()) else { break };
                 self.tell_node(now, conn, &files);
@@ -87,8 +87,7 @@ impl Peer {
     fn introduce(&mut self, now: Instant, root: &Root, conn: ConnId, number: u32) {
         // Who takes nothing is told no more than fits.
         let max = self.config.limits.session_out_max / 2;
-        let behind =
-            |conn: ConnId| matches!(self.conns.get(conn.0), Some(Conn::Session(s)) if s.unsent() > max);
+        let behind = |conn: ConnId| self.sessions.get(conn).is_some_and(|session| session.unsent() > max);
         let others = self.uploads.followers.beside(root, conn).filter(|(other, _)| !behind(*other));
         let others: Vec<(ConnId, u32)> = others.take(PEERS_TOLD).collect();
         let nodes: Vec<SocketAddr> = others.iter().filter_map(|(other, _)| self.listens_at(*other)).collect();

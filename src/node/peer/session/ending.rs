@@ -1,11 +1,11 @@
 //! The end of a session: deadlines, farewells, losses; and what becomes of those who wait for it.
 
-use super::{FAREWELL, State};
+use super::{FAREWELL, Session, State};
 use crate::machine::{ConnId, Fault, Output};
 use crate::node::contacts::dialer::Class;
 use crate::node::gate::source;
 use crate::node::peer::reach::{Unreached, Wish};
-use crate::node::peer::{Conn, Peer, Timer};
+use crate::node::peer::{Peer, Timer};
 use crate::proto::v2::handshake::Mismatch;
 use crate::proto::v2::message::Message;
 use crate::time::{Duration, Instant};
@@ -45,7 +45,7 @@ impl Farewell {
 impl Peer {
     pub(in crate::node::peer) fn session_timeout(&mut self, now: Instant, conn: ConnId) {
         let limits = &self.config.limits;
-        let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) else { return };
+        let Some(session) = self.sessions.get_mut(conn) else { return };
         match session.state {
             State::Waiting => self.unreached(now, conn, Unreached::NotTried),
             State::Dialing => self.unreached(now, conn, Unreached::TimedOut),
@@ -92,7 +92,7 @@ impl Peer {
     }
 
     pub(in crate::node::peer) fn session_arm(&mut self, conn: ConnId) {
-        if let Some(Conn::Session(session)) = self.conns.get(conn.0) {
+        if let Some(session) = self.sessions.get(conn) {
             if matches!(session.state, State::Open(_)) {
                 let (due, reason) = session.next_look(&self.config.limits);
                 self.timers.set(Timer::Conn(conn), due, reason);
@@ -147,7 +147,8 @@ impl Peer {
     /// Takes what waits for answers out of a session that ends, whoever ends it, and gives back all it holds.
     pub(in crate::node::peer) fn session_gone(&mut self, now: Instant, conn: ConnId) -> Vec<Wish> {
         let wishes = self.session_retire(now, conn);
-        if let Some(Conn::Session(session)) = self.conns.remove(conn.0) {
+        if let Some(session) = self.sessions.remove(conn) {
+            self.conns.remove(conn.0);
             self.unsent -= session.counted;
             if let Some(accepted) = session.accepted {
                 self.gate.leave(session.peer.ip(), accepted, conn);
@@ -178,7 +179,7 @@ impl Peer {
         uploads.gone(&mut cx, conn);
         self.shares.gone(conn);
         if let Some(node) = node {
-            self.sessions.remove(node, conn);
+            self.sessions.forget(node, conn);
         }
         wishes
     }
@@ -282,12 +283,9 @@ impl Peer {
     }
 
     fn find_idlest(&self, came: bool) -> Option<ConnId> {
-        let idle = self.conns.iter().filter_map(|(id, conn)| match conn {
-            Conn::Session(session) if session.is_idle() && (!came || session.came().is_some()) => {
-                Some((session.used, ConnId(id)))
-            }
-            _ => None,
-        });
+        let may = |session: &Session| session.is_idle() && (!came || session.came().is_some());
+        let idle = self.sessions.iter().filter(|(_, session)| may(session));
+        let idle = idle.map(|(conn, session)| (session.used, conn));
         idle.filter(|(_, conn)| !self.uploads.is_busy(*conn)).min().map(|(_, conn)| conn)
     }
 

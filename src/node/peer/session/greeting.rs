@@ -25,8 +25,9 @@ impl Peer {
     ) -> Received {
         let Some((peer, accepted)) = self.server.hand_over(conn) else { return taken(bytes.len()) };
         if let Some(place) = self.conns.get_mut(conn.0) {
-            *place = Conn::Session(Box::new(Session::new(peer, None, accepted)));
+            *place = Conn::Session;
         }
+        self.sessions.insert(conn, Session::new(peer, None, accepted));
         // Members and strangers share an address: what counts is what was left unfinished, not who sent nonsense.
         if !peer.ip().is_loopback() && !self.unfinished.take(now, source(peer.ip())) {
             self.mute(now, conn, peer);
@@ -179,6 +180,7 @@ impl Peer {
         if let Some(place) = self.conns.get_mut(conn.0) {
             *place = Conn::Caller;
         }
+        self.sessions.remove(conn);
         self.timers.cancel(Timer::Conn(conn));
         let (server, mut cx, _) = self.serving(now);
         server.refuse(&mut cx, conn, came);
@@ -186,8 +188,9 @@ impl Peer {
 
     /// Whether a dial of ours came in at our own listener, by whatever address.
     fn leads_back(&self, conn: ConnId) -> bool {
-        let Some(dial) = self.conns.get(conn.0).and_then(greeting) else { return false };
-        self.conns.iter().filter_map(|(_, conn)| greeting(conn)).any(|other| other.is_other_end_of(dial))
+        let Some(dial) = self.sessions.get(conn).and_then(greeting) else { return false };
+        let others = self.sessions.iter().filter_map(|(_, session)| greeting(session));
+        others.into_iter().any(|other| other.is_other_end_of(dial))
     }
 
     /// A stranger gets nothing, and is gone in a moment.
@@ -202,12 +205,9 @@ impl Peer {
 }
 
 /// The handshake of a connection, while it lasts.
-fn greeting(conn: &Conn) -> Option<&Handshake> {
-    match conn {
-        Conn::Session(session) => match &session.state {
-            State::Greeting(handshake) => Some(handshake),
-            _ => None,
-        },
+fn greeting(session: &Session) -> Option<&Handshake> {
+    match &session.state {
+        State::Greeting(handshake) => Some(handshake),
         _ => None,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Session, State};
 use crate::machine::{ConnId, Fault, Output, SEAL_HEAD, Transmit};
-use crate::node::peer::{Conn, Peer};
+use crate::node::peer::Peer;
 use crate::node::uploads::Slice;
 use crate::proto::v2::message::{DATA_HEAD, DataKind, data_head};
 use crate::proto::v2::record::{HEAD, TAG};
@@ -26,7 +26,7 @@ impl Peer {
         (number, at): (u32, u64),
         bytes: &[u8],
     ) {
-        let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) else { return };
+        let Some(session) = self.sessions.get_mut(conn) else { return };
         session.push_plain(now, &self.config.limits, |record| {
             record.extend_from_slice(&data_head(kind, number, at));
             record.extend_from_slice(bytes);
@@ -39,7 +39,7 @@ impl Peer {
     /// What the session has to send of files is more or less than before.
     pub(in crate::node::peer) fn ranges_changed(&mut self, now: Instant, conn: ConnId) {
         let waits = self.uploads.next_range(conn).is_some();
-        let Some(Conn::Session(session)) = self.conns.get_mut(conn.0) else { return };
+        let Some(session) = self.sessions.get_mut(conn) else { return };
         if waits {
             session.watch(now, &self.config.limits);
         } else if !session.has_to_send() {
