@@ -21,6 +21,7 @@ mod pace;
 pub mod part;
 pub mod peer;
 mod registry;
+mod sessions;
 mod shown;
 mod slots;
 pub mod swarm;

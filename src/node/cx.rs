@@ -32,3 +32,39 @@ impl Cx<'_> {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// What a part is lent, for tests of one alone; `out` is what it told the driver.
+    #[derive(Debug)]
+    pub(crate) struct Ground {
+        pub(crate) now: Instant,
+        pub(crate) limits: Limits,
+        pub(crate) files: Files,
+        requests: Requests,
+        numbers: TransferNumbers,
+        pub(crate) out: VecDeque<Output>,
+    }
+
+    impl Ground {
+        /// At the start of time, with nothing open.
+        pub(crate) fn new(limits: Limits) -> Ground {
+            Ground {
+                now: Instant::ZERO,
+                files: Files::new(&limits),
+                requests: Requests::default(),
+                numbers: TransferNumbers::default(),
+                out: VecDeque::new(),
+                limits,
+            }
+        }
+
+        /// For one call.
+        pub(crate) fn lend(&mut self) -> Cx<'_> {
+            let Ground { now, limits, files, requests, numbers, out } = self;
+            Cx { now: *now, limits, files, requests, numbers, out }
+        }
+    }
+}

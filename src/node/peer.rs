@@ -39,6 +39,7 @@ use crate::node::index;
 use crate::node::limiter::{Bucket, Shares};
 use crate::node::notices::Notices;
 use crate::node::outgoing::Outgoing;
+use crate::node::sessions::Sessions;
 use crate::node::swarm::SourceNo;
 use crate::node::table::Table;
 use crate::node::timers::Timers;
@@ -54,7 +55,7 @@ use discovery::Discovery;
 use fronts::{Front, Fronts, said_dropped};
 use jobs::Job;
 use leftovers::Leftovers;
-use reach::Sessions;
+use reach::Pending;
 use registries::Registry;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -111,7 +112,7 @@ pub struct Peer {
     /// Who we are to other nodes.
     identity: Identity,
     entropy: Entropy,
-    sessions: Sessions,
+    sessions: Sessions<Pending>,
     asks: BTreeMap<ConnId, Ask>,
     /// What is still to be sent to old nodes of requests for a file.
     old_requests: BTreeMap<ConnId, Outgoing>,

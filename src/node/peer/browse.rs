@@ -2,11 +2,12 @@
 
 use super::fronts::Op;
 use super::jobs::{Job, Work};
-use super::reach::{Unreached, Wish};
+use super::reach::Pending;
 use super::{Peer, Timer};
 use crate::machine::ConnId;
 use crate::node::api::{Code, Event, Failure, bytes as sized, plural};
 use crate::node::ids::JobId;
+use crate::node::sessions::outcome::Unreached;
 use crate::proto::command::NodeRef;
 use crate::proto::escape::for_terminal;
 use crate::proto::name::{has_spellings, is_beneath};
@@ -52,7 +53,7 @@ impl Peer {
             .class_of(now, addr, &self.here())
             .unwrap_or(crate::node::contacts::dialer::Class::Near);
         self.browse_wait(now, job);
-        self.reach(now, addr, class, Wish::Browse(job));
+        self.reach(now, addr, class, Pending::Browse(job));
     }
 
     /// Asks a node for its files beneath a folder, to download them.
@@ -65,7 +66,7 @@ impl Peer {
             *work = Work::Browse(browse);
         }
         self.browse_wait(now, job);
-        self.reach(now, addr, crate::node::contacts::dialer::Class::Near, Wish::Browse(job));
+        self.reach(now, addr, crate::node::contacts::dialer::Class::Near, Pending::Browse(job));
     }
 
     /// A page came: what lies beneath the folder is kept. Says whether there is no more of that.
@@ -149,7 +150,7 @@ impl Peer {
         browse.fresh = false;
         let after = browse.after.clone();
         let limit = u32::try_from(FILES_MAX).unwrap_or(u32::MAX);
-        self.ask_node(now, conn, Wish::Browse(job), |id| Message::Browse { id, after, limit });
+        self.ask_node(now, conn, Pending::Browse(job), |id| Message::Browse { id, after, limit });
         self.browse_wait(now, job);
     }
 
@@ -167,7 +168,7 @@ impl Peer {
         let Some(Job { op, work: Work::Browse(browse), .. }) = self.jobs.get_mut(job.0) else {
             // It was given up, or has all it wants.
             self.answered(conn, number);
-            return self.unasked(now, conn, number);
+            return self.unsolicited(now, conn, number);
         };
         if browse.beneath.is_some() {
             return self.browsed_beneath(now, (conn, number), job, files, end);

@@ -438,22 +438,22 @@ impl Peer {
     }
 
     /// Downloads that ask on this session, whether or not they asked for something just now.
-    pub(super) fn asking_on(&self, conn: ConnId) -> Vec<super::reach::Wish> {
-        let mut wishes = Vec::new();
+    pub(super) fn asking_on(&self, conn: ConnId) -> Vec<super::reach::Pending> {
+        let mut pending = Vec::new();
         for (id, transfer) in self.transfers.iter() {
             let id = TransferId(id);
             match &transfer.phase {
                 Phase::Naming(naming) if naming.conn() == Some(conn) => {
-                    wishes.push(super::reach::Wish::Name(id));
+                    pending.push(super::reach::Pending::Name(id));
                 }
                 Phase::Download(download) => {
                     let on = download.sources.iter().filter(|(_, source)| source.conn == Some(conn));
-                    wishes.extend(on.map(|(no, _)| super::reach::Wish::Source(id, *no)));
+                    pending.extend(on.map(|(no, _)| super::reach::Pending::Source(id, *no)));
                 }
                 _ => {}
             }
         }
-        wishes
+        pending
     }
 }
 

@@ -1,7 +1,7 @@
 //! From the name of a file at one node to its content: the node is asked what it has under the name, again while it
 //! hashes it. Where it speaks v1 only, the download goes on in v1.
 
-use super::reach::{Unreached, Wish};
+use super::reach::Pending;
 use super::transfers::{Phase, Transfer};
 use super::{Peer, Timer};
 use crate::machine::ConnId;
@@ -9,6 +9,7 @@ use crate::node::api::{Code, Failure};
 use crate::node::backoff::Backoff;
 use crate::node::contacts::dialer::Class;
 use crate::node::ids::TransferId;
+use crate::node::sessions::outcome::Unreached;
 use crate::proto::escape::{cut, for_terminal};
 use crate::proto::name::is_same;
 use crate::proto::v2::message::{self, FileInfo, Message, TEXT_MAX};
@@ -80,7 +81,7 @@ impl Peer {
         self.timers.cancel(Timer::Transfer(id));
         // What a search found is dialled as freely as its address allows; what the operator named, always.
         match self.contacts.class_of(now, from, &self.here()).or_else(|| typed.then_some(Class::Near)) {
-            Some(class) => self.reach(now, from, class, Wish::Name(id)),
+            Some(class) => self.reach(now, from, class, Pending::Name(id)),
             None => {
                 let text = format!("{from} is left alone for a while: the last dials came to nothing");
                 self.fetch_failed(now, id, Failure::new(Code::Network, text));
@@ -94,7 +95,7 @@ impl Peer {
         let answer = now + self.config.limits.first_byte_deadline;
         let Some(naming) = self.naming_mut(id) else { return };
         (naming.step, naming.conn) = (Step::Asking, Some(conn));
-        let number = self.ask_node(now, conn, Wish::Name(id), |id| Message::Stat { id, name });
+        let number = self.ask_node(now, conn, Pending::Name(id), |id| Message::Stat { id, name });
         if let Some(naming) = self.naming_mut(id) {
             naming.number = Some(number);
         }

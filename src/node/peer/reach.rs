@@ -1,13 +1,14 @@
 //! How a node is reached: by the session there is, or by a dial to the best of its addresses; and what becomes of those
 //! who wait for that. Sessions are known by the node's key, so that a node reached in several ways is one node.
 
-use super::session::{Farewell, Session};
 use super::{Conn, Peer, Timer};
 use crate::machine::{ConnId, Fault};
 use crate::node::api::{Code, Failure};
 use crate::node::contacts::dialer::Class;
 use crate::node::gate::source;
 use crate::node::ids::{JobId, TransferId};
+use crate::node::sessions::outcome::{CloseReason, Unreached};
+use crate::node::sessions::session;
 use crate::node::swarm::SourceNo;
 use crate::proto::address::{Learned, admit};
 use crate::proto::escape::{cut, for_terminal};
@@ -16,12 +17,11 @@ use crate::proto::v2::identity::NodeId;
 use crate::proto::v2::message;
 use crate::time::Instant;
 use log::debug;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// What somebody waits for of another node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Wish {
+pub(super) enum Pending {
     /// The files that a search of ours is for.
     Search(JobId),
     /// The next page of what it shares.
@@ -32,28 +32,8 @@ pub(super) enum Wish {
     Source(TransferId, SourceNo),
 }
 
-/// Why a node was not reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unreached {
-    /// No connection.
-    Failed(Fault),
-    /// A session that had been open for a while ended before the answer: it may have had nothing to do with the question.
-    Lost(Fault),
-    /// No dial was free in time: it was not tried.
-    NotTried,
-    /// Neither connection nor failure in time.
-    TimedOut,
-    /// A connection, and then nothing.
-    Silent,
-    /// It answered as one that speaks v1 only, or has done so lately.
-    Old,
-    /// It took the connection and hung up, or said what no node says: it is none of our group, none at all, or too busy.
-    NotOurs,
-    /// It is this node.
-    Myself,
-    /// It speaks other versions: these.
-    Version(Mismatch),
-}
+/// A session whose answers are for these.
+pub(super) type Session = session::Session<Pending>;
 
 /// A session that ends: where the node can be reached, who it is, and whether it had been open for a while.
 #[derive(Clone, Copy, Debug)]
@@ -63,107 +43,48 @@ pub(super) struct Lost {
     old: bool,
 }
 
-/// All sessions, and those that are open by node: the last is the one that is asked.
-#[derive(Debug, Default)]
-pub(super) struct Sessions {
-    links: BTreeMap<ConnId, Box<Session>>,
-    by_node: BTreeMap<NodeId, Vec<ConnId>>,
-    /// Sessions on the way, by the address dialled.
-    dialling: BTreeMap<SocketAddr, ConnId>,
-    /// No idle one is looked for before.
-    pub(super) idle_again: Instant,
-}
-
-impl Sessions {
-    /// The session with this node.
-    pub(super) fn of(&self, node: NodeId) -> Option<ConnId> {
-        self.by_node.get(&node)?.last().copied()
-    }
-
-    pub(super) fn insert(&mut self, conn: ConnId, session: Session) {
-        self.links.insert(conn, Box::new(session));
-    }
-
-    pub(super) fn get(&self, conn: ConnId) -> Option<&Session> {
-        self.links.get(&conn).map(|session| &**session)
-    }
-
-    pub(super) fn get_mut(&mut self, conn: ConnId) -> Option<&mut Session> {
-        self.links.get_mut(&conn).map(|session| &mut **session)
-    }
-
-    /// All that there are, on the way or open, by connection.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (ConnId, &Session)> {
-        self.links.iter().map(|(conn, session)| (*conn, &**session))
-    }
-
-    /// The connection is no session any more.
-    pub(super) fn remove(&mut self, conn: ConnId) -> Option<Session> {
-        self.links.remove(&conn).map(|session| *session)
-    }
-
-    /// The node is not to be asked on this one any more.
-    pub(super) fn forget(&mut self, node: NodeId, conn: ConnId) {
-        if let Some(conns) = self.by_node.get_mut(&node) {
-            conns.retain(|other| *other != conn);
-            if conns.is_empty() {
-                self.by_node.remove(&node);
-            }
-        }
-    }
-
-    /// Nodes with a session.
-    pub(super) fn len(&self) -> usize {
-        self.by_node.len()
-    }
-
-    fn all(&self) -> Vec<ConnId> {
-        self.by_node.values().flatten().copied().collect()
-    }
-}
-
-/// Sessions with one node: two that were dialled at once, and as many that it has forgotten.
-const SESSIONS_MAX: usize = 4;
-
-impl Wish {
+impl Pending {
     /// Whether it is the same whoever answers: content is verified, and a listing promises nothing. A name may stand for
     /// anything, so it is asked for only where a dial met the node.
     fn trusts_claims(self) -> bool {
-        !matches!(self, Wish::Name(_))
+        !matches!(self, Pending::Name(_))
     }
 }
 
 impl Peer {
     /// Asks the node at `addr` for something: on the session with it, or on one to be made.
-    pub(super) fn reach(&mut self, now: Instant, addr: SocketAddr, class: Class, wish: Wish) {
+    pub(super) fn reach(&mut self, now: Instant, addr: SocketAddr, class: Class, request: Pending) {
         if !self.config.speaks_v2() {
-            return self.unreached_all(now, addr, vec![wish], Unreached::Old);
+            return self.unreached_all(now, addr, vec![request], Unreached::Old);
         }
         let open = self.contacts.book.node_at(addr).and_then(|node| self.sessions.of(node));
         // Where more is known than a claim the node itself is asked first.
-        let claims = wish.trusts_claims() && self.contacts.book.is_only_claimed(addr);
+        let claims = request.trusts_claims() && self.contacts.book.is_only_claimed(addr);
         let claimed = if claims { self.session_claiming(addr) } else { None };
         if let Some(conn) = open.or(claimed) {
-            return self.grant(now, conn, wish);
+            return self.dispatch(now, conn, request);
         }
-        if let Some(session) =
-            self.sessions.dialling.get(&addr).copied().and_then(|conn| self.session_mut(conn))
-        {
-            return session.wishes.push(wish);
+        if let Some(session) = self.sessions.on_the_way_to(addr) {
+            return session.pending.push(request);
         }
         let mut session = Session::new(addr, Some(class), now);
-        session.wishes.push(wish);
+        session.pending.push(request);
         let conn = ConnId(self.conns.insert(Conn::Session));
-        self.sessions.insert(conn, session);
-        self.sessions.dialling.insert(addr, conn);
+        self.sessions.dial(conn, addr, session);
         self.contacts.dialer.enqueue(now, conn, addr, class);
     }
 
     /// The node that was expected at `addr` did not answer: whichever is there is asked.
-    pub(super) fn reach_anybody(&mut self, now: Instant, addr: SocketAddr, class: Class, wishes: Vec<Wish>) {
+    pub(super) fn reach_anybody(
+        &mut self,
+        now: Instant,
+        addr: SocketAddr,
+        class: Class,
+        pending: Vec<Pending>,
+    ) {
         self.contacts.book.expects_nobody(addr);
-        self.sessions.dialling.remove(&addr);
-        wishes.into_iter().for_each(|wish| self.reach(now, addr, class, wish));
+        self.sessions.arrived(addr);
+        pending.into_iter().for_each(|request| self.reach(now, addr, class, request));
     }
 
     /// The open session with a node that came to us and says that it listens at `addr`.
@@ -181,7 +102,7 @@ impl Peer {
     /// The nodes that were met, or have a session with us, whose short form begins so.
     pub(super) fn nodes_named(&self, prefix: &str) -> Vec<NodeId> {
         let mut nodes = self.contacts.book.by_prefix(prefix);
-        let here = self.sessions.by_node.keys().filter(|id| id.matches_prefix(prefix));
+        let here = self.sessions.nodes().filter(|id| id.matches_prefix(prefix));
         nodes.extend(here);
         nodes.sort_unstable();
         nodes.dedup();
@@ -193,13 +114,13 @@ impl Peer {
         self.contacts.book.best(node).or_else(|| self.listens_at(self.sessions.of(node)?))
     }
 
-    /// The session is open: what was wished for is asked.
-    fn grant(&mut self, now: Instant, conn: ConnId, wish: Wish) {
-        match wish {
-            Wish::Search(job) => self.search_on(now, conn, job),
-            Wish::Browse(job) => self.browse_on(now, conn, job),
-            Wish::Name(transfer) => self.naming_on(now, conn, transfer),
-            Wish::Source(transfer, no) => self.source_on(now, conn, transfer, no),
+    /// The session is open: what was waited for is asked.
+    fn dispatch(&mut self, now: Instant, conn: ConnId, request: Pending) {
+        match request {
+            Pending::Search(job) => self.search_on(now, conn, job),
+            Pending::Browse(job) => self.browse_on(now, conn, job),
+            Pending::Name(transfer) => self.naming_on(now, conn, transfer),
+            Pending::Source(transfer, no) => self.source_on(now, conn, transfer, no),
         }
     }
 
@@ -223,12 +144,11 @@ impl Peer {
         let mut at = peer;
         at.set_port(theirs.port);
         if dialled {
-            // Whatever is wished for from now on does not wait for a session that ends.
-            self.sessions.dialling.remove(&peer);
+            self.sessions.arrived(peer);
         }
         if let Some(versions) = mismatch {
-            let wishes = self.session_leave(now, conn, &Farewell::Version(versions));
-            return self.unreached_all(now, peer, wishes, Unreached::Version(versions));
+            let pending = self.session_leave(now, conn, &CloseReason::Version(versions));
+            return self.unreached_all(now, peer, pending, Unreached::Version(versions));
         }
         if dialled {
             self.contacts.met(peer, node, now);
@@ -239,19 +159,16 @@ impl Peer {
             }
         }
         debug!("{conn:?}: session with {node} at {peer}");
-        let all = self.sessions.by_node.entry(node).or_default();
-        all.push(conn);
-        let oldest = all.first().copied().filter(|_| all.len() > SESSIONS_MAX);
-        if let Some(oldest) = oldest {
-            self.session_quit(now, oldest, &Farewell::Duplicate);
+        if let Some(oldest) = self.sessions.opened(node, conn) {
+            self.session_quit(now, oldest, &CloseReason::Duplicate);
         }
         self.one_of_two(now, conn, node);
         self.session_arm(conn);
         // Wherever they went: the session that stayed serves them.
-        let wishes =
-            self.session_mut(conn).map(|session| std::mem::take(&mut session.wishes)).unwrap_or_default();
-        for wish in wishes {
-            self.grant(now, conn, wish);
+        let pending =
+            self.session_mut(conn).map(|session| std::mem::take(&mut session.pending)).unwrap_or_default();
+        for request in pending {
+            self.dispatch(now, conn, request);
         }
         self.met_a_node(now, conn);
     }
@@ -259,15 +176,7 @@ impl Peer {
     /// One session is enough for two nodes. Each side ends dials of its own only, so that both cannot end both: where
     /// both dialled at once, the dial of the lower key stays (hostile: 113); later ones yield to what there is.
     fn one_of_two(&mut self, now: Instant, conn: ConnId, node: NodeId) {
-        let others: Vec<ConnId> = self
-            .sessions
-            .by_node
-            .get(&node)
-            .into_iter()
-            .flatten()
-            .copied()
-            .filter(|other| *other != conn)
-            .collect();
+        let others: Vec<ConnId> = self.sessions.with(node).filter(|other| *other != conn).collect();
         let lower = self.identity.id() < node;
         let ours = self.session_mut(conn).is_some_and(|session| session.dialled.is_some());
         for other in others {
@@ -279,9 +188,7 @@ impl Peer {
                 (true, _) => return self.yield_to(now, conn, other),
                 (false, true) if at_once && lower => {
                     // Theirs will go; ours is asked meanwhile.
-                    if let Some(conns) = self.sessions.by_node.get_mut(&node) {
-                        conns.sort_by_key(|c| *c == other);
-                    }
+                    self.sessions.prefer(node, other);
                     self.session_suspect(now, other);
                 }
                 (false, true) if at_once => self.yield_to(now, other, conn),
@@ -293,8 +200,8 @@ impl Peer {
 
     /// Ends our dial `loser`; what it was to bring comes by `winner`.
     fn yield_to(&mut self, now: Instant, loser: ConnId, winner: ConnId) {
-        for wish in self.session_leave(now, loser, &Farewell::Duplicate) {
-            self.grant(now, winner, wish);
+        for request in self.session_leave(now, loser, &CloseReason::Duplicate) {
+            self.dispatch(now, winner, request);
         }
     }
 
@@ -311,13 +218,13 @@ impl Peer {
     }
 
     /// What waited for a session that was open asks again, or fails.
-    pub(super) fn session_lost(&mut self, now: Instant, lost: &Lost, wishes: Vec<Wish>, fault: Fault) {
+    pub(super) fn session_lost(&mut self, now: Instant, lost: &Lost, pending: Vec<Pending>, fault: Fault) {
         match lost.node.and_then(|node| self.sessions.of(node)) {
-            Some(other) => wishes.into_iter().for_each(|wish| self.grant(now, other, wish)),
+            Some(other) => pending.into_iter().for_each(|request| self.dispatch(now, other, request)),
             None if lost.old && !self.stopping => {
-                self.unreached_all(now, lost.addr, wishes, Unreached::Lost(fault));
+                self.unreached_all(now, lost.addr, pending, Unreached::Lost(fault));
             }
-            None => self.unreached_all(now, lost.addr, wishes, Unreached::Failed(fault)),
+            None => self.unreached_all(now, lost.addr, pending, Unreached::Failed(fault)),
         }
     }
 
@@ -332,7 +239,7 @@ impl Peer {
     }
 
     /// The node where nobody was reached may be elsewhere; a session that was lost may be made again.
-    fn reach_again(&mut self, now: Instant, addr: SocketAddr, why: Unreached, wish: Wish) -> bool {
+    fn reach_again(&mut self, now: Instant, addr: SocketAddr, why: Unreached, request: Pending) -> bool {
         let next = match why {
             Unreached::Lost(_) => Some(addr),
             Unreached::Failed(_) | Unreached::TimedOut | Unreached::Silent => {
@@ -341,17 +248,17 @@ impl Peer {
             _ => None,
         };
         // A download counts its losses, so that it ends.
-        let counts = matches!(wish, Wish::Name(_) | Wish::Source(..));
+        let counts = matches!(request, Pending::Name(_) | Pending::Source(..));
         // Where nobody can be dialled, who came from there may be all there is.
         let dialled = matches!(why, Unreached::Failed(_) | Unreached::TimedOut | Unreached::Silent);
-        let claims = (dialled && wish.trusts_claims()).then(|| self.session_claiming(addr)).flatten();
+        let claims = (dialled && request.trusts_claims()).then(|| self.session_claiming(addr)).flatten();
         if let (None, Some(conn)) = (next, claims) {
-            self.grant(now, conn, wish);
+            self.dispatch(now, conn, request);
             return true;
         }
         let Some(next) = next.filter(|_| !counts) else { return false };
         let Some(class) = self.contacts.class_of(now, next, &self.here()) else { return false };
-        self.reach(now, next, class, wish);
+        self.reach(now, next, class, request);
         true
     }
 
@@ -360,27 +267,25 @@ impl Peer {
         &mut self,
         now: Instant,
         addr: SocketAddr,
-        wishes: Vec<Wish>,
+        pending: Vec<Pending>,
         why: Unreached,
     ) {
-        if self.sessions.dialling.get(&addr).is_some_and(|conn| self.conns.get(conn.0).is_none()) {
-            self.sessions.dialling.remove(&addr);
-        }
+        self.sessions.may_have_ended(addr);
         match why {
             Unreached::Myself => self.contacts.book.forget(addr),
             Unreached::Old if self.falls_back_at(addr, now) => self.contacts.book.set_legacy(addr, now),
             Unreached::Failed(_) | Unreached::TimedOut | Unreached::Silent => self.contacts.book.fails(addr),
             _ => {}
         }
-        for wish in wishes {
-            if self.reach_again(now, addr, why, wish) {
+        for request in pending {
+            if self.reach_again(now, addr, why, request) {
                 continue;
             }
-            match wish {
-                Wish::Search(job) => self.search_unreached(now, job, addr, why),
-                Wish::Browse(job) => self.browse_unreached(now, job, addr, why),
-                Wish::Name(transfer) => self.naming_unreached(now, transfer, addr, why),
-                Wish::Source(transfer, no) => self.source_unreached(now, transfer, no, (addr, why)),
+            match request {
+                Pending::Search(job) => self.search_unreached(now, job, addr, why),
+                Pending::Browse(job) => self.browse_unreached(now, job, addr, why),
+                Pending::Name(transfer) => self.naming_unreached(now, transfer, addr, why),
+                Pending::Source(transfer, no) => self.source_unreached(now, transfer, no, (addr, why)),
             }
         }
     }
@@ -395,17 +300,17 @@ impl Peer {
         text: &str,
     ) {
         let addr = self.addr_of(conn);
-        let wish = self.session_mut(conn).and_then(|session| session.asked.remove(&number));
-        match wish {
-            Some(Wish::Search(job)) => self.search_refused(now, job),
-            Some(Wish::Browse(job)) => {
+        let request = self.session_mut(conn).and_then(|session| session.asked.remove(&number));
+        match request {
+            Some(Pending::Search(job)) => self.search_refused(now, job),
+            Some(Pending::Browse(job)) => {
                 let words = for_terminal(cut(text, message::TEXT_MAX));
                 let code = if code == message::Code::Gone { Code::NotFound } else { Code::Refused };
                 self.finish(now, job, Err(Failure::new(code, format!("{addr} refused: {words}"))));
             }
-            Some(Wish::Name(id)) => self.naming_refused(now, id, code, text),
-            Some(Wish::Source(id, no)) => self.source_refused(now, (id, no), number, code, text),
-            None => self.unasked(now, conn, number),
+            Some(Pending::Name(id)) => self.naming_refused(now, id, code, text),
+            Some(Pending::Source(id, no)) => self.source_refused(now, (id, no), number, code, text),
+            None => self.unsolicited(now, conn, number),
         }
     }
 
@@ -429,7 +334,7 @@ impl Peer {
     /// Says goodbye on all sessions.
     pub(super) fn leave_sessions(&mut self, now: Instant) {
         for conn in self.sessions.all() {
-            self.session_leave(now, conn, &Farewell::Quit);
+            self.session_leave(now, conn, &CloseReason::Quit);
         }
     }
 }

@@ -6,14 +6,14 @@ mod tally;
 use super::ask::{Answer, Purpose};
 use super::fronts::Op;
 use super::jobs::{Job, Work};
-use super::reach::{Unreached, Wish};
-use super::session::Session;
+use super::reach::{Pending, Session};
 use super::{Peer, Timer};
 use crate::config::V1_DEFAULT_SECRET;
 use crate::machine::ConnId;
 use crate::node::api::{Code, Event, Failure, FoundRow, Place, plural};
 use crate::node::contacts::address_book::Node;
 use crate::node::ids::JobId;
+use crate::node::sessions::outcome::Unreached;
 use crate::proto::address::is_local_net;
 use crate::proto::content::Root;
 use crate::proto::escape::for_log;
@@ -148,7 +148,7 @@ impl Peer {
             match self.contacts.class_of(now, addr, &self.here()) {
                 None => self.searched(now, job, |tally| tally.silent += 1),
                 Some(_) if node.is_legacy(now) && self.falls_back() => self.search_old(now, job, addr),
-                Some(class) => self.reach(now, addr, class, Wish::Search(job)),
+                Some(class) => self.reach(now, addr, class, Pending::Search(job)),
             }
         }
         if self.jobs.get(job.0).is_some() {
@@ -174,7 +174,8 @@ impl Peer {
         let limit = u32::try_from(self.config.limits.results_per_node).unwrap_or(u32::MAX);
         let Some(search) = self.search_mut(job) else { return };
         let query = search.query.text();
-        let number = self.ask_node(now, conn, Wish::Search(job), |id| Message::Search { id, query, limit });
+        let number =
+            self.ask_node(now, conn, Pending::Search(job), |id| Message::Search { id, query, limit });
         let due = now + self.config.limits.search_deadline;
         if let Some(session) = self.session_mut(conn) {
             session.due.push_back((due, number));
@@ -192,7 +193,7 @@ impl Peer {
                 break;
             }
             session.due.pop_front();
-            if let Some(Wish::Search(job)) = session.asked.get(&number) {
+            if let Some(Pending::Search(job)) = session.asked.get(&number) {
                 late.push((number, *job));
             }
         }
@@ -226,17 +227,17 @@ impl Peer {
         (end, left_out): (bool, u64),
     ) {
         let Some(session) = self.session_mut(conn) else { return };
-        let wish = if end { session.asked.remove(&id) } else { session.asked.get(&id).copied() };
-        match wish {
-            Some(Wish::Search(job)) => self.found(now, conn, job, files, end),
-            Some(Wish::Browse(job)) => self.browsed(now, conn, job, &files, (id, end, left_out)),
+        let request = if end { session.asked.remove(&id) } else { session.asked.get(&id).copied() };
+        match request {
+            Some(Pending::Search(job)) => self.found(now, conn, job, files, end),
+            Some(Pending::Browse(job)) => self.browsed(now, conn, job, &files, (id, end, left_out)),
             // The first part tells all there is to tell.
-            Some(Wish::Name(transfer)) if end || !files.is_empty() => {
+            Some(Pending::Name(transfer)) if end || !files.is_empty() => {
                 self.answered(conn, id);
                 self.named(now, transfer, files.into_iter().next());
             }
-            Some(Wish::Name(_)) => {}
-            Some(Wish::Source(..)) | None => self.unasked(now, conn, id),
+            Some(Pending::Name(_)) => {}
+            Some(Pending::Source(..)) | None => self.unsolicited(now, conn, id),
         }
     }
 
@@ -354,7 +355,8 @@ impl Peer {
 
     /// The time of the whole search is over: who has not answered is silent.
     pub(super) fn search_late(&mut self, now: Instant, job: JobId) {
-        let waits = |session: &&Session| session.is_queued() && session.wishes.contains(&Wish::Search(job));
+        let waits =
+            |session: &&Session| session.is_queued() && session.pending.contains(&Pending::Search(job));
         let queued = self.sessions.iter().map(|(_, session)| session).filter(waits).count();
         if let Some(search) = self.search_mut(job) {
             let waiting = std::mem::take(&mut search.waiting);

@@ -1,8 +1,7 @@
 use super::*;
 use crate::config::Limits;
 use crate::machine::{Id, Output};
-use crate::node::files::Files;
-use crate::node::ids::{Requests, TransferNumbers};
+use crate::node::cx::tests::Ground;
 use crate::node::index::tests::searching::table;
 use crate::time::Duration;
 
@@ -11,12 +10,7 @@ const SIZE: u64 = 1 << 20;
 
 /// Uploads alone, with an index of 600 songs and one finished download.
 struct Rig {
-    now: Instant,
-    limits: Limits,
-    files: Files,
-    requests: Requests,
-    numbers: TransferNumbers,
-    out: VecDeque<Output>,
+    ground: Ground,
     shared: Port,
     uploads: Uploads,
 }
@@ -25,16 +19,8 @@ impl Rig {
     fn with(limits: Limits) -> Rig {
         let mut index = table(600, |i| format!("song {i:03}.ogg"));
         (0..100).for_each(|_| index.timeout(Instant::ZERO));
-        let mut rig = Rig {
-            now: Instant::ZERO,
-            files: Files::new(&limits),
-            requests: Requests::default(),
-            numbers: TransferNumbers::default(),
-            out: VecDeque::new(),
-            shared: Port::around(index),
-            uploads: Uploads::new(4),
-            limits,
-        };
+        let mut rig =
+            Rig { ground: Ground::new(limits), shared: Port::around(index), uploads: Uploads::new(4) };
         rig.uploads.add_seed(seed(1));
         rig
     }
@@ -44,8 +30,7 @@ impl Rig {
     }
 
     fn lend(&mut self) -> (&mut Uploads, Cx<'_>, &mut Port) {
-        let Rig { now, limits, files, requests, numbers, out, shared, uploads } = self;
-        (uploads, Cx { now: *now, limits, files, requests, numbers, out }, shared)
+        (&mut self.uploads, self.ground.lend(), &mut self.shared)
     }
 
     fn asks(&mut self, n: u32, request: Message) -> Vec<Event> {
@@ -64,7 +49,7 @@ impl Rig {
 
     /// The file that is to be opened, which is the last thing that the driver was asked for.
     fn opens(&mut self, at: Dir, named: &str) -> FileId {
-        match self.out.pop_back() {
+        match self.ground.out.pop_back() {
             Some(Output::OpenFile { file, dir, name }) if dir == at && name == named => file,
             other => panic!("{other:?}"),
         }
@@ -82,7 +67,7 @@ impl Rig {
     }
 
     fn files_open(&self) -> usize {
-        self.files.census().files
+        self.ground.files.census().files
     }
 }
 
@@ -128,7 +113,7 @@ fn bytes_of_a_file_are_sent_once_it_is_open_and_it_is_closed_behind_the_last() {
     assert_eq!(rig.asks(1, get(7, 1, 0, SIZE / 2)), []);
     let file = rig.opens(Dir::Downloads, "film 1");
     assert_eq!(rig.asks(1, get(8, 1, SIZE / 2, SIZE / 2)), [], "it waits for the same file");
-    assert!(rig.out.is_empty() && rig.uploads.next_range(conn(1)).is_none());
+    assert!(rig.ground.out.is_empty() && rig.uploads.next_range(conn(1)).is_none());
     let ranges = Event::Ranges { conn: conn(1) };
     assert_eq!(rig.opened(1, file, meta()), [ranges.clone(), ranges]);
     assert!(!rig.reads(1, 1000));
@@ -142,7 +127,7 @@ fn bytes_of_a_file_are_sent_once_it_is_open_and_it_is_closed_behind_the_last() {
         (1, "film 1", SIZE / 2, link(1).addr)
     );
     assert!(rig.reads(1, SIZE / 2));
-    assert_eq!(rig.out.pop_back(), Some(Output::CloseFile { file }));
+    assert_eq!(rig.ground.out.pop_back(), Some(Output::CloseFile { file }));
     assert!(rig.files_open() == 0 && !rig.uploads.is_busy(conn(1)));
     assert!(rig.uploads.ledger.rows().is_empty(), "it has all of it");
 }
@@ -155,7 +140,7 @@ fn a_file_that_is_another_one_by_now_is_given_no_more() {
     let file = rig.opens(Dir::Downloads, "film 1");
     let events = rig.opened(1, file, Meta { mtime: 5, ..meta() });
     assert_eq!(refused(&events), [(7, Code::Gone), (8, Code::Gone)]);
-    assert!(rig.out.contains(&Output::CloseFile { file }) && rig.shared.take_stirred());
+    assert!(rig.ground.out.contains(&Output::CloseFile { file }) && rig.shared.take_stirred());
     assert_eq!(refused(&rig.asks(1, get(9, 1, 0, SIZE))), [(9, Code::Gone)]);
     assert!(rig.files_open() == 0 && !rig.uploads.is_busy(conn(1)));
 }
@@ -176,7 +161,7 @@ fn a_session_asks_for_a_bounded_number_of_bytes_and_ranges() {
     let mut rig = Rig::new();
     let fits = (0..1000).take_while(|id| rig.asks(1, get(*id, 1, 0, 4096)).is_empty()).count();
     assert_eq!(fits, 64);
-    let max = rig.limits.swarm.per_source * 2;
+    let max = rig.ground.limits.swarm.per_source * 2;
     let fits = (0..1000).take_while(|id| rig.asks(2, get(*id, 1, 0, SIZE)).is_empty()).count() as u64;
     assert_eq!(fits, max / SIZE);
     assert_eq!(refused(&rig.asks(2, get(5000, 1, 0, 4096))), [(5000, Code::Limit)]);
@@ -239,16 +224,16 @@ fn a_request_that_is_taken_back_or_whose_session_is_over_holds_nothing() {
 fn what_a_download_has_is_given_while_its_file_is_open() {
     let mut rig = Rig::new();
     let list = ValueList::new(SIZE, root(5)).unwrap();
-    let file = rig.files.add(crate::node::files::Owner::Hashing);
+    let file = rig.ground.files.add(crate::node::files::Owner::Hashing);
     let partial = |content, map| Partial { name: "rest", size: SIZE, list: &list, content, map };
     let has = partial(Some(file), None);
     assert_eq!(rig.asks_of(1, Some(&has), get(1, 5, 0, SIZE)), [Event::Ranges { conn: conn(1) }]);
-    assert!(!rig.out.iter().any(|out| matches!(out, Output::OpenFile { .. })), "it is open already");
+    assert!(!rig.ground.out.iter().any(|out| matches!(out, Output::OpenFile { .. })), "it is open already");
     assert_eq!(refused(&rig.asks_of(1, Some(&partial(None, None)), get(2, 5, 0, SIZE))), [(2, Code::Gone)]);
     let (uploads, mut cx, _) = rig.lend();
     uploads.file_gone(&mut cx, file);
     assert_eq!(refused(&rig.events()), [(1, Code::Busy)]);
-    assert!(!rig.out.contains(&Output::CloseFile { file }), "it is the download's");
+    assert!(!rig.ground.out.contains(&Output::CloseFile { file }), "it is the download's");
     // Who follows hears what is there; of what is not here nobody hears.
     let follow = |id, group| Message::Follow { id, root: root(5), group };
     let events = rig.asks_of(1, Some(&partial(None, Some(vec![3]))), follow(6, 0));
@@ -294,7 +279,7 @@ fn a_search_has_its_turn_after_what_else_is_due_and_a_page_fits_into_a_record() 
     assert_eq!(rig.uploads.poll_timeout(), None);
     assert_eq!(rig.asks(1, Message::Search { id: 3, query: "song".to_owned(), limit: 5 }), []);
     let due = rig.uploads.poll_timeout().unwrap().at;
-    assert!(due > rig.now && rig.uploads.handle_timeout(rig.now, rig.shared.index()).is_none());
+    assert!(due > rig.ground.now && rig.uploads.handle_timeout(rig.ground.now, rig.shared.index()).is_none());
     assert_eq!(rig.uploads.handle_timeout(due, rig.shared.index()), Some(conn(1)));
     assert_eq!(rig.uploads.poll_timeout(), None, "there is no other");
     assert_eq!(
@@ -317,7 +302,7 @@ fn an_upload_of_which_nothing_is_asked_ends_by_itself() {
     let mut rig = Rig::new();
     rig.asks(1, get(7, 1, 0, SIZE / 2));
     let due = rig.uploads.poll_timeout().unwrap();
-    assert_eq!(due, Deadline { at: rig.now + Duration::from_secs(30), reason: "quiet uploads" });
+    assert_eq!(due, Deadline { at: rig.ground.now + Duration::from_secs(30), reason: "quiet uploads" });
     rig.uploads.handle_timeout(due.at, rig.shared.index());
     assert!(rig.uploads.ledger.rows().is_empty() && rig.uploads.poll_timeout().is_none());
 }

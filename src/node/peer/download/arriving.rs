@@ -6,8 +6,8 @@ use crate::machine::{Body, ConnId};
 use crate::node::api::{Code, Failure};
 use crate::node::ids::TransferId;
 use crate::node::peer::Peer;
-use crate::node::peer::reach::Wish;
-use crate::node::peer::session::Storing;
+use crate::node::peer::reach::Pending;
+use crate::node::sessions::session::Storing;
 use crate::node::swarm::{Came, SourceNo};
 use crate::proto::content::{PIECE, VALUE, Want};
 use crate::proto::escape::{cut, for_terminal};
@@ -24,13 +24,13 @@ impl Peer {
         number: u32,
         (all, map, pieces): (bool, &[u8], &[u64]),
     ) {
-        let Some(Wish::Source(id, no)) = self.wish_of(conn, number) else {
-            return self.unasked(now, conn, number);
+        let Some(Pending::Source(id, no)) = self.request_of(conn, number) else {
+            return self.unsolicited(now, conn, number);
         };
         let Some(download) = self.download_mut(id) else { return };
         let Some(source) = download.sources.get_mut(&no).filter(|source| source.follow == Some(number))
         else {
-            return self.unasked(now, conn, number);
+            return self.unsolicited(now, conn, number);
         };
         let group = source.group;
         // Whoever turned out to have all of it says so in its own words now.
@@ -58,13 +58,13 @@ impl Peer {
         first: u64,
         bytes: &[u8],
     ) {
-        let Some(Wish::Source(id, no)) = self.wish_of(conn, number) else {
-            return self.unasked(now, conn, number);
+        let Some(Pending::Source(id, no)) = self.request_of(conn, number) else {
+            return self.unsolicited(now, conn, number);
         };
         let due = now + self.config.limits.first_byte_deadline;
         let Some(download) = self.download_mut(id) else { return };
         let Some(listing) = download.listing.as_mut().filter(|listing| listing.number == number) else {
-            return self.unasked(now, conn, number);
+            return self.unsolicited(now, conn, number);
         };
         let want = listing.want;
         let n = bytes.len() as u64 / VALUE as u64;
@@ -106,8 +106,8 @@ impl Peer {
         bytes: &[u8],
         range: Range<usize>,
     ) -> Option<Body> {
-        let Some(Wish::Source(id, no)) = self.wish_of(conn, number) else {
-            self.unasked(now, conn, number);
+        let Some(Pending::Source(id, no)) = self.request_of(conn, number) else {
+            self.unsolicited(now, conn, number);
             return None;
         };
         let download = self.download_mut(id)?;

@@ -7,7 +7,7 @@ use crate::machine::ConnId;
 use crate::node::api::{Code, Failure};
 use crate::node::backoff::PAUSE;
 use crate::node::ids::TransferId;
-use crate::node::peer::reach::Wish;
+use crate::node::peer::reach::Pending;
 use crate::node::peer::{Peer, Timer};
 use crate::node::swarm::{Block, SourceNo, Step};
 use crate::node::timers::MOMENT;
@@ -56,7 +56,7 @@ impl Peer {
         let Some(download) = self.download_mut(id) else { return };
         let (root, offset, len) = (download.root, block.offset, block.len);
         let number =
-            self.ask_node(now, conn, Wish::Source(id, no), |id| Message::Get { id, root, offset, len });
+            self.ask_node(now, conn, Pending::Source(id, no), |id| Message::Get { id, root, offset, len });
         if let Some(session) = self.session_mut(conn) {
             session.asked_bytes += len;
         }
@@ -130,7 +130,7 @@ impl Peer {
         let (no, Some(conn)) = (*no, source.conn) else { return };
         let want = Want { count: want.count.min(VALUES_MAX), ..want };
         let (root, Want { span, first, count }) = (download.root, want);
-        let number = self.ask_node(now, conn, Wish::Source(id, no), |id| Message::Values {
+        let number = self.ask_node(now, conn, Pending::Source(id, no), |id| Message::Values {
             id,
             root,
             span: span.number(),

@@ -10,7 +10,8 @@ use crate::node::backoff::Backoff;
 use crate::node::contacts::dialer::Class;
 use crate::node::ids::TransferId;
 use crate::node::peer::Peer;
-use crate::node::peer::reach::{Unreached, Wish};
+use crate::node::peer::reach::Pending;
+use crate::node::sessions::outcome::Unreached;
 use crate::node::swarm::{Block, SourceNo};
 use crate::proto::address::{Learned, admit};
 use crate::proto::escape::for_terminal;
@@ -146,7 +147,7 @@ impl Peer {
         if old {
             self.stream_start(now, id, no, class);
         } else {
-            self.reach(now, addr, class, Wish::Source(id, no));
+            self.reach(now, addr, class, Pending::Source(id, no));
         }
     }
 
@@ -208,7 +209,8 @@ impl Peer {
             self.cancel_request(now, conn, old);
         }
         let group = u32::try_from(group).unwrap_or(u32::MAX);
-        let number = self.ask_node(now, conn, Wish::Source(id, no), |id| Message::Follow { id, root, group });
+        let number =
+            self.ask_node(now, conn, Pending::Source(id, no), |id| Message::Follow { id, root, group });
         if let Some(source) = self.source_mut(id, no) {
             source.follow = Some(number);
         }
@@ -249,8 +251,8 @@ impl Peer {
         number: u32,
         nodes: &[SocketAddr],
     ) {
-        let Some(Wish::Source(id, _)) = self.wish_of(conn, number) else {
-            return self.unasked(now, conn, number);
+        let Some(Pending::Source(id, _)) = self.request_of(conn, number) else {
+            return self.unsolicited(now, conn, number);
         };
         let at = self.addr_of(conn).ip();
         for node in nodes {
@@ -397,7 +399,7 @@ impl Peer {
     }
 
     /// What a number on a session was asked for.
-    pub(super) fn wish_of(&self, conn: ConnId, number: u32) -> Option<Wish> {
+    pub(super) fn request_of(&self, conn: ConnId, number: u32) -> Option<Pending> {
         self.sessions.get(conn)?.asked.get(&number).copied()
     }
 }

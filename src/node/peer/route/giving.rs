@@ -3,9 +3,9 @@
 use crate::machine::{ConnId, FileId};
 use crate::node::cx::Cx;
 use crate::node::index::port::Port;
-use crate::node::peer::session::Farewell;
 use crate::node::peer::transfers::Transfer;
 use crate::node::peer::{Peer, Timer};
+use crate::node::sessions::outcome::CloseReason;
 use crate::node::table::Table;
 use crate::node::uploads::{Event, Link, Partial, Uploads};
 use crate::proto::content::{Root, groups};
@@ -63,7 +63,7 @@ impl Peer {
                     }
                 }
                 Event::Nonsense { conn } => {
-                    let why = Farewell::Protocol("a message that makes no sense here".to_owned());
+                    let why = CloseReason::Protocol("a message that makes no sense here".to_owned());
                     self.session_quit(now, conn, &why);
                 }
             }

@@ -1,12 +1,13 @@
 //! The end of a session: deadlines, farewells, losses; and what becomes of those who wait for it.
 
-use super::{FAREWELL, Session, State};
+use super::CLOSING;
 use crate::machine::{ConnId, Fault, Output};
 use crate::node::contacts::dialer::Class;
 use crate::node::gate::source;
-use crate::node::peer::reach::{Unreached, Wish};
+use crate::node::peer::reach::{Pending, Session};
 use crate::node::peer::{Peer, Timer};
-use crate::proto::v2::handshake::Mismatch;
+use crate::node::sessions::outcome::{CloseReason, Unreached};
+use crate::node::sessions::session::State;
 use crate::proto::v2::message::Message;
 use crate::time::{Duration, Instant};
 use log::debug;
@@ -14,33 +15,6 @@ use std::net::SocketAddr;
 
 /// While every connection is at work none is looked for that could give way.
 const IDLE_PAUSE: Duration = Duration::from_millis(50);
-
-/// Why a session ends, on our side.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::node::peer) enum Farewell {
-    /// The node ends.
-    Quit,
-    /// Nothing was asked for a long time.
-    Idle,
-    /// There is another session with the same node, which stays.
-    Duplicate,
-    /// The other side broke the rules of the protocol.
-    Protocol(String),
-    /// It speaks other versions only: these.
-    Version(Mismatch),
-}
-
-impl Farewell {
-    fn text(&self) -> String {
-        match self {
-            Farewell::Quit => "this node ends".to_owned(),
-            Farewell::Idle => "nothing was asked for a long time".to_owned(),
-            Farewell::Duplicate => "there is another session between us".to_owned(),
-            Farewell::Protocol(what) => what.clone(),
-            Farewell::Version(mismatch) => mismatch.to_string(),
-        }
-    }
-}
 
 impl Peer {
     pub(in crate::node::peer) fn session_timeout(&mut self, now: Instant, conn: ConnId) {
@@ -81,7 +55,7 @@ impl Peer {
                 if busy {
                     session.used = now;
                 } else if session.used + limits.session_idle <= now {
-                    return self.session_quit(now, conn, &Farewell::Idle);
+                    return self.session_quit(now, conn, &CloseReason::Idle);
                 }
                 if !session.pinged && session.heard + limits.ping_after <= now {
                     self.session_ping(now, conn);
@@ -105,26 +79,26 @@ impl Peer {
         &mut self,
         now: Instant,
         conn: ConnId,
-        why: &Farewell,
-    ) -> Vec<Wish> {
+        why: &CloseReason,
+    ) -> Vec<Pending> {
         debug!("{conn:?}: leaving: {why:?}");
         self.tell_node(now, conn, &Message::Close { reason: why.text() });
-        let wishes = self.session_retire(now, conn);
+        let pending = self.session_retire(now, conn);
         if let Some(session) = self.session_mut(conn) {
             session.state = State::Leaving;
-            self.timers.set(Timer::Conn(conn), now + FAREWELL, "farewell");
+            self.timers.set(Timer::Conn(conn), now + CLOSING, "closing");
         }
-        wishes
+        pending
     }
 
     /// The same, where what waits for it cannot be answered any more.
-    pub(in crate::node::peer) fn session_quit(&mut self, now: Instant, conn: ConnId, why: &Farewell) {
+    pub(in crate::node::peer) fn session_quit(&mut self, now: Instant, conn: ConnId, why: &CloseReason) {
         if self.session_mut(conn).is_none() {
             return;
         }
         let lost = self.losing(now, conn);
-        let wishes = self.session_leave(now, conn, why);
-        self.session_lost(now, &lost, wishes, Fault::Reset);
+        let pending = self.session_leave(now, conn, why);
+        self.session_lost(now, &lost, pending, Fault::Reset);
     }
 
     /// We end the session, without a word. What waits for it is told, or asks elsewhere.
@@ -139,14 +113,14 @@ impl Peer {
             return;
         }
         let lost = self.losing(now, conn);
-        let wishes = self.session_gone(now, conn);
+        let pending = self.session_gone(now, conn);
         self.outputs.push_back(Output::Close { conn, reset });
-        self.session_lost(now, &lost, wishes, fault);
+        self.session_lost(now, &lost, pending, fault);
     }
 
     /// Takes what waits for answers out of a session that ends, whoever ends it, and gives back all it holds.
-    pub(in crate::node::peer) fn session_gone(&mut self, now: Instant, conn: ConnId) -> Vec<Wish> {
-        let wishes = self.session_retire(now, conn);
+    pub(in crate::node::peer) fn session_gone(&mut self, now: Instant, conn: ConnId) -> Vec<Pending> {
+        let pending = self.session_retire(now, conn);
         if let Some(session) = self.sessions.remove(conn) {
             self.conns.remove(conn.0);
             self.unsent -= session.counted;
@@ -161,27 +135,27 @@ impl Peer {
                 self.socket_closed();
             }
         }
-        wishes
+        pending
     }
 
     /// The session is no longer one that can be asked; what it reads for the other side is closed.
-    pub(super) fn session_retire(&mut self, now: Instant, conn: ConnId) -> Vec<Wish> {
+    pub(super) fn session_retire(&mut self, now: Instant, conn: ConnId) -> Vec<Pending> {
         let Some(session) = self.session_mut(conn) else { return Vec::new() };
-        let mut wishes = std::mem::take(&mut session.wishes);
-        wishes.extend(std::mem::take(&mut session.asked).into_values());
+        let mut pending = std::mem::take(&mut session.pending);
+        pending.extend(std::mem::take(&mut session.asked).into_values());
         let node = session.node();
         // A download that waits for the disk, or for the other side to hash, has asked for nothing just now.
-        wishes.extend(self.asking_on(conn));
-        wishes.sort_unstable();
+        pending.extend(self.asking_on(conn));
+        pending.sort_unstable();
         // A download asks for many things at once, and is told of the loss once; a search that asks twice waits twice.
-        wishes.dedup_by(|a, b| a == b && matches!(a, Wish::Name(_) | Wish::Source(..)));
+        pending.dedup_by(|a, b| a == b && matches!(a, Pending::Name(_) | Pending::Source(..)));
         let (uploads, mut cx, _) = self.giving(now);
         uploads.gone(&mut cx, conn);
         self.shares.gone(conn);
         if let Some(node) = node {
             self.sessions.forget(node, conn);
         }
-        wishes
+        pending
     }
 
     /// Something on the way changed bytes, or the other side is broken: nothing of the record was used.
@@ -220,17 +194,17 @@ impl Peer {
             self.contacts.dialer.landed(addr, class, false, now);
         }
         let lost = self.losing(now, conn);
-        let wishes = self.session_gone(now, conn);
+        let pending = self.session_gone(now, conn);
         if ours {
             self.outputs.push_back(Output::Close { conn, reset: false });
         }
         match why {
             // Another node may be there now, which does not even know that it was asked.
             Some(_) if bound && !self.stopping => {
-                self.reach_anybody(now, addr, class.unwrap_or(Class::Near), wishes);
+                self.reach_anybody(now, addr, class.unwrap_or(Class::Near), pending);
             }
-            Some(why) => self.unreached_all(now, addr, wishes, why),
-            None => self.session_lost(now, &lost, wishes, fault),
+            Some(why) => self.unreached_all(now, addr, pending, why),
+            None => self.session_lost(now, &lost, pending, fault),
         }
     }
 
@@ -264,8 +238,8 @@ impl Peer {
                 self.outputs.push_back(Output::Close { conn, reset: false });
             }
         }
-        let wishes = self.session_gone(now, conn);
-        self.unreached_all(now, addr, wishes, why);
+        let pending = self.session_gone(now, conn);
+        self.unreached_all(now, addr, pending, why);
     }
 
     /// The session on which nothing was under way for longest: it gives way to somebody who waits. Where there is none it is
@@ -303,8 +277,7 @@ impl Peer {
     pub(in crate::node::peer) fn session_ping(&mut self, now: Instant, conn: ConnId) {
         let Some(session) = self.session_mut(conn) else { return };
         session.pinged = true;
-        session.last_number = session.last_number.wrapping_add(1);
-        let id = session.last_number;
+        let id = session.next_number();
         self.tell_node(now, conn, &Message::Ping { id });
     }
 }

@@ -1,13 +1,15 @@
 //! The beginning of a session: dial or call, then the handshake, until both know who is there.
 
-use super::{Link, MUTE_MAX, Session, State, taken};
+use super::{MUTE_MAX, taken};
 use crate::config::{CHUNK, Crypto};
 use crate::machine::{ConnId, Fault, Output, Received};
 use crate::node::contacts::dialer::Class;
 use crate::node::flights;
 use crate::node::gate::source;
-use crate::node::peer::reach::{Unreached, Wish};
+use crate::node::peer::reach::{Pending, Session};
 use crate::node::peer::{Conn, Peer, Timer};
+use crate::node::sessions::outcome::Unreached;
+use crate::node::sessions::session::{Link, State};
 use crate::proto::v2::VERSIONS;
 use crate::proto::v2::handshake::{Abilities, Handshake, HandshakeError, Pushed, Role};
 use crate::proto::v2::preamble::{Call, Heard};
@@ -83,7 +85,7 @@ impl Peer {
         session.state = State::Dialing;
         let addr = session.peer;
         // A search waits for nobody longer than for an answer.
-        let searches = session.wishes.iter().all(|wish| matches!(wish, Wish::Search(_)));
+        let searches = session.pending.iter().all(|request| matches!(request, Pending::Search(_)));
         let limits = &self.config.limits;
         let deadline = if searches { limits.search_deadline } else { limits.connect_deadline };
         self.dial(conn, addr);
@@ -99,7 +101,7 @@ impl Peer {
         session.out.push(&handshake.outgoing());
         session.state = State::Greeting(handshake);
         (session.heard, session.used) = (now, now);
-        let searches = session.wishes.iter().all(|wish| matches!(wish, Wish::Search(_)));
+        let searches = session.pending.iter().all(|request| matches!(request, Pending::Search(_)));
         self.contacts.dialer.connected(addr, class.unwrap_or(Class::Near));
         let limits = &self.config.limits;
         let deadline =

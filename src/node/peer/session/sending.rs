@@ -1,20 +1,14 @@
 //! The sending half of a session: messages first, then ranges of files, sealed one record at a time as the driver takes them.
 
-use super::{Session, State};
 use crate::machine::{ConnId, Fault, Output, SEAL_HEAD, Transmit};
 use crate::node::peer::Peer;
+use crate::node::peer::reach::Session;
+use crate::node::sessions::session::State;
 use crate::node::uploads::Slice;
 use crate::proto::v2::message::{DATA_HEAD, DataKind, data_head};
 use crate::proto::v2::record::{HEAD, TAG};
 use crate::time::Instant;
 use std::ops::Range;
-
-impl Session {
-    /// Only bytes of files wait to be sent, which a bound of the rate may hold back.
-    pub(super) fn waits_for_share(&self, has_ranges: bool) -> bool {
-        has_ranges && !self.has_to_send()
-    }
-}
 
 impl Peer {
     /// Sends data that is held in memory, as a message.

@@ -1,30 +1,22 @@
 use super::*;
 use crate::config::{Limits, V1_DEFAULT_SECRET};
 use crate::machine::Id;
-use crate::node::files::Files;
-use crate::node::ids::{Requests, TransferNumbers};
+use crate::node::cx::tests::Ground;
 use crate::time::Duration;
 
 const SIZE: u64 = 1 << 20;
 
 /// A server alone, with a driver that does what it is told.
 struct Rig {
-    now: Instant,
-    limits: Limits,
-    files: Files,
-    requests: Requests,
-    numbers: TransferNumbers,
-    out: VecDeque<Output>,
+    ground: Ground,
     index: Index,
     server: Server,
 }
 
 impl Rig {
     fn with(limits: Limits, secret: Option<Secret>, v2: bool) -> Rig {
-        let (files, index) = (Files::new(&limits), Index::new(&limits));
-        let (out, server) = (VecDeque::new(), Server::new(secret, v2));
-        let (requests, numbers) = (Requests::default(), TransferNumbers::default());
-        Rig { now: Instant::ZERO, limits, files, requests, numbers, out, index, server }
+        let (index, server) = (Index::new(&limits), Server::new(secret, v2));
+        Rig { ground: Ground::new(limits), index, server }
     }
 
     fn new() -> Rig {
@@ -32,8 +24,7 @@ impl Rig {
     }
 
     fn lend(&mut self) -> (&mut Server, Cx<'_>, &Index) {
-        let Rig { now, limits, files, requests, numbers, out, index, server } = self;
-        (server, Cx { now: *now, limits, files, requests, numbers, out }, index)
+        (&mut self.server, self.ground.lend(), &self.index)
     }
 
     /// Connection number `n` comes in, from a host of its own.
@@ -69,7 +60,7 @@ impl Rig {
 
     /// The file that is to be opened, which is the last thing that the driver was asked for.
     fn opens(&mut self) -> FileId {
-        match self.out.pop_back() {
+        match self.ground.out.pop_back() {
             Some(Output::OpenFile { file, dir: Dir::Shared, name }) if name == "a.txt" => file,
             other => panic!("{other:?}"),
         }
@@ -102,13 +93,13 @@ impl Rig {
     }
 
     fn passes_held_back(&mut self, time: Duration, held_back: bool) {
-        let end = self.now + time;
+        let end = self.ground.now + time;
         while let Some(due) = self.server.poll_timeout().map(|next| next.at).filter(|at| *at <= end) {
-            self.now = self.now.max(due);
+            self.ground.now = self.ground.now.max(due);
             let (server, mut cx, _) = self.lend();
             server.handle_timeout(&mut cx, |_| held_back);
         }
-        self.now = end;
+        self.ground.now = end;
     }
 
     fn closes(&self) -> Vec<(ConnId, bool)> {
@@ -116,7 +107,7 @@ impl Rig {
             Output::Close { conn, reset } => Some((*conn, *reset)),
             _ => None,
         };
-        self.out.iter().filter_map(close).collect()
+        self.ground.out.iter().filter_map(close).collect()
     }
 
     fn events(&mut self) -> Vec<Event> {
@@ -126,7 +117,7 @@ impl Rig {
     /// Nothing is held for anybody.
     fn is_empty(&self) -> bool {
         let Server { callers, timers, .. } = &self.server;
-        callers.is_empty() && timers.is_empty() && self.files.census().files == 0
+        callers.is_empty() && timers.is_empty() && self.ground.files.census().files == 0
     }
 }
 
@@ -154,20 +145,20 @@ fn gone(n: u32) -> Event {
 fn a_download_tells_of_each_step_and_gives_all_back() {
     let mut rig = Rig::new();
     let (caller, file) = rig.downloads(1);
-    assert_eq!(rig.files.uploads(), 1);
+    assert_eq!(rig.ground.files.uploads(), 1);
     let valid = Event::Valid { conn: caller, from: ip(1), accepted: Instant::ZERO };
     let to = SocketAddr::new(ip(1), 40_000);
     let begins = Event::Begins { conn: caller, name: "a.txt".to_owned(), size: SIZE, to };
     assert_eq!(rig.events(), [valid, begins]);
-    assert!(rig.server.sends_file(caller) && rig.out.contains(&Output::Wake { conn: caller }));
+    assert!(rig.server.sends_file(caller) && rig.ground.out.contains(&Output::Wake { conn: caller }));
     rig.sends(caller, 1000);
     let rest = Transmit::File { file, offset: 1000, len: SIZE - 1000 };
     assert_eq!(rig.server.transmit(caller), Some(rest));
     assert_eq!(rig.drains(caller), b"");
     let sent = |bytes| Event::Sent { conn: caller, bytes };
     assert_eq!(rig.events(), [sent(1000), sent(SIZE - 1000)]);
-    assert!(!rig.server.sends_file(caller) && rig.out.contains(&Output::CloseFile { file }));
-    assert_eq!(rig.out.back(), Some(&Output::Shutdown { conn: caller }));
+    assert!(!rig.server.sends_file(caller) && rig.ground.out.contains(&Output::CloseFile { file }));
+    assert_eq!(rig.ground.out.back(), Some(&Output::Shutdown { conn: caller }));
     let (server, mut cx, _) = rig.lend();
     server.eof(&mut cx, caller);
     assert_eq!((rig.closes(), rig.events()), (vec![(caller, false)], vec![gone(1)]));
@@ -180,14 +171,14 @@ fn a_search_is_answered_with_a_word_and_takes_no_slot() {
     let caller = rig.calls(1);
     rig.asks(caller, &Request::Search { name: "a.txt".to_owned() });
     rig.opens();
-    assert_eq!(rig.files.uploads(), 0);
+    assert_eq!(rig.ground.files.uploads(), 0);
     let (server, mut cx, _) = rig.lend();
     server.file_opened(&mut cx, caller, SIZE);
     assert_eq!(rig.drains(caller), v1::FOUND.as_bytes());
     let kinds: Vec<_> = rig.events();
     assert!(matches!(kinds[..], [Event::Valid { .. }]), "no upload: {kinds:?}");
     // Whoever reads the answer and says nothing is let go in the end.
-    rig.passes(rig.limits.linger);
+    rig.passes(rig.ground.limits.linger);
     assert!(rig.closes() == [(caller, false)] && rig.is_empty());
 }
 
@@ -202,7 +193,8 @@ fn who_finds_no_slot_waits_his_turn_and_hears_in_the_end_that_all_are_taken() {
         let caller = rig.calls_from(n, ip(1));
         rig.asks(caller, &download());
     }
-    let opens = |rig: &Rig| rig.out.iter().filter(|out| matches!(out, Output::OpenFile { .. })).count();
+    let opens =
+        |rig: &Rig| rig.ground.out.iter().filter(|out| matches!(out, Output::OpenFile { .. })).count();
     assert_eq!(opens(&rig), 1);
     // Another host has a slot of its own.
     let other = rig.calls(4);
@@ -214,7 +206,7 @@ fn who_finds_no_slot_waits_his_turn_and_hears_in_the_end_that_all_are_taken() {
     server.slot_freed(&mut cx, index);
     assert_eq!(opens(&rig), 3);
     assert!(matches!(rig.server.callers[&conn(2)].state, State::Opening { download: true, .. }));
-    rig.passes(rig.limits.v1_wait);
+    rig.passes(rig.ground.limits.v1_wait);
     assert_eq!(rig.drains(conn(3)), Refusal::Busy.text().as_bytes());
     // His place in the queue is free: nobody takes a turn in his name.
     let (server, mut cx, index) = rig.lend();
@@ -235,7 +227,7 @@ fn a_caller_of_v2_is_handed_over_and_may_come_back() {
     let (server, mut cx, _) = rig.lend();
     server.refuse(&mut cx, caller, came.unwrap());
     assert_eq!(rig.drains(caller), Refusal::NotJson.text().as_bytes());
-    rig.passes(rig.limits.linger);
+    rig.passes(rig.ground.limits.linger);
     assert!(rig.events() == [gone(1)] && rig.is_empty());
 }
 
@@ -280,13 +272,13 @@ fn who_sends_no_whole_request_in_time_is_let_go() {
     let mut rig = Rig::new();
     let caller = rig.calls(1);
     rig.says(caller, b"{\"type\"");
-    rig.passes(rig.limits.request_deadline - Duration::from_micros(1));
+    rig.passes(rig.ground.limits.request_deadline - Duration::from_micros(1));
     assert_eq!(rig.closes(), []);
     rig.passes(Duration::from_micros(1));
     assert!(rig.closes() == [(caller, false)] && rig.is_empty());
     // A deadline that we slept through is nobody's fault: what arrived meanwhile is seen first.
     let caller = rig.calls(2);
-    rig.now = rig.now + rig.limits.request_deadline + Duration::from_secs(5);
+    rig.ground.now = rig.ground.now + rig.ground.limits.request_deadline + Duration::from_secs(5);
     let (server, mut cx, _) = rig.lend();
     server.handle_timeout(&mut cx, |_| false);
     assert_eq!(rig.closes().len(), 1);
@@ -299,9 +291,9 @@ fn who_takes_too_slowly_is_reset_unless_we_hold_him_back_ourselves() {
     // hostile: 67
     let mut rig = Rig::new();
     let (caller, _) = rig.downloads(1);
-    rig.passes_held_back(rig.limits.drain_interval * 5, true);
+    rig.passes_held_back(rig.ground.limits.drain_interval * 5, true);
     assert_eq!(rig.closes(), []);
-    rig.passes(rig.limits.drain_interval);
+    rig.passes(rig.ground.limits.drain_interval);
     assert!(rig.closes() == [(caller, true)] && rig.is_empty());
 }
 
@@ -314,7 +306,7 @@ fn a_file_that_breaks_off_is_never_taken_for_the_whole() {
     cx.files.drop(file);
     server.file_failed(&mut cx, caller, Fault::Shrunk, true);
     assert!(rig.closes() == [(caller, true)] && rig.is_empty());
-    assert!(!rig.out.contains(&Output::CloseFile { file }), "its id is free already");
+    assert!(!rig.ground.out.contains(&Output::CloseFile { file }), "its id is free already");
 }
 
 #[test]
@@ -345,7 +337,7 @@ fn a_file_that_is_not_there_is_told_in_the_words_of_each_request() {
 fn bytes_behind_the_request_stay_in_the_kernel_past_a_limit() {
     let mut rig = Rig::new();
     let (caller, _) = rig.downloads(1);
-    let max = rig.limits.linger_bytes;
+    let max = rig.ground.limits.linger_bytes;
     assert_eq!(rig.says(caller, &vec![0; max]), Step::Taken(taken(max)));
     assert_eq!(rig.says(caller, &[0]), Step::Taken(Received { pause: true, ..taken(1) }));
 }
