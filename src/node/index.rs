@@ -28,8 +28,8 @@ mod table;
 pub(crate) mod tests;
 mod view;
 
+pub use compact::Log;
 pub use file::FileNo;
-pub use journal::Log;
 pub use search::Cursor;
 pub use view::{FileView, Progress};
 

@@ -1,7 +1,6 @@
 //! A copy of the log without its garbage, in slices, while nothing is written to it.
 
 use super::Ask;
-use super::journal::Log;
 use super::table::Table;
 use crate::machine::{Fault, Meta};
 use crate::proto::index_log::{HEADER, Reader, header};
@@ -10,6 +9,15 @@ use std::ops::Range;
 
 /// Slots of the table told of their new places at a time.
 const SWITCH_SLOTS: u32 = 4096;
+
+/// Which log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Log {
+    /// The one that is read at the start and kept.
+    Kept,
+    /// The one that is to replace it.
+    Fresh,
+}
 
 /// What came of a step.
 #[derive(Clone, Copy, Debug)]

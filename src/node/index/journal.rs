@@ -4,21 +4,12 @@
 //! that is awaited the next records are gathered, so small files share one append.
 
 use super::Ask;
-use super::compact::{Compaction, Step};
+use super::compact::{Compaction, Log, Step};
 use super::table::Table;
 use crate::machine::{Fault, Meta};
 use crate::proto::content::{Hashed, Root, Value};
 use crate::proto::index_log::{Damage, Encoder, HEADER, Reader, header};
 use std::collections::VecDeque;
-
-/// Which log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Log {
-    /// The one that is read at the start and kept.
-    Kept,
-    /// The one that is to replace it.
-    Fresh,
-}
 
 /// Bytes gathered from which on nothing more is hashed before they are written.
 const GATHERED_MAX: usize = 1 << 20;
