@@ -95,13 +95,12 @@ pub struct Peer {
     transfers: Table<Transfer>,
     /// Downloads that wait for others to end, in order.
     queued: VecDeque<TransferId>,
-    /// The number of the last one.
-    numbers: TransferNumbers,
-    uploads: Uploads,
     /// Which of them has the first turn.
     turn: usize,
     /// Those that wait are being started.
     starting: bool,
+    numbers: TransferNumbers,
+    uploads: Uploads,
     leftovers: Leftovers,
     /// Bounds of the rates of files: to others, and from them.
     shares: Shares,
@@ -267,10 +266,11 @@ impl Peer {
     /// What follows from an input: uploads and dials that have room now, the next line of a script, the end of one, a prompt.
     fn settle(&mut self, now: Instant) {
         self.server_events(now);
-        self.uploads_events(now);
+        // A log of the index may be gone with that, of which values were to be sent.
         if self.shared.take_stirred() {
             self.drive_index(now);
         }
+        self.uploads_events(now);
         if self.files.has_freed() {
             let (server, mut cx, index) = self.serving(now);
             server.slot_freed(&mut cx, index);
@@ -288,6 +288,9 @@ impl Peer {
         if self.fronts.take_stirred() {
             self.settle_fronts(now);
         }
+        debug_assert!(self.server.is_settled(), "what the v1 server tells waits for the next input");
+        debug_assert!(self.uploads.is_settled(), "what the uploads tell waits for the next input");
+        debug_assert!(self.shared.is_settled(), "what the index asks waits for the next input");
     }
 
     /// A log line that a stranger can cause: now and then at most.

@@ -403,6 +403,11 @@ impl Uploads {
         self.giving.is_busy(conn) || self.followers.has(conn) || self.searches.are_of(conn)
     }
 
+    /// Nothing waits to be told.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.events.is_empty()
+    }
+
     /// What is to be done for sessions, in order.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()

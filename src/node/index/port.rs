@@ -69,6 +69,11 @@ impl Port {
         self.gone.pop_front()
     }
 
+    /// It was driven since it was told something.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.stirred && self.gone.is_empty()
+    }
+
     /// Whether it is to be driven.
     pub(crate) fn take_stirred(&mut self) -> bool {
         std::mem::take(&mut self.stirred)

@@ -442,6 +442,11 @@ impl Server {
         }
     }
 
+    /// Nothing waits to be told.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.events.is_empty()
+    }
+
     /// What the rest of the node has to know, in order.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
