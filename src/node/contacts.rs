@@ -4,11 +4,12 @@ pub(crate) mod address_book;
 pub(crate) mod dialer;
 
 use crate::config::Limits;
+use crate::node::sessions::outcome::Class;
 use crate::proto::address::{Here, Learned, admit, is_local_net};
 use crate::proto::v2::identity::NodeId;
 use crate::time::Instant;
 use address_book::{AddressBook, Via};
-use dialer::{Class, Dialer};
+use dialer::Dialer;
 use log::debug;
 use std::net::SocketAddr;
 

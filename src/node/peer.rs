@@ -119,8 +119,6 @@ pub struct Peer {
     unfinished: Buckets,
     flights: Flights,
     shared: index::port::Port,
-    /// Bytes of messages that wait to be sent on all sessions.
-    unsent: usize,
 
     fronts: Fronts,
     jobs: Table<Job>,
@@ -162,8 +160,6 @@ enum Resolving {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Timer {
     Conn(ConnId),
-    /// The answer to a search on a session.
-    Answer(ConnId),
     /// A download over sessions.
     Transfer(TransferId),
     /// Pieces that others are to be told of.
@@ -241,7 +237,6 @@ impl Peer {
             unfinished: Buckets::new(limits.unfinished_per_source, limits.unfinished_burst),
             flights: Flights::new(limits.flights),
             shared: index::port::Port::new(limits),
-            unsent: 0,
             fronts: Fronts::new(front, config.once.is_some()),
             jobs: Table::new(),
             resolving: BTreeMap::new(),

@@ -1,9 +1,12 @@
 //! Sessions with other nodes: which there are, and on which of them a node is asked. `T` is the tag of whoever asks.
 
 pub(crate) mod outcome;
+mod sending;
 pub(crate) mod session;
 
-use crate::machine::ConnId;
+use crate::config::Limits;
+use crate::machine::{ConnId, Deadline};
+use crate::node::timers::Timers;
 use crate::proto::v2::identity::NodeId;
 use crate::time::Instant;
 use session::Session;
@@ -17,8 +20,20 @@ pub(crate) struct Sessions<T> {
     by_node: BTreeMap<NodeId, Vec<ConnId>>,
     /// Sessions on the way, by the address dialled.
     dialling: BTreeMap<SocketAddr, ConnId>,
+    timers: Timers<Due>,
+    /// Bytes of messages that wait to be sent on all of them.
+    unsent: usize,
     /// No idle one is looked for before.
     pub(crate) idle_again: Instant,
+}
+
+/// What may be due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Due {
+    /// The session is to be looked at: it may be silent, idle, or too slow.
+    Look(ConnId),
+    /// The answer to something asked on it.
+    Answer(ConnId),
 }
 
 /// Sessions with one node: two that were dialled at once, and as many that it has forgotten.
@@ -96,7 +111,66 @@ impl<T: Copy> Sessions<T> {
 
     /// The connection is no session any more.
     pub(crate) fn remove(&mut self, conn: ConnId) -> Option<Session<T>> {
-        self.links.remove(&conn).map(|session| *session)
+        self.timers.cancel(Due::Look(conn));
+        self.timers.cancel(Due::Answer(conn));
+        let session = *self.links.remove(&conn)?;
+        self.unsent -= session.counted;
+        Some(session)
+    }
+
+    /// The session is looked at again when it may be idle, silent or too slow.
+    pub(crate) fn arm(&mut self, limits: &Limits, conn: ConnId) {
+        if let Some(session) = self.links.get(&conn) {
+            if session.node().is_some() {
+                let (due, reason) = session.next_look(limits);
+                self.timers.set(Due::Look(conn), due, reason);
+            }
+        }
+    }
+
+    /// The session has until then, whatever it does.
+    pub(crate) fn set_deadline(&mut self, conn: ConnId, due: Instant, reason: &'static str) {
+        self.timers.set(Due::Look(conn), due, reason);
+    }
+
+    /// There is no such deadline any more.
+    pub(crate) fn clear_deadline(&mut self, conn: ConnId) {
+        self.timers.cancel(Due::Look(conn));
+    }
+
+    /// What is due.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<Due> {
+        loop {
+            let (key, due) = self.timers.pop_due(now)?;
+            if matches!(key, Due::Answer(_)) || !self.timers.put_off_if_late(key, due, now) {
+                return Some(key);
+            }
+        }
+    }
+
+    /// Requests on a session whose answers are late. When that is so for the next one is asked again.
+    pub(crate) fn late(&mut self, now: Instant, conn: ConnId) -> Vec<(u32, T)> {
+        let Some(session) = self.links.get_mut(&conn) else { return Vec::new() };
+        let mut late = Vec::new();
+        while let Some(&(due, number)) = session.due.front() {
+            if due > now {
+                self.timers.set(Due::Answer(conn), due, "answer to a search");
+                break;
+            }
+            session.due.pop_front();
+            late.extend(session.asked.get(&number).map(|tag| (number, *tag)));
+        }
+        late
+    }
+
+    /// When something is due next.
+    pub(crate) fn poll_timeout(&mut self) -> Option<Deadline> {
+        self.timers.next_deadline()
+    }
+
+    /// Timers that are armed.
+    pub(crate) fn timers(&self) -> usize {
+        self.timers.len()
     }
 
     /// The node is not to be asked on this one any more.
@@ -126,6 +200,8 @@ impl<T> Default for Sessions<T> {
             links: BTreeMap::new(),
             by_node: BTreeMap::new(),
             dialling: BTreeMap::new(),
+            timers: Timers::new(),
+            unsent: 0,
             idle_again: Instant::ZERO,
         }
     }
@@ -136,7 +212,7 @@ mod tests {
     use super::*;
     use crate::config::Limits;
     use crate::machine::Id;
-    use crate::node::contacts::dialer::Class;
+    use crate::node::sessions::outcome::Class;
     use crate::time::Duration;
 
     fn conn(n: u32) -> ConnId {

@@ -2,6 +2,7 @@
 
 use crate::config::Limits;
 use crate::machine::ConnId;
+use crate::node::sessions::outcome::Class;
 use crate::node::slots::Slots;
 use crate::time::{Duration, Instant};
 use std::collections::{BTreeMap, VecDeque};
@@ -12,15 +13,6 @@ const FAILURES_MAX: u32 = 3;
 const FAILURES_KEPT: Duration = Duration::from_secs(3600);
 /// Addresses whose failures are remembered.
 const FAILURES_TABLE: usize = 4096;
-
-/// How freely an address is dialled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum Class {
-    /// Typed by the operator, proven, or in one of our own networks.
-    Near,
-    /// Somebody said that a node is there.
-    Far,
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Failures {

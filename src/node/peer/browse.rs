@@ -51,7 +51,7 @@ impl Peer {
         let class = self
             .contacts
             .class_of(now, addr, &self.here())
-            .unwrap_or(crate::node::contacts::dialer::Class::Near);
+            .unwrap_or(crate::node::sessions::outcome::Class::Near);
         self.browse_wait(now, job);
         self.reach(now, addr, class, Pending::Browse(job));
     }
@@ -66,7 +66,7 @@ impl Peer {
             *work = Work::Browse(browse);
         }
         self.browse_wait(now, job);
-        self.reach(now, addr, crate::node::contacts::dialer::Class::Near, Pending::Browse(job));
+        self.reach(now, addr, crate::node::sessions::outcome::Class::Near, Pending::Browse(job));
     }
 
     /// A page came: what lies beneath the folder is kept. Says whether there is no more of that.
@@ -100,7 +100,7 @@ impl Peer {
             return;
         }
         let (prefix, found) = (prefix.clone(), std::mem::take(found));
-        self.answered(conn, number);
+        self.sessions.answered(conn, number);
         if found.is_empty() {
             let text = format!("{addr} has nothing beneath {}", for_terminal(&prefix));
             return self.finish(now, job, Err(Failure::new(Code::NotFound, text)));
@@ -167,7 +167,7 @@ impl Peer {
         let max = self.config.limits.listing_max;
         let Some(Job { op, work: Work::Browse(browse), .. }) = self.jobs.get_mut(job.0) else {
             // It was given up, or has all it wants.
-            self.answered(conn, number);
+            self.sessions.answered(conn, number);
             return self.unsolicited(now, conn, number);
         };
         if browse.beneath.is_some() {
@@ -200,7 +200,7 @@ impl Peer {
         match (over, end) {
             (false, false) => return,
             (false, true) => return self.browse_on(now, conn, job),
-            (true, _) => self.answered(conn, number),
+            (true, _) => self.sessions.answered(conn, number),
         }
         if n >= max {
             self.tell(op, &Event::Truncated { files: n, narrow: false });

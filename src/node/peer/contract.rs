@@ -112,7 +112,10 @@ impl Machine for Peer {
         let next = match *self.conns.get(conn.0)? {
             Conn::Caller => self.server.transmit(conn),
             Conn::Ask => Self::ask_transmit(self.asks.get(&conn)?),
-            Conn::Session => Self::session_transmit(self.sessions.get(conn)?, self.uploads.next_range(conn)),
+            Conn::Session => {
+                let range = self.uploads.next_range(conn);
+                self.sessions.transmit(conn, range.map(|slice| (slice.file, slice.offset, slice.len)))
+            }
             Conn::Fetch(_) | Conn::Stream(..) => self.old_requests.get(&conn)?.transmit(),
             Conn::Console => self.fronts.own().console.transmit(conn),
             Conn::Control => self.fronts.get(FrontId::Control(conn))?.console.transmit(conn),
@@ -142,7 +145,8 @@ impl Machine for Peer {
 
     fn poll_timeout(&mut self) -> Option<Deadline> {
         let own = self.timers.next_deadline();
-        let parts = [self.server.poll_timeout(), self.shared.poll_timeout(), self.uploads.poll_timeout()];
+        let (server, sessions) = (self.server.poll_timeout(), self.sessions.poll_timeout());
+        let parts = [server, sessions, self.shared.poll_timeout(), self.uploads.poll_timeout()];
         parts.into_iter().flatten().chain(own).min_by_key(|deadline| deadline.at)
     }
 
@@ -152,10 +156,13 @@ impl Machine for Peer {
         let parts = [self.shared.poll_timeout(), self.uploads.poll_timeout()];
         Census {
             conns: self.sockets + streams.iter().filter(|conn| self.conns.get(conn.0).is_some()).count(),
-            timers: self.timers.len() + self.server.timers() + parts.iter().flatten().count(),
+            timers: self.timers.len()
+                + self.server.timers()
+                + self.sessions.timers()
+                + parts.iter().flatten().count(),
             nodes: self.contacts.book.len(),
             buffered: self.fronts.buffered(),
-            unsent: self.unsent,
+            unsent: self.sessions.unsent(),
             ..self.files.census()
         }
     }

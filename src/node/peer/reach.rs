@@ -1,12 +1,12 @@
 //! How a node is reached: by the session there is, or by a dial to the best of its addresses; and what becomes of those
 //! who wait for that. Sessions are known by the node's key, so that a node reached in several ways is one node.
 
-use super::{Conn, Peer, Timer};
+use super::{Conn, Peer};
 use crate::machine::{ConnId, Fault};
 use crate::node::api::{Code, Failure};
-use crate::node::contacts::dialer::Class;
 use crate::node::gate::source;
 use crate::node::ids::{JobId, TransferId};
+use crate::node::sessions::outcome::Class;
 use crate::node::sessions::outcome::{CloseReason, Unreached};
 use crate::node::sessions::session;
 use crate::node::swarm::SourceNo;
@@ -139,7 +139,7 @@ impl Peer {
             self.gate.authenticated(peer.ip(), accepted, conn);
             self.unfinished.give_back(source(peer.ip()));
         }
-        self.timers.cancel(Timer::Conn(conn));
+        self.sessions.clear_deadline(conn);
         // With its zone, if it has one.
         let mut at = peer;
         at.set_port(theirs.port);
@@ -163,7 +163,7 @@ impl Peer {
             self.session_quit(now, oldest, &CloseReason::Duplicate);
         }
         self.one_of_two(now, conn, node);
-        self.session_arm(conn);
+        self.sessions.arm(&self.config.limits, conn);
         // Wherever they went: the session that stayed serves them.
         let pending =
             self.session_mut(conn).map(|session| std::mem::take(&mut session.pending)).unwrap_or_default();
@@ -225,16 +225,6 @@ impl Peer {
                 self.unreached_all(now, lost.addr, pending, Unreached::Lost(fault));
             }
             None => self.unreached_all(now, lost.addr, pending, Unreached::Failed(fault)),
-        }
-    }
-
-    /// Somebody owes an answer for too long: has it gone, with the session left open?
-    pub(super) fn session_suspect(&mut self, now: Instant, conn: ConnId) {
-        if let Some(session) = self.sessions.get_mut(conn) {
-            if session.node().is_some() {
-                session.suspect(now, &self.config.limits);
-                self.session_ping(now, conn);
-            }
         }
     }
 
@@ -311,13 +301,6 @@ impl Peer {
             Some(Pending::Name(id)) => self.naming_refused(now, id, code, text),
             Some(Pending::Source(id, no)) => self.source_refused(now, (id, no), number, code, text),
             None => self.unsolicited(now, conn, number),
-        }
-    }
-
-    /// Nothing more comes under this number.
-    pub(super) fn answered(&mut self, conn: ConnId, number: u32) {
-        if let Some(session) = self.session_mut(conn) {
-            session.asked.remove(&number);
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod callers;
 mod giving;
+mod talking;
 
 use super::download::is_old_receiving;
 use super::fronts::FrontId;
@@ -38,6 +39,7 @@ impl Peer {
         if let Some(conn) = self.uploads.handle_timeout(now, self.shared.index()) {
             self.answer_more(now, conn);
         }
+        self.sessions_timeout(now);
         for _ in 0..self.config.limits.timers_per_turn {
             let Some((timer, due)) = self.timers.pop_due(now) else { return };
             match timer {
@@ -49,7 +51,6 @@ impl Peer {
                         self.conn_timeout(now, conn);
                     }
                 }
-                Timer::Answer(conn) => self.answer_late(now, conn),
                 Timer::Transfer(transfer) => self.transfer_timeout(now, transfer),
                 Timer::Have => self.tell_followers(now),
                 Timer::Down => self.more_may_come(now),

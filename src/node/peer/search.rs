@@ -174,35 +174,21 @@ impl Peer {
         let limit = u32::try_from(self.config.limits.results_per_node).unwrap_or(u32::MAX);
         let Some(search) = self.search_mut(job) else { return };
         let query = search.query.text();
-        let number =
-            self.ask_node(now, conn, Pending::Search(job), |id| Message::Search { id, query, limit });
-        let due = now + self.config.limits.search_deadline;
-        if let Some(session) = self.session_mut(conn) {
-            session.due.push_back((due, number));
-        }
-        self.timers.set_unless_armed(Timer::Answer(conn), due, "answer to a search");
+        let (sessions, mut cx) = self.talking(now);
+        sessions.ask_by(&mut cx, conn, Pending::Search(job), |id| Message::Search { id, query, limit });
     }
 
     /// The time for an answer to a search is over on a session, which itself may be well.
     pub(super) fn answer_late(&mut self, now: Instant, conn: ConnId) {
-        let Some(session) = self.sessions.get_mut(conn) else { return };
-        let mut late: Vec<(u32, JobId)> = Vec::new();
-        while let Some(&(due, number)) = session.due.front() {
-            if due > now {
-                self.timers.set(Timer::Answer(conn), due, "answer to a search");
-                break;
-            }
-            session.due.pop_front();
-            if let Some(Pending::Search(job)) = session.asked.get(&number) {
-                late.push((number, *job));
-            }
-        }
+        let late = self.sessions.late(now, conn);
         if !late.is_empty() {
             self.session_suspect(now, conn);
         }
-        for (number, job) in late {
+        for (number, request) in late {
             self.cancel_request(now, conn, number);
-            self.searched(now, job, |tally| tally.silent += 1);
+            if let Pending::Search(job) = request {
+                self.searched(now, job, |tally| tally.silent += 1);
+            }
         }
     }
 
@@ -233,7 +219,7 @@ impl Peer {
             Some(Pending::Browse(job)) => self.browsed(now, conn, job, &files, (id, end, left_out)),
             // The first part tells all there is to tell.
             Some(Pending::Name(transfer)) if end || !files.is_empty() => {
-                self.answered(conn, id);
+                self.sessions.answered(conn, id);
                 self.named(now, transfer, files.into_iter().next());
             }
             Some(Pending::Name(_)) => {}

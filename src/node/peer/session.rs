@@ -4,11 +4,10 @@
 
 mod ending;
 mod greeting;
-mod sending;
 
 use super::Peer;
-use super::reach::{Pending, Session};
-use crate::machine::{Body, ConnId, Fault, Output, Received};
+use super::reach::Session;
+use crate::machine::{Body, ConnId, Fault, Received};
 use crate::node::sessions::outcome::CloseReason;
 use crate::node::sessions::session::State;
 use crate::proto::escape::{cut, for_log};
@@ -60,7 +59,7 @@ impl Peer {
                         body.range = plain.start + body.range.start..plain.start + body.range.end;
                         return Received { consumed, body: Some(body), pause: false };
                     }
-                    if self.session_is_full(conn) {
+                    if self.sessions.is_full(&self.config.limits, conn) {
                         return Received { consumed, body: None, pause: true };
                     }
                 }
@@ -69,33 +68,6 @@ impl Peer {
             }
         }
         Received { consumed, ..Received::default() }
-    }
-
-    /// Too much waits to be sent to take more requests; the rest waits with the driver.
-    fn session_is_full(&mut self, conn: ConnId) -> bool {
-        let limits = &self.config.limits;
-        let (max, crowded) = (limits.session_out_max, self.unsent > limits.sessions_out_max);
-        let Some(session) = self.session_mut(conn) else { return false };
-        let unsent = session.out.buffered();
-        // Who has nothing to send goes on: otherwise those who read nothing would stop everybody.
-        session.paused = unsent > max || (crowded && unsent > 0);
-        session.paused
-    }
-
-    /// Whether one more answer to a search may be made for the session now.
-    pub(super) fn may_answer(&self, conn: ConnId) -> bool {
-        let limits = &self.config.limits;
-        let Some(session) = self.sessions.get(conn) else { return false };
-        let unsent = session.out.buffered();
-        unsent == 0 || (unsent <= limits.session_out_max / 2 && self.unsent <= limits.sessions_out_max)
-    }
-
-    /// What the session has to send changed.
-    fn recount(&mut self, conn: ConnId) {
-        let Some(session) = self.sessions.get_mut(conn) else { return };
-        let unsent = session.out.buffered();
-        self.unsent = self.unsent + unsent - session.counted;
-        session.counted = unsent;
     }
 
     /// One message. Data gives the part of it that goes into a file.
@@ -142,37 +114,6 @@ impl Peer {
             Message::Refused { id, code, text } => self.refused(now, conn, id, code, &text),
             request => self.asked_of_us(now, conn, request),
         }
-    }
-
-    /// Sends a message on an open session.
-    pub(super) fn tell_node(&mut self, now: Instant, conn: ConnId, message: &Message) {
-        if let Some(session) = self.sessions.get_mut(conn) {
-            session.push(now, message, &self.config.limits);
-            self.recount(conn);
-            self.outputs.push_back(Output::Wake { conn });
-            self.session_arm(conn);
-        }
-    }
-
-    /// Asks something under a number of its own; the answer comes for `request`.
-    pub(super) fn ask_node(
-        &mut self,
-        now: Instant,
-        conn: ConnId,
-        request: Pending,
-        message: impl FnOnce(u32) -> Message,
-    ) -> u32 {
-        let Some(session) = self.session_mut(conn) else { return 0 };
-        let number = session.ask(now, request);
-        self.tell_node(now, conn, &message(number));
-        number
-    }
-
-    /// Takes a request back.
-    pub(super) fn cancel_request(&mut self, now: Instant, conn: ConnId, number: u32) {
-        let Some(session) = self.session_mut(conn) else { return };
-        session.take_back(number);
-        self.tell_node(now, conn, &Message::Cancel { id: number });
     }
 
     /// An answer to a request that nobody made, or nobody waits for any more.

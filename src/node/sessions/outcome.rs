@@ -3,6 +3,15 @@
 use crate::machine::Fault;
 use crate::proto::v2::handshake::Mismatch;
 
+/// How freely an address is dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Class {
+    /// Typed by the operator, proven, or in one of our own networks.
+    Near,
+    /// Somebody said that a node is there.
+    Far,
+}
+
 /// Why a node was not reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unreached {

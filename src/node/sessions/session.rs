@@ -2,13 +2,12 @@
 //! happens; requests bear the tag of whoever asked, which it hands back and does not look into.
 
 use crate::config::{CHUNK, Limits};
-use crate::node::contacts::dialer::Class;
 use crate::node::ids::TransferId;
 use crate::node::outgoing::Outgoing;
 use crate::node::pace::Pace;
+use crate::node::sessions::outcome::Class;
 use crate::proto::v2::handshake::Handshake;
 use crate::proto::v2::identity::NodeId;
-use crate::proto::v2::message::Message;
 use crate::proto::v2::record::{HEAD, Opener, Sealer, TAG};
 use crate::time::{Duration, Instant};
 use std::collections::{BTreeMap, VecDeque};
@@ -150,10 +149,6 @@ impl<T: Copy> Session<T> {
     }
 
     /// Seals a message behind what is to be sent already; in front of file ranges, which are sealed when they go.
-    pub(crate) fn push(&mut self, now: Instant, message: &Message, limits: &Limits) {
-        self.push_plain(now, limits, |record| message.encode(record));
-    }
-
     pub(crate) fn push_plain(&mut self, now: Instant, limits: &Limits, put: impl FnOnce(&mut Vec<u8>)) {
         let State::Open(link) = &mut self.state else { return };
         let mut record = vec![0; HEAD];

@@ -82,7 +82,7 @@ impl Peer {
                 if let Some(source) = download.sources.get_mut(&no) {
                     source.backoff.reset();
                 }
-                self.answered(conn, number);
+                self.sessions.answered(conn, number);
                 self.resume_streams(id);
                 self.drive_download(now, id);
             }
@@ -130,7 +130,7 @@ impl Peer {
             let len = source.asked.pop_front().map_or(0, |(_, block)| block.len);
             source.backoff.reset();
             source.lates = 0;
-            self.answered(conn, number);
+            self.sessions.answered(conn, number);
             if let Some(session) = self.session_mut(conn) {
                 session.asked_bytes = session.asked_bytes.saturating_sub(len);
             }

@@ -52,7 +52,8 @@ impl Peer {
             match event {
                 Event::Tell { conn, message } => self.tell_node(now, conn, &message),
                 Event::Values { conn, number, first, values } => {
-                    self.tell_data(now, conn, DataKind::Values, (number, first), &values);
+                    let (sessions, mut cx) = self.talking(now);
+                    sessions.tell_data(&mut cx, conn, DataKind::Values, (number, first), &values);
                 }
                 Event::Ranges { conn } => self.ranges_changed(now, conn),
                 Event::Follows { conn, number, root } => {
@@ -74,7 +75,7 @@ impl Peer {
     pub(in crate::node::peer) fn answer_more(&mut self, now: Instant, conn: ConnId) {
         for conn in self.uploads.searches.may_be_told(conn) {
             // Bounded: each takes files out of what was found.
-            while self.may_answer(conn) {
+            while self.sessions.may_answer(&self.config.limits, conn) {
                 let Some(session) = self.sessions.get(conn) else { break };
                 let max = session.run() + DATA_HEAD;
                 let Some(files) = self.uploads.searches.answer(conn, max, self.shared.index()) else { break };

@@ -2,10 +2,10 @@
 
 use super::CLOSING;
 use crate::machine::{ConnId, Fault, Output};
-use crate::node::contacts::dialer::Class;
 use crate::node::gate::source;
+use crate::node::peer::Peer;
 use crate::node::peer::reach::{Pending, Session};
-use crate::node::peer::{Peer, Timer};
+use crate::node::sessions::outcome::Class;
 use crate::node::sessions::outcome::{CloseReason, Unreached};
 use crate::node::sessions::session::State;
 use crate::proto::v2::message::Message;
@@ -58,19 +58,21 @@ impl Peer {
                     return self.session_quit(now, conn, &CloseReason::Idle);
                 }
                 if !session.pinged && session.heard + limits.ping_after <= now {
-                    self.session_ping(now, conn);
+                    let (sessions, mut cx) = self.talking(now);
+                    sessions.ping(&mut cx, conn);
                 }
-                self.session_arm(conn);
+                self.sessions.arm(&self.config.limits, conn);
             }
         }
     }
 
-    pub(in crate::node::peer) fn session_arm(&mut self, conn: ConnId) {
-        if let Some(session) = self.sessions.get(conn) {
-            if matches!(session.state, State::Open(_)) {
-                let (due, reason) = session.next_look(&self.config.limits);
-                self.timers.set(Timer::Conn(conn), due, reason);
-            }
+    /// The other side has our last word.
+    pub(in crate::node::peer) fn session_left(&mut self, now: Instant, conn: ConnId) {
+        if self.stopping {
+            self.session_end(now, conn, Fault::Reset, false);
+        } else {
+            // Whoever still sends must be able to read why: what it sends is read for a moment, and thrown away.
+            self.outputs.push_back(Output::Shutdown { conn });
         }
     }
 
@@ -86,7 +88,7 @@ impl Peer {
         let pending = self.session_retire(now, conn);
         if let Some(session) = self.session_mut(conn) {
             session.state = State::Leaving;
-            self.timers.set(Timer::Conn(conn), now + CLOSING, "closing");
+            self.sessions.set_deadline(conn, now + CLOSING, "closing");
         }
         pending
     }
@@ -123,14 +125,12 @@ impl Peer {
         let pending = self.session_retire(now, conn);
         if let Some(session) = self.sessions.remove(conn) {
             self.conns.remove(conn.0);
-            self.unsent -= session.counted;
             if let Some(accepted) = session.accepted {
                 self.gate.leave(session.peer.ip(), accepted, conn);
                 if session.cost_nothing() {
                     self.unfinished.give_back(source(session.peer.ip()));
                 }
             }
-            self.timers.cancel(Timer::Conn(conn));
             if !matches!(session.state, State::Waiting) {
                 self.socket_closed();
             }
@@ -271,13 +271,5 @@ impl Peer {
         if let Some(idle) = self.idlest_session(now, false) {
             self.session_end(now, idle, Fault::Refused, false);
         }
-    }
-
-    /// Asks for a sign of life.
-    pub(in crate::node::peer) fn session_ping(&mut self, now: Instant, conn: ConnId) {
-        let Some(session) = self.session_mut(conn) else { return };
-        session.pinged = true;
-        let id = session.next_number();
-        self.tell_node(now, conn, &Message::Ping { id });
     }
 }

@@ -3,11 +3,11 @@
 use super::{MUTE_MAX, taken};
 use crate::config::{CHUNK, Crypto};
 use crate::machine::{ConnId, Fault, Output, Received};
-use crate::node::contacts::dialer::Class;
 use crate::node::flights;
 use crate::node::gate::source;
 use crate::node::peer::reach::{Pending, Session};
-use crate::node::peer::{Conn, Peer, Timer};
+use crate::node::peer::{Conn, Peer};
+use crate::node::sessions::outcome::Class;
 use crate::node::sessions::outcome::Unreached;
 use crate::node::sessions::session::{Link, State};
 use crate::proto::v2::VERSIONS;
@@ -44,7 +44,7 @@ impl Peer {
         }
         // From the accept on: the deadline does not start anew with the first byte.
         let due = accepted + self.config.limits.handshake_deadline;
-        self.timers.set(Timer::Conn(conn), due, "handshake");
+        self.sessions.set_deadline(conn, due, "handshake");
         self.session_recv(now, conn, bytes)
     }
 
@@ -89,7 +89,7 @@ impl Peer {
         let limits = &self.config.limits;
         let deadline = if searches { limits.search_deadline } else { limits.connect_deadline };
         self.dial(conn, addr);
-        self.timers.set(Timer::Conn(conn), now + deadline, "connect");
+        self.sessions.set_deadline(conn, now + deadline, "connect");
     }
 
     pub(in crate::node::peer) fn session_connected(&mut self, now: Instant, conn: ConnId) {
@@ -107,7 +107,7 @@ impl Peer {
         let deadline =
             if searches { limits.search_deadline.min(limits.reply_deadline) } else { limits.reply_deadline };
         self.outputs.push_back(Output::Wake { conn });
-        self.timers.set(Timer::Conn(conn), now + deadline, "v2 reply");
+        self.sessions.set_deadline(conn, now + deadline, "v2 reply");
     }
 
     /// A part of the handshake came. Returns how many bytes that took.
@@ -183,7 +183,6 @@ impl Peer {
             *place = Conn::Caller;
         }
         self.sessions.remove(conn);
-        self.timers.cancel(Timer::Conn(conn));
         let (server, mut cx, _) = self.serving(now);
         server.refuse(&mut cx, conn, came);
     }
@@ -201,7 +200,7 @@ impl Peer {
         let after = self.between(Duration::ZERO, MUTE_MAX);
         if let Some(session) = self.session_mut(conn) {
             session.state = State::Mute;
-            self.timers.set(Timer::Conn(conn), now + after, "stranger");
+            self.sessions.set_deadline(conn, now + after, "stranger");
         }
     }
 }
