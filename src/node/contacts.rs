@@ -4,7 +4,7 @@ pub(crate) mod address_book;
 pub(crate) mod dialer;
 
 use crate::config::Limits;
-use crate::node::sessions::outcome::Class;
+use crate::node::sessions::outcome::{Class, Remote};
 use crate::proto::address::{Here, Learned, admit, is_local_net};
 use crate::proto::v2::identity::NodeId;
 use crate::time::Instant;
@@ -31,6 +31,16 @@ impl Contacts {
         self.book.learn(addr, Via::Dial, now);
         self.book.met(addr, id, now);
         self.dialer.forgive(addr);
+    }
+
+    /// Where the node of a session can be dialled: where it was met, or else where it says.
+    pub(crate) fn listens_at(&self, remote: &Remote) -> Option<SocketAddr> {
+        self.book.best(remote.node?).or(remote.listens)
+    }
+
+    /// Where the node of a session, or of a dial, can be reached again.
+    pub(crate) fn addr_of(&self, remote: &Remote) -> SocketAddr {
+        if remote.dialled { remote.peer } else { self.listens_at(remote).unwrap_or(remote.peer) }
     }
 
     /// How freely `addr`, of a node we know, may be dialled; `None`: not at all at the moment. Interfaces come and go:

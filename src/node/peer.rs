@@ -16,23 +16,20 @@ mod jobs;
 mod leftovers;
 mod life;
 mod naming;
+mod pending;
 mod progress;
-mod reach;
 mod registries;
 mod results;
 mod route;
 mod search;
-mod session;
 mod steering;
 mod transfers;
 
 use crate::config::PeerConfig;
 use crate::machine::{ConnId, Interface, ListenerId, Output, RequestId};
-use crate::node::buckets::Buckets;
 use crate::node::clones::Clones;
 use crate::node::contacts::Contacts;
 use crate::node::files::Files;
-use crate::node::flights::Flights;
 use crate::node::gate::Gate;
 use crate::node::ids::{JobId, Requests, TransferId, TransferNumbers};
 use crate::node::index;
@@ -40,6 +37,7 @@ use crate::node::limiter::{Bucket, Shares};
 use crate::node::notices::Notices;
 use crate::node::outgoing::Outgoing;
 use crate::node::sessions::Sessions;
+use crate::node::sessions::greeting::{Greeter, Speaks};
 use crate::node::swarm::SourceNo;
 use crate::node::table::Table;
 use crate::node::timers::Timers;
@@ -47,7 +45,6 @@ use crate::node::uploads::Uploads;
 use crate::node::v1::server::Server;
 use crate::proto::address::Here;
 use crate::proto::entropy::Entropy;
-use crate::proto::v2::identity::Identity;
 use crate::time::{Duration, Instant, WallTime};
 use ask::Ask;
 use console::Console;
@@ -55,7 +52,7 @@ use discovery::Discovery;
 use fronts::{Front, Fronts, said_dropped};
 use jobs::Job;
 use leftovers::Leftovers;
-use reach::Pending;
+use pending::Pending;
 use registries::Registry;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -108,16 +105,11 @@ pub struct Peer {
     /// What the wall clock showed, and when.
     wall: Option<(WallTime, Instant)>,
 
-    /// Who we are to other nodes.
-    identity: Identity,
     entropy: Entropy,
     sessions: Sessions<Pending>,
     asks: BTreeMap<ConnId, Ask>,
     /// What is still to be sent to old nodes of requests for a file.
     old_requests: BTreeMap<ConnId, Outgoing>,
-    /// Handshakes that came in and were not finished, by source.
-    unfinished: Buckets,
-    flights: Flights,
     shared: index::port::Port,
 
     fronts: Fronts,
@@ -196,6 +188,13 @@ impl Peer {
         let notes = ConnId(conns.insert(Conn::Console));
         let limits = &config.limits;
         let mut entropy = Entropy::new(&config.entropy);
+        let speaks = Speaks {
+            crypto: config.crypto,
+            group: config.group.clone(),
+            v1: config.v1,
+            port: config.listen.port(),
+        };
+        let greeter = Greeter::new(speaks, limits, Entropy::new(&entropy.key()));
         let server = Server::new(config.v1.then(|| config.v1_secret.clone()), config.speaks_v2());
         let instance = u64::from_le_bytes(entropy.bytes());
         let (mode, columns) = (config.console, config.progress_columns);
@@ -229,13 +228,10 @@ impl Peer {
             shares: Shares::new(config.rate.up),
             down: Bucket::new(config.rate.down),
             wall: None,
-            identity: Identity::generate(&mut entropy),
             entropy,
-            sessions: Sessions::default(),
+            sessions: Sessions::new(greeter),
             asks: BTreeMap::new(),
             old_requests: BTreeMap::new(),
-            unfinished: Buckets::new(limits.unfinished_per_source, limits.unfinished_burst),
-            flights: Flights::new(limits.flights),
             shared: index::port::Port::new(limits),
             fronts: Fronts::new(front, config.once.is_some()),
             jobs: Table::new(),
@@ -261,11 +257,13 @@ impl Peer {
     /// What follows from an input: uploads and dials that have room now, the next line of a script, the end of one, a prompt.
     fn settle(&mut self, now: Instant) {
         self.server_events(now);
+        self.sessions_events(now);
         // A log of the index may be gone with that, of which values were to be sent.
         if self.shared.take_stirred() {
             self.drive_index(now);
         }
         self.uploads_events(now);
+        self.sessions_events(now);
         if self.files.has_freed() {
             let (server, mut cx, index) = self.serving(now);
             server.slot_freed(&mut cx, index);
@@ -284,6 +282,7 @@ impl Peer {
             self.settle_fronts(now);
         }
         debug_assert!(self.server.is_settled(), "what the v1 server tells waits for the next input");
+        debug_assert!(self.sessions.is_settled(), "what sessions tell waits for the next input");
         debug_assert!(self.uploads.is_settled(), "what the uploads tell waits for the next input");
         debug_assert!(self.shared.is_settled(), "what the index asks waits for the next input");
     }

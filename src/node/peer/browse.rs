@@ -2,7 +2,7 @@
 
 use super::fronts::Op;
 use super::jobs::{Job, Work};
-use super::reach::Pending;
+use super::pending::Pending;
 use super::{Peer, Timer};
 use crate::machine::ConnId;
 use crate::node::api::{Code, Event, Failure, bytes as sized, plural};

@@ -227,7 +227,7 @@ impl Peer {
             |pick: fn(&Node) -> bool| self.contacts.book.merged().filter(|(_, node)| pick(node)).count();
         Status {
             at: self.listen.into(),
-            id: self.identity.id().to_string(),
+            id: self.sessions.id().to_string(),
             clone: self.clones.now(now),
             group: self.config.group.as_ref().map(group_name),
             version: env!("CARGO_PKG_VERSION"),

@@ -86,7 +86,7 @@ impl Machine for Peer {
                 self.stream_stored(now, transfer, no, n);
             }
             Some(Conn::Session) => {
-                let storing = self.session_mut(conn).and_then(|session| session.storing.take());
+                let storing = self.sessions.get_mut(conn).and_then(|session| session.storing.take());
                 if let Some(storing) = storing {
                     self.data_stored(now, storing, n);
                 }

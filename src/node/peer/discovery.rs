@@ -319,7 +319,7 @@ impl Peer {
             }
             *unheard += 1;
             *sequence += 1;
-            let (instance, sequence, node) = (*instance, *sequence, self.identity.id());
+            let (instance, sequence, node) = (*instance, *sequence, self.sessions.id());
             let at = SocketAddrV4::new(bound_v4.unwrap_or(addr), port);
             let member = Announcement { goodbye, instance, sequence, node, addr: at };
             if v2 {
@@ -372,7 +372,7 @@ impl Peer {
 
     /// An announcement that only a member can make; in an open node's group, anybody.
     fn heard_member(&mut self, now: Instant, source: IpAddr, member: &Announcement) {
-        if member.node == self.identity.id() {
+        if member.node == self.sessions.id() {
             if member.instance == self.discovery.instance {
                 let back =
                     self.discovery.joined.values_mut().filter(|joined| source == IpAddr::V4(joined.addr));

@@ -438,17 +438,17 @@ impl Peer {
     }
 
     /// Downloads that ask on this session, whether or not they asked for something just now.
-    pub(super) fn asking_on(&self, conn: ConnId) -> Vec<super::reach::Pending> {
+    pub(super) fn asking_on(&self, conn: ConnId) -> Vec<super::pending::Pending> {
         let mut pending = Vec::new();
         for (id, transfer) in self.transfers.iter() {
             let id = TransferId(id);
             match &transfer.phase {
                 Phase::Naming(naming) if naming.conn() == Some(conn) => {
-                    pending.push(super::reach::Pending::Name(id));
+                    pending.push(super::pending::Pending::Name(id));
                 }
                 Phase::Download(download) => {
                     let on = download.sources.iter().filter(|(_, source)| source.conn == Some(conn));
-                    pending.extend(on.map(|(no, _)| super::reach::Pending::Source(id, *no)));
+                    pending.extend(on.map(|(no, _)| super::pending::Pending::Source(id, *no)));
                 }
                 _ => {}
             }

@@ -28,7 +28,7 @@ impl Peer {
             content => content.map(|file| file.map(|file| Identity::decode(&file))),
         };
         match decoded {
-            Ok(Some(Ok(identity))) => self.identity = identity,
+            Ok(Some(Ok(identity))) => self.sessions.greeter.identity = identity,
             Ok(None) => self.keep_identity(),
             Ok(Some(Err(error))) => {
                 warn!("the node's key cannot be used ({error}): it gets a new one, and with it a new id");
@@ -48,7 +48,7 @@ impl Peer {
     }
 
     fn keep_identity(&mut self) {
-        let content = self.identity.encode();
+        let content = self.sessions.greeter.identity.encode();
         self.outputs.push_back(Output::SaveState { kept: Kept::Identity, content });
     }
 

@@ -193,5 +193,6 @@ impl Peer {
     /// What time it is out there.
     pub(super) fn wall_clock(&mut self, now: Instant, wall: WallTime) {
         self.wall = Some((wall, now));
+        self.sessions.greeter.set_clock(now, wall);
     }
 }

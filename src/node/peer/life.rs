@@ -27,6 +27,7 @@ impl Peer {
     pub(super) fn listening(&mut self, now: Instant, addr: SocketAddr) {
         self.started = now;
         self.listen = addr;
+        self.sessions.greeter.speaks.port = addr.port();
         self.find_leftovers();
         if self.config.once.is_none() {
             self.shared.index_mut().start(now);
@@ -56,7 +57,7 @@ impl Peer {
     }
 
     fn greet_operator(&mut self) {
-        let (at, id) = (self.listen.into(), self.identity.id().to_string());
+        let (at, id) = (self.listen.into(), self.sessions.id().to_string());
         self.tell(None, &Event::Ready { at, id: Some(&id) });
         let openness = self.openness();
         self.note(None, &openness);

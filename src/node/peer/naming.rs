@@ -1,7 +1,7 @@
 //! From the name of a file at one node to its content: the node is asked what it has under the name, again while it
 //! hashes it. Where it speaks v1 only, the download goes on in v1.
 
-use super::reach::Pending;
+use super::pending::Pending;
 use super::transfers::{Phase, Transfer};
 use super::{Peer, Timer};
 use crate::machine::ConnId;
@@ -177,7 +177,7 @@ impl Peer {
         let Some(naming) = self.naming_mut(id) else { return };
         let (step, conn) = (naming.step, naming.conn);
         if matches!(step, Step::Hashing | Step::Later) {
-            let open = conn.and_then(|conn| self.session_mut(conn)).is_some_and(|s| s.node().is_some());
+            let open = conn.and_then(|conn| self.sessions.get_mut(conn)).is_some_and(|s| s.node().is_some());
             return match conn.filter(|_| open) {
                 Some(conn) => self.naming_on(now, conn, id),
                 None => self.naming_start(now, id),

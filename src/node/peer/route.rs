@@ -2,6 +2,7 @@
 
 mod callers;
 mod giving;
+mod reach;
 mod talking;
 
 use super::download::is_old_receiving;
@@ -14,6 +15,7 @@ use crate::node::cx::Cx;
 use crate::node::files::Owner;
 use crate::node::ids::TransferId;
 use crate::node::part::Which;
+use crate::proto::address::is_own;
 use crate::time::Instant;
 use std::net::SocketAddr;
 
@@ -75,7 +77,7 @@ impl Peer {
     pub(super) fn conn_timeout(&mut self, now: Instant, conn: ConnId) {
         match self.conns.get(conn.0).copied() {
             Some(Conn::Ask) => self.ask_timeout(now, conn),
-            Some(Conn::Session) => self.session_timeout(now, conn),
+            Some(Conn::Session) => self.session_overdue(now, conn),
             Some(Conn::Fetch(transfer)) => self.fetch_timeout(now, conn, transfer),
             Some(Conn::Stream(transfer, no)) => self.stream_timeout(now, conn, transfer, no),
             Some(Conn::Control) => self.control_idle(now, conn),
@@ -92,6 +94,10 @@ impl Peer {
     }
 
     pub(super) fn connected(&mut self, now: Instant, conn: ConnId, local: SocketAddr) {
+        // An address of ours that we did not know of: somebody may name it, and it must not be taken for another node's.
+        if local.is_ipv4() && !is_own(local.ip(), &self.here()) {
+            self.outputs.push_back(Output::ListInterfaces);
+        }
         match self.conns.get(conn.0).copied() {
             Some(Conn::Ask) => self.ask_connected(now, conn, local),
             Some(Conn::Session) => self.session_connected(now, conn),

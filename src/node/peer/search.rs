@@ -6,7 +6,7 @@ mod tally;
 use super::ask::{Answer, Purpose};
 use super::fronts::Op;
 use super::jobs::{Job, Work};
-use super::reach::{Pending, Session};
+use super::pending::Pending;
 use super::{Peer, Timer};
 use crate::config::V1_DEFAULT_SECRET;
 use crate::machine::ConnId;
@@ -178,52 +178,30 @@ impl Peer {
         sessions.ask_by(&mut cx, conn, Pending::Search(job), |id| Message::Search { id, query, limit });
     }
 
-    /// The time for an answer to a search is over on a session, which itself may be well.
-    pub(super) fn answer_late(&mut self, now: Instant, conn: ConnId) {
-        let late = self.sessions.late(now, conn);
-        if !late.is_empty() {
-            self.session_suspect(now, conn);
-        }
-        for (number, request) in late {
-            self.cancel_request(now, conn, number);
-            if let Pending::Search(job) = request {
-                self.searched(now, job, |tally| tally.silent += 1);
-            }
-        }
-    }
-
-    /// Where the node of a session can be reached again.
-    pub(super) fn addr_of(&self, conn: ConnId) -> SocketAddr {
-        let Some(session) = self.sessions.get(conn) else {
-            return SocketAddr::from(([0, 0, 0, 0], 0));
-        };
-        match session.dialled {
-            Some(_) => session.peer,
-            None => self.listens_at(conn).unwrap_or(session.peer),
-        }
+    /// A node did not answer in time.
+    pub(super) fn search_silent(&mut self, now: Instant, job: JobId) {
+        self.searched(now, job, |tally| tally.silent += 1);
     }
 
     /// Files came, for whatever asked for them.
     pub(super) fn files_came(
         &mut self,
         now: Instant,
-        conn: ConnId,
+        (conn, request): (ConnId, Pending),
         id: u32,
         files: Vec<FileInfo>,
         (end, left_out): (bool, u64),
     ) {
-        let Some(session) = self.session_mut(conn) else { return };
-        let request = if end { session.asked.remove(&id) } else { session.asked.get(&id).copied() };
         match request {
-            Some(Pending::Search(job)) => self.found(now, conn, job, files, end),
-            Some(Pending::Browse(job)) => self.browsed(now, conn, job, &files, (id, end, left_out)),
+            Pending::Search(job) => self.found(now, conn, job, files, end),
+            Pending::Browse(job) => self.browsed(now, conn, job, &files, (id, end, left_out)),
             // The first part tells all there is to tell.
-            Some(Pending::Name(transfer)) if end || !files.is_empty() => {
+            Pending::Name(transfer) if end || !files.is_empty() => {
                 self.sessions.answered(conn, id);
                 self.named(now, transfer, files.into_iter().next());
             }
-            Some(Pending::Name(_)) => {}
-            Some(Pending::Source(..)) | None => self.unsolicited(now, conn, id),
+            Pending::Name(_) => {}
+            Pending::Source(..) => self.unsolicited(now, conn, id),
         }
     }
 
@@ -341,9 +319,7 @@ impl Peer {
 
     /// The time of the whole search is over: who has not answered is silent.
     pub(super) fn search_late(&mut self, now: Instant, job: JobId) {
-        let waits =
-            |session: &&Session| session.is_queued() && session.pending.contains(&Pending::Search(job));
-        let queued = self.sessions.iter().map(|(_, session)| session).filter(waits).count();
+        let queued = self.sessions.queued_for(Pending::Search(job));
         if let Some(search) = self.search_mut(job) {
             let waiting = std::mem::take(&mut search.waiting);
             search.tally.not_tried += queued.min(waiting);

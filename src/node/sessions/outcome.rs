@@ -1,7 +1,9 @@
 //! How the way to a node ends, and why a session does.
 
-use crate::machine::Fault;
+use crate::machine::{ConnId, Fault};
 use crate::proto::v2::handshake::Mismatch;
+use crate::proto::v2::identity::NodeId;
+use std::net::SocketAddr;
 
 /// How freely an address is dialled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -10,6 +12,40 @@ pub(crate) enum Class {
     Near,
     /// Somebody said that a node is there.
     Far,
+}
+
+/// The other end of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Remote {
+    /// Of the connection.
+    pub(crate) peer: SocketAddr,
+    /// We dialled it; else it came in.
+    pub(crate) dialled: bool,
+    /// It came in, and says that it listens here.
+    pub(crate) listens: Option<SocketAddr>,
+    /// Once that is certain.
+    pub(crate) node: Option<NodeId>,
+}
+
+/// A dial of ours that led to no session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Dial {
+    pub(crate) conn: ConnId,
+    pub(crate) addr: SocketAddr,
+    pub(crate) class: Class,
+    pub(crate) stage: Stage,
+    /// It said which node it is for.
+    pub(crate) bound: bool,
+}
+
+/// How far a dial got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It waited for its turn.
+    Waiting,
+    Dialing,
+    /// There was a connection.
+    Greeting,
 }
 
 /// Why a node was not reached.

@@ -1,8 +1,8 @@
 //! The sending half: messages first, then ranges of files, sealed one record at a time as the driver takes them.
 
-use super::{Due, Sessions};
+use super::{Due, Sessions, Tag};
 use crate::config::Limits;
-use crate::machine::{ConnId, FileId, Output, SEAL_HEAD, Transmit};
+use crate::machine::{ConnId, Fault, FileId, Output, SEAL_HEAD, Transmit};
 use crate::node::cx::Cx;
 use crate::node::sessions::session::State;
 use crate::proto::v2::message::{DATA_HEAD, DataKind, Message, data_head};
@@ -10,7 +10,7 @@ use crate::proto::v2::record::{HEAD, TAG};
 use crate::time::Instant;
 use std::ops::Range;
 
-impl<T: Copy> Sessions<T> {
+impl<T: Tag> Sessions<T> {
     /// Bytes of messages that wait to be sent on all sessions.
     pub(crate) fn unsent(&self) -> usize {
         self.unsent
@@ -97,7 +97,7 @@ impl<T: Copy> Sessions<T> {
     }
 
     /// Asks for a sign of life.
-    pub(crate) fn ping(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
+    pub(super) fn ping(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
         let Some(session) = self.get_mut(conn) else { return };
         session.pinged = true;
         let id = session.next_number();
@@ -169,6 +169,7 @@ impl<T: Copy> Sessions<T> {
     /// stand there in what was asked for. None: the session cannot send it.
     pub(crate) fn seal(
         &mut self,
+        cx: &mut Cx<'_>,
         conn: ConnId,
         (kind, number, at): (DataKind, u32, u64),
         buffer: &mut [u8],
@@ -182,15 +183,16 @@ impl<T: Copy> Sessions<T> {
         let record = front - HEAD..payload.end + TAG;
         if let Err(error) = link.seal.seal(&mut buffer[record.clone()]) {
             log::error!("internal error: a record could not be sealed: {error}");
+            self.end(cx, conn, Fault::Os(0), true);
             return None;
         }
         session.carried += record.len();
         Some(record)
     }
 
-    /// The kernel took `n` bytes. `waits`: there are bytes of files to be sent. Whether the other side took our last word.
-    pub(crate) fn sent(&mut self, cx: &mut Cx<'_>, conn: ConnId, n: usize, waits: bool) -> bool {
-        let Some(session) = self.get_mut(conn) else { return false };
+    /// The kernel took `n` bytes. `waits`: there are bytes of files to be sent.
+    pub(crate) fn sent(&mut self, cx: &mut Cx<'_>, conn: ConnId, n: usize, waits: bool) {
+        let Some(session) = self.get_mut(conn) else { return };
         // Bytes of a sealed record are the driver's: they went before anything that stands in `out`.
         let sealed = session.carried.min(n);
         session.carried -= sealed;
@@ -207,6 +209,11 @@ impl<T: Copy> Sessions<T> {
         }
         let left = matches!(session.state, State::Leaving) && !session.has_to_send();
         self.recount(conn);
-        left
+        if left && self.stopping {
+            self.end(cx, conn, Fault::Reset, false);
+        } else if left {
+            // Whoever still sends must be able to read why: what it sends is read for a moment, and thrown away.
+            cx.push(Output::Shutdown { conn });
+        }
     }
 }

@@ -5,7 +5,7 @@ use crate::config::{CHUNK, Limits};
 use crate::node::ids::TransferId;
 use crate::node::outgoing::Outgoing;
 use crate::node::pace::Pace;
-use crate::node::sessions::outcome::Class;
+use crate::node::sessions::outcome::{Class, Remote};
 use crate::proto::v2::handshake::Handshake;
 use crate::proto::v2::identity::NodeId;
 use crate::proto::v2::record::{HEAD, Opener, Sealer, TAG};
@@ -136,6 +136,12 @@ impl<T: Copy> Session<T> {
             State::Open(link) => Some(link.node),
             _ => None,
         }
+    }
+
+    /// Who is there, and where.
+    pub(crate) fn remote(&self) -> Remote {
+        let Session { peer, listens, .. } = *self;
+        Remote { peer, dialled: self.dialled.is_some(), listens, node: self.node() }
     }
 
     /// Bytes of a file in one record.

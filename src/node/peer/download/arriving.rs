@@ -6,7 +6,7 @@ use crate::machine::{Body, ConnId};
 use crate::node::api::{Code, Failure};
 use crate::node::ids::TransferId;
 use crate::node::peer::Peer;
-use crate::node::peer::reach::Pending;
+use crate::node::peer::pending::Pending;
 use crate::node::sessions::session::Storing;
 use crate::node::swarm::{Came, SourceNo};
 use crate::proto::content::{PIECE, VALUE, Want};
@@ -21,12 +21,10 @@ impl Peer {
         &mut self,
         now: Instant,
         conn: ConnId,
+        (id, no): (TransferId, SourceNo),
         number: u32,
         (all, map, pieces): (bool, &[u8], &[u64]),
     ) {
-        let Some(Pending::Source(id, no)) = self.request_of(conn, number) else {
-            return self.unsolicited(now, conn, number);
-        };
         let Some(download) = self.download_mut(id) else { return };
         let Some(source) = download.sources.get_mut(&no).filter(|source| source.follow == Some(number))
         else {
@@ -53,12 +51,12 @@ impl Peer {
     pub(in crate::node::peer) fn values_came(
         &mut self,
         now: Instant,
-        conn: ConnId,
+        (conn, request): (ConnId, Pending),
         number: u32,
         first: u64,
         bytes: &[u8],
     ) {
-        let Some(Pending::Source(id, no)) = self.request_of(conn, number) else {
+        let Pending::Source(id, no) = request else {
             return self.unsolicited(now, conn, number);
         };
         let due = now + self.config.limits.first_byte_deadline;
@@ -101,12 +99,12 @@ impl Peer {
     pub(in crate::node::peer) fn data_came(
         &mut self,
         now: Instant,
-        conn: ConnId,
+        (conn, request): (ConnId, Pending),
         (number, offset): (u32, u64),
         bytes: &[u8],
         range: Range<usize>,
     ) -> Option<Body> {
-        let Some(Pending::Source(id, no)) = self.request_of(conn, number) else {
+        let Pending::Source(id, no) = request else {
             self.unsolicited(now, conn, number);
             return None;
         };
@@ -131,7 +129,7 @@ impl Peer {
             source.backoff.reset();
             source.lates = 0;
             self.sessions.answered(conn, number);
-            if let Some(session) = self.session_mut(conn) {
+            if let Some(session) = self.sessions.get_mut(conn) {
                 session.asked_bytes = session.asked_bytes.saturating_sub(len);
             }
         }
@@ -140,7 +138,7 @@ impl Peer {
             self.drive_throttled(now, id);
         }
         self.ask_blocks(now, id, no);
-        if let Some(session) = self.session_mut(conn) {
+        if let Some(session) = self.sessions.get_mut(conn) {
             session.storing = Some(Storing { transfer: id, piece, len: bytes.len() });
         }
         self.download_mut(id)?.storing = bytes.len();

@@ -7,7 +7,7 @@ use crate::machine::ConnId;
 use crate::node::api::{Code, Failure};
 use crate::node::backoff::PAUSE;
 use crate::node::ids::TransferId;
-use crate::node::peer::reach::Pending;
+use crate::node::peer::pending::Pending;
 use crate::node::peer::{Peer, Timer};
 use crate::node::swarm::{Block, SourceNo, Step};
 use crate::node::timers::MOMENT;
@@ -57,7 +57,7 @@ impl Peer {
         let (root, offset, len) = (download.root, block.offset, block.len);
         let number =
             self.ask_node(now, conn, Pending::Source(id, no), |id| Message::Get { id, root, offset, len });
-        if let Some(session) = self.session_mut(conn) {
+        if let Some(session) = self.sessions.get_mut(conn) {
             session.asked_bytes += len;
         }
         self.down.take(now, len);
@@ -75,7 +75,7 @@ impl Peer {
             Some(rate) => self.down.room(now).min((rate / STEPS).max(CHUNK as u64)),
             None => u64::MAX,
         };
-        let owed = self.session_mut(conn).map_or(most, |session| session.asked_bytes);
+        let owed = self.sessions.get_mut(conn).map_or(most, |session| session.asked_bytes);
         // Who shares the session with others has its part of it.
         let askers = if owed > own { self.asking_on(conn).len().max(1) as u64 } else { 1 };
         let part = (most / askers / CHUNK as u64 * CHUNK as u64).max(CHUNK as u64);
@@ -103,7 +103,7 @@ impl Peer {
         source.asked = left.into();
         let Some(conn) = conn else { return };
         for (number, block) in gone {
-            if let Some(session) = self.session_mut(conn) {
+            if let Some(session) = self.sessions.get_mut(conn) {
                 session.asked_bytes = session.asked_bytes.saturating_sub(block.len);
             }
             self.cancel_request(now, conn, number);
@@ -224,7 +224,7 @@ impl Peer {
             download.list.restart();
         }
         let gives =
-            conn.and_then(|conn| self.session_mut(conn)).is_some_and(|session| session.asked_bytes > 0);
+            conn.and_then(|conn| self.sessions.get_mut(conn)).is_some_and(|session| session.asked_bytes > 0);
         let Some(source) = self.source_mut(id, no) else { return };
         if !source.asked.is_empty() {
             return;

@@ -9,7 +9,7 @@ use crate::node::api::{Code, Event, Failure};
 use crate::node::backoff::Backoff;
 use crate::node::ids::TransferId;
 use crate::node::peer::Peer;
-use crate::node::peer::reach::Pending;
+use crate::node::peer::pending::Pending;
 use crate::node::sessions::outcome::Class;
 use crate::node::sessions::outcome::Unreached;
 use crate::node::swarm::{Block, SourceNo};
@@ -159,9 +159,9 @@ impl Peer {
         id: TransferId,
         no: SourceNo,
     ) {
-        let node = self.session_mut(conn).and_then(|session| session.node());
+        let node = self.sessions.get_mut(conn).and_then(|session| session.node());
         let answer = self.config.limits.first_byte_deadline;
-        let us = self.identity.id();
+        let us = self.sessions.id();
         let Some(download) = self.download_mut(id) else { return };
         let Some(node) = node else { return };
         download.swarm.stands(no, node < us);
@@ -219,7 +219,7 @@ impl Peer {
     /// A node we have a session with may be a source of what we download.
     pub(in crate::node::peer) fn try_session(&mut self, now: Instant, id: TransferId, conn: ConnId) {
         let addr = self.addr_of(conn);
-        let node = self.session_mut(conn).and_then(|session| session.node());
+        let node = self.sessions.get_mut(conn).and_then(|session| session.node());
         let max = self.config.limits.swarm.sources;
         let Some(download) = self.download_mut(id) else { return };
         let Some(who) = node.map(Who::Node).filter(|_| download.is_running()) else { return };
@@ -248,12 +248,9 @@ impl Peer {
         &mut self,
         now: Instant,
         conn: ConnId,
-        number: u32,
+        id: TransferId,
         nodes: &[SocketAddr],
     ) {
-        let Some(Pending::Source(id, _)) = self.request_of(conn, number) else {
-            return self.unsolicited(now, conn, number);
-        };
         let at = self.addr_of(conn).ip();
         for node in nodes {
             let Ok(addr) = admit(*node, Learned::Member { at }, &self.here()) else { continue };
@@ -344,7 +341,7 @@ impl Peer {
         }
         let Some(conn) = source.conn else { return };
         for number in listing.map(|listing| listing.number).into_iter().chain(source.follow) {
-            if self.session_mut(conn).is_some_and(|session| session.asked.contains_key(&number)) {
+            if self.sessions.get_mut(conn).is_some_and(|session| session.asked.contains_key(&number)) {
                 self.cancel_request(now, conn, number);
             }
         }
@@ -396,11 +393,6 @@ impl Peer {
 
     pub(super) fn source_mut(&mut self, id: TransferId, no: SourceNo) -> Option<&mut Source> {
         self.download_mut(id)?.sources.get_mut(&no)
-    }
-
-    /// What a number on a session was asked for.
-    pub(super) fn request_of(&self, conn: ConnId, number: u32) -> Option<Pending> {
-        self.sessions.get(conn)?.asked.get(&number).copied()
     }
 }
 

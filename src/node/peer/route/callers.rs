@@ -1,7 +1,7 @@
 //! Connections that come in: who may, and what the v1 server makes of them.
 
 use crate::config::unmapped;
-use crate::machine::{ConnId, Fault, Received};
+use crate::machine::{ConnId, Received};
 use crate::node::cx::Cx;
 use crate::node::gate::Verdict;
 use crate::node::index::Index;
@@ -45,7 +45,7 @@ impl Peer {
         }
         // Only now: the slot of one that left just before would be given out again before the driver heard of it.
         match oldest.and_then(|oldest| Some((oldest, self.conns.get(oldest.0)?))) {
-            Some((oldest, Conn::Session)) => self.session_end(now, oldest, Fault::Refused, false),
+            Some((oldest, Conn::Session)) => self.evict_session(now, oldest),
             Some((oldest, _)) => self.close_caller(now, oldest, CloseReason::Evicted),
             None => {}
         }

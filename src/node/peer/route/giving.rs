@@ -29,7 +29,7 @@ impl Peer {
     /// A request of the other side's.
     pub(in crate::node::peer) fn asked_of_us(&mut self, now: Instant, conn: ConnId, request: Message) {
         let addr = self.addr_of(conn);
-        let Some(session) = self.session_mut(conn) else { return };
+        let Some(session) = self.sessions.get_mut(conn) else { return };
         session.used = now;
         let link = Link { conn, peer: session.peer, addr, node: session.node(), run: session.run() };
         let Peer { config, files, requests, numbers, outputs, uploads, shared, transfers, .. } = self;
@@ -89,7 +89,10 @@ impl Peer {
         // Who takes nothing is told no more than fits.
         let max = self.config.limits.session_out_max / 2;
         let behind = |conn: ConnId| self.sessions.get(conn).is_some_and(|session| session.unsent() > max);
-        let others = self.uploads.followers.beside(root, conn).filter(|(other, _)| !behind(*other));
+        // Nor is a node told of itself that has another session for a moment.
+        let node = |conn: ConnId| self.sessions.get(conn).and_then(|session| session.node());
+        let may = |other: ConnId| !behind(other) && node(other) != node(conn);
+        let others = self.uploads.followers.beside(root, conn).filter(|(other, _)| may(*other));
         let others: Vec<(ConnId, u32)> = others.take(PEERS_TOLD).collect();
         let nodes: Vec<SocketAddr> = others.iter().filter_map(|(other, _)| self.listens_at(*other)).collect();
         if !nodes.is_empty() {
