@@ -1,6 +1,6 @@
 //! Names by which parts speak of what another part owns. Only the owner looks behind them.
 
-use crate::machine::{Id, RequestId};
+use crate::machine::{ConnId, Id, RequestId};
 
 /// A download, by slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -9,6 +9,28 @@ pub(crate) struct TransferId(pub(crate) Id);
 /// A command under way, by slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct JobId(pub(crate) Id);
+
+/// A front end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum FrontId {
+    /// The operator's own.
+    Console,
+    /// A connection at the control socket.
+    Control(ConnId),
+}
+
+/// An operation: whatever a front end asks for. Every event that comes of it bears its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Op {
+    /// Who asked.
+    pub(crate) front: FrontId,
+    /// From 1 on; no other operation in the life of this process has it.
+    pub(crate) number: u32,
+    /// The command's name, as `done` and `error` say it; empty where the line was none.
+    pub(crate) command: &'static str,
+    /// The next command does not wait for it.
+    pub(crate) background: bool,
+}
 
 /// Numbers for questions to the driver.
 #[derive(Debug, Default)]

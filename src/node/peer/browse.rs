@@ -1,12 +1,11 @@
 //! `browse NODE`: what one node shares, page by page.
 
-use super::fronts::Op;
 use super::jobs::{Job, Work};
 use super::pending::Pending;
 use super::{Peer, Timer};
 use crate::machine::ConnId;
 use crate::node::api::{Code, Event, Failure, bytes as sized, plural};
-use crate::node::ids::JobId;
+use crate::node::ids::{JobId, Op};
 use crate::node::sessions::outcome::Unreached;
 use crate::proto::command::NodeRef;
 use crate::proto::escape::for_terminal;

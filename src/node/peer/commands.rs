@@ -1,8 +1,6 @@
 //! Commands of the operator's: from a line to the work it starts.
 
 use super::ask::Purpose;
-use super::console::LineIn;
-use super::fronts::{FrontId, Op};
 use super::jobs::{Work, list_files};
 use super::search::Then;
 use super::{Peer, Timer};
@@ -11,7 +9,8 @@ use crate::machine::{Dir, Output};
 use crate::node::api::{Code, Event, Failure, IndexStatus, Status};
 use crate::node::contacts::address_book::Node;
 use crate::node::files::Owner;
-use crate::node::ids::JobId;
+use crate::node::fronts::console::LineIn;
+use crate::node::ids::{FrontId, JobId, Op};
 use crate::node::shown::meant;
 use crate::proto::command::{self, Command, CommandError, Line, List};
 use crate::proto::escape::for_terminal;

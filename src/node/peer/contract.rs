@@ -1,9 +1,9 @@
 //! The contract, carried out: each call goes to the part it is for, and what follows from it is settled.
 
-use super::fronts::FrontId;
 use super::{CONTROL, Conn, Peer};
 use crate::machine::{Census, ConnId, Deadline, Input, ListenerId, Machine, Output, Received, Transmit};
 use crate::node::files::Owner;
+use crate::node::ids::FrontId;
 use crate::time::Instant;
 use std::net::SocketAddr;
 use std::ops::Range;

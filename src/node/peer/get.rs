@@ -1,16 +1,16 @@
 //! `get`: from what the operator names to downloads.
 
 use super::download::{Candidate, Download};
-use super::fronts::Op;
 use super::jobs::{Job, Work};
-use super::results::Shown;
-use super::search::{Hit, Then};
+use super::search::Then;
 use super::transfers::{Phase, Transfer};
 use super::{Peer, Resolving};
 use crate::config::HostPort;
 use crate::machine::Fault;
 use crate::node::api::{Code, Downloaded, Event, Failure, bytes as sized, plural};
-use crate::node::ids::{JobId, TransferId};
+use crate::node::fronts::results::Shown;
+use crate::node::hit::Hit;
+use crate::node::ids::{JobId, Op, TransferId};
 use crate::proto::command::Wanted;
 use crate::proto::content::Root;
 use crate::proto::escape::for_terminal;

@@ -1,14 +1,13 @@
 //! Commands under way: each waits for answers of other nodes, of the disk or of the clock, and ends once, well or not.
 
 use super::browse::Browse;
-use super::fronts::{FrontId, Op};
 use super::get::Gets;
-use super::progress::{self, Row};
 use super::search::Search;
 use super::{Peer, Timer};
 use crate::machine::{Dir, Entry, Fault, FileId, ImportedFolder, ListEnd, Output, RequestId};
 use crate::node::api::{Code, Event, Failure, bytes as sized, clock, plural};
-use crate::node::ids::JobId;
+use crate::node::fronts::progress::{self, Row};
+use crate::node::ids::{FrontId, JobId, Op};
 use crate::proto::command::List;
 use crate::proto::escape::for_terminal;
 use crate::time::{Duration, Instant};

@@ -1,15 +1,15 @@
 //! The peer's life as those who ask see it: listening, joining, lines taken from the console and from programs at the
 //! control socket, the end in order.
 
-use super::console::{Console, LineIn};
-use super::fronts::{Front, FrontId, Op};
 use super::jobs::Work;
 use super::registries::Registry;
 use super::{CONTROL, Conn, LISTENER, Peer, Timer};
 use crate::config::{ConsoleMode, V1_DEFAULT_SECRET};
 use crate::machine::{ConnId, Fault, Output, Received, Signal};
 use crate::node::api::{Code, Event};
-use crate::node::ids::JobId;
+use crate::node::fronts::Front;
+use crate::node::fronts::console::{Console, LineIn};
+use crate::node::ids::{FrontId, JobId, Op};
 use crate::proto::control::Request;
 use crate::proto::escape::for_terminal;
 use crate::proto::group::group_name;

@@ -6,14 +6,13 @@ mod reach;
 mod talking;
 
 use super::download::is_old_receiving;
-use super::fronts::FrontId;
 use super::transfers::Transfer;
 use super::{Conn, Peer, Resolving, Timer};
 use crate::config::{CHUNK, ConsoleMode};
 use crate::machine::{ConnId, Fault, FileId, Meta, Output, RequestId};
 use crate::node::cx::Cx;
 use crate::node::files::Owner;
-use crate::node::ids::TransferId;
+use crate::node::ids::{FrontId, TransferId};
 use crate::node::part::Which;
 use crate::proto::address::is_own;
 use crate::time::Instant;

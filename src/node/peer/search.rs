@@ -4,7 +4,6 @@
 mod tally;
 
 use super::ask::{Answer, Purpose};
-use super::fronts::Op;
 use super::jobs::{Job, Work};
 use super::pending::Pending;
 use super::{Peer, Timer};
@@ -12,10 +11,10 @@ use crate::config::V1_DEFAULT_SECRET;
 use crate::machine::ConnId;
 use crate::node::api::{Code, Event, Failure, FoundRow, Place, plural};
 use crate::node::contacts::address_book::Node;
-use crate::node::ids::JobId;
+use crate::node::hit::Hit;
+use crate::node::ids::{JobId, Op};
 use crate::node::sessions::outcome::Unreached;
 use crate::proto::address::is_local_net;
-use crate::proto::content::Root;
 use crate::proto::escape::for_log;
 use crate::proto::name::check_name;
 use crate::proto::query::Query;
@@ -59,31 +58,6 @@ pub(super) enum Then {
     Get,
     /// To download all files beneath that folder.
     Folder,
-}
-
-/// A result of a search, as `get N` needs it.
-#[derive(Clone, Debug)]
-pub(super) struct Hit {
-    /// Its best name.
-    pub(super) name: String,
-    /// Others that it goes by.
-    pub(super) names: Vec<String>,
-    /// Unknown of old nodes' files.
-    pub(super) size: Option<u64>,
-    /// Unknown of those, too, and while the node has not hashed it.
-    pub(super) root: Option<Root>,
-    pub(super) sources: Vec<SocketAddr>,
-    /// Old nodes that have a file of that name, which may be this one.
-    pub(super) old: Vec<SocketAddr>,
-}
-
-impl Hit {
-    /// Bytes that it takes.
-    pub(super) fn bytes(&self) -> usize {
-        let names: usize = self.names.iter().map(|name| size_of::<String>() + name.len()).sum();
-        let sources = (self.sources.len() + self.old.len()) * size_of::<SocketAddr>();
-        size_of::<Hit>() + self.name.len() + names + sources
-    }
 }
 
 impl Search {

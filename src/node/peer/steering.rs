@@ -1,12 +1,11 @@
 //! Transfers as the operator steers them: `transfers`, `pause`, `resume`, `cancel`, `limit`.
 
 use super::Peer;
-use super::fronts::Op;
 use super::get::Gets;
 use super::jobs::{Job, Work};
 use super::transfers::{Phase, Transfer};
 use crate::node::api::{Code, Event, Failure, TransferRow, UploadRow};
-use crate::node::ids::{JobId, TransferId};
+use crate::node::ids::{JobId, Op, TransferId};
 use crate::node::uploads::ledger::Upload;
 use crate::node::v1::server::CloseReason;
 use crate::proto::command::{Way, Which};

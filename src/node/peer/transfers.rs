@@ -2,17 +2,16 @@
 
 use super::Peer;
 use super::download::{Candidate, Download};
-use super::fronts::Op;
 use super::get::Gets;
 use super::naming::Naming;
-use super::progress::Row;
-use super::search::Hit;
 use crate::config::PART_PREFIX;
 use crate::machine::{ConnId, Fault, FileId, Output};
 use crate::node::api::{Code, Event, Failure, Running, bytes, plural};
 use crate::node::contacts::address_book::Via;
 use crate::node::files::Owner;
-use crate::node::ids::{JobId, TransferId};
+use crate::node::fronts::progress::Row;
+use crate::node::hit::Hit;
+use crate::node::ids::{JobId, Op, TransferId};
 use crate::node::pace::Pace;
 use crate::proto::escape::{for_log, for_terminal};
 use crate::time::Instant;

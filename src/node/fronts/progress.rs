@@ -1,28 +1,28 @@
 //! The progress line: what moves now, on one line that is drawn anew.
 
-use super::fronts::{FrontId, Op};
 use crate::node::api::{bytes as sized, clock, plural};
+use crate::node::ids::{FrontId, Op};
 use crate::proto::escape::for_terminal;
 use crate::time::Duration;
 
 /// A transfer under way.
 #[derive(Clone, Debug)]
-pub(super) struct Row {
+pub(crate) struct Row {
     /// Those that wait for it.
-    pub(super) ops: Vec<Op>,
-    pub(super) name: String,
-    pub(super) bytes: u64,
-    pub(super) size: Option<u64>,
+    pub(crate) ops: Vec<Op>,
+    pub(crate) name: String,
+    pub(crate) bytes: u64,
+    pub(crate) size: Option<u64>,
     /// Bytes a second lately, where that is measured; else the average counts.
-    pub(super) rate: Option<u64>,
+    pub(crate) rate: Option<u64>,
     /// Nodes that give it now.
-    pub(super) sources: Option<usize>,
-    pub(super) elapsed: Duration,
+    pub(crate) sources: Option<usize>,
+    pub(crate) elapsed: Duration,
 }
 
 impl Row {
     /// Whether this front end is shown it: it waits for it, or it is the operator's and nobody does.
-    pub(super) fn is_for(&self, front: FrontId) -> bool {
+    pub(crate) fn is_for(&self, front: FrontId) -> bool {
         self.ops.iter().any(|op| op.front == front) || (front == FrontId::Console && self.ops.is_empty())
     }
 
@@ -32,7 +32,7 @@ impl Row {
 }
 
 /// One row: its name, bytes, rate, sources and time left (time taken, where the size is not known); several: their sum.
-pub(super) fn line(rows: &[&Row]) -> Option<String> {
+pub(crate) fn line(rows: &[&Row]) -> Option<String> {
     let first = rows.first()?;
     let bytes = rows.iter().fold(0, |sum: u64, row| sum.saturating_add(row.bytes));
     let elapsed = rows.iter().map(|row| row.elapsed).max()?;

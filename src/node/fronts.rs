@@ -1,63 +1,46 @@
 //! Front ends: those who ask and are told. The operator's console is one, and every program at the control socket is
 //! another; each has operations, results and output of its own.
 
-use super::console::Console;
-use super::results::{Results, Shown};
-use super::search::Hit;
+pub(crate) mod console;
+pub(crate) mod progress;
+pub(crate) mod results;
+
 use crate::config::{ConsoleMode, Limits};
 use crate::machine::ConnId;
 use crate::node::api::{Event, lines_dropped};
+use crate::node::hit::Hit;
+use crate::node::ids::{FrontId, Op};
 use crate::proto::control::Hello;
 use crate::proto::v2::message::FileInfo;
 use crate::time::Instant;
+use console::Console;
+use results::{Results, Shown};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-/// A front end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum FrontId {
-    /// The operator's own.
-    Console,
-    /// A connection at the control socket.
-    Control(ConnId),
-}
-
-/// An operation: whatever a front end asks for. Every event that comes of it bears its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Op {
-    /// Who asked.
-    pub(super) front: FrontId,
-    /// From 1 on; no other operation in the life of this process has it.
-    pub(super) number: u32,
-    /// The command's name, as `done` and `error` say it; empty where the line was none.
-    pub(super) command: &'static str,
-    /// The next command does not wait for it.
-    pub(super) background: bool,
-}
-
 /// What belongs to one front end.
 #[derive(Debug)]
-pub(super) struct Front {
-    pub(super) console: Console,
+pub(crate) struct Front {
+    pub(crate) console: Console,
     /// The operation whose results `get N` means.
     last: u32,
-    pub(super) json: bool,
+    pub(crate) json: bool,
     /// A failure does not end its script.
-    pub(super) keep_going: bool,
+    pub(crate) keep_going: bool,
     /// It is told everything, whoever asked.
-    pub(super) follows: bool,
+    pub(crate) follows: bool,
     /// The exit status of its script so far.
-    pub(super) status: u8,
+    pub(crate) status: u8,
     /// When it said or took something last.
-    pub(super) used: Instant,
+    pub(crate) used: Instant,
     /// It has said how it wants to be told.
-    pub(super) greeted: bool,
+    pub(crate) greeted: bool,
     /// It was told its exit status, and is closed once it has taken that.
-    pub(super) is_over: bool,
+    pub(crate) is_over: bool,
 }
 
 impl Front {
-    pub(super) fn new(console: Console, json: bool, keep_going: bool) -> Front {
+    pub(crate) fn new(console: Console, json: bool, keep_going: bool) -> Front {
         Front {
             console,
             last: 0,
@@ -72,7 +55,7 @@ impl Front {
     }
 
     /// A program at the control socket says how it wants to be told.
-    pub(super) fn greet(&mut self, hello: &Hello, limits: &Limits) {
+    pub(crate) fn greet(&mut self, hello: &Hello, limits: &Limits) {
         let mode = if hello.terminal { ConsoleMode::Terminal } else { ConsoleMode::Script };
         let columns = hello.columns.filter(|_| !hello.json);
         self.console.is_to_be(mode, columns, hello.json, said_dropped(hello.json), limits);
@@ -102,13 +85,13 @@ impl Front {
 }
 
 /// How to say on standard output that so many lines were left out.
-pub(super) fn said_dropped(json: bool) -> fn(usize) -> String {
+pub(crate) fn said_dropped(json: bool) -> fn(usize) -> String {
     if json { |lines| Event::Dropped { lines }.json(None) } else { lines_dropped }
 }
 
 /// All front ends.
 #[derive(Debug)]
-pub(super) struct Fronts {
+pub(crate) struct Fronts {
     own: Front,
     others: BTreeMap<ConnId, Front>,
     results: Results,
@@ -120,29 +103,29 @@ pub(super) struct Fronts {
 }
 
 impl Fronts {
-    pub(super) fn new(own: Front, once: bool) -> Fronts {
+    pub(crate) fn new(own: Front, once: bool) -> Fronts {
         let (others, results) = (BTreeMap::new(), Results::default());
         Fronts { own, others, results, last_op: 0, once, stirred: true }
     }
 
     /// The operator's console.
-    pub(super) fn own(&self) -> &Front {
+    pub(crate) fn own(&self) -> &Front {
         &self.own
     }
 
-    pub(super) fn own_mut(&mut self) -> &mut Front {
+    pub(crate) fn own_mut(&mut self) -> &mut Front {
         self.stirred = true;
         &mut self.own
     }
 
-    pub(super) fn get(&self, front: FrontId) -> Option<&Front> {
+    pub(crate) fn get(&self, front: FrontId) -> Option<&Front> {
         match front {
             FrontId::Console => Some(&self.own),
             FrontId::Control(conn) => self.others.get(&conn),
         }
     }
 
-    pub(super) fn get_mut(&mut self, front: FrontId) -> Option<&mut Front> {
+    pub(crate) fn get_mut(&mut self, front: FrontId) -> Option<&mut Front> {
         self.stirred = true;
         match front {
             FrontId::Console => Some(&mut self.own),
@@ -151,49 +134,49 @@ impl Fronts {
     }
 
     /// One more at the control socket.
-    pub(super) fn insert(&mut self, conn: ConnId, front: Front) {
+    pub(crate) fn insert(&mut self, conn: ConnId, front: Front) {
         self.others.insert(conn, front);
     }
 
-    pub(super) fn remove(&mut self, conn: ConnId) -> Option<Front> {
+    pub(crate) fn remove(&mut self, conn: ConnId) -> Option<Front> {
         self.others.remove(&conn)
     }
 
     /// Those at the control socket.
-    pub(super) fn controls(&self) -> Vec<ConnId> {
+    pub(crate) fn controls(&self) -> Vec<ConnId> {
         self.others.keys().copied().collect()
     }
 
     /// All of them, the operator's first.
-    pub(super) fn all(&self) -> Vec<FrontId> {
+    pub(crate) fn all(&self) -> Vec<FrontId> {
         let others = self.others.keys().map(|conn| FrontId::Control(*conn));
         std::iter::once(FrontId::Console).chain(others).collect()
     }
 
     /// Whether anything may follow since this was asked last. Work for all others costs nothing here.
-    pub(super) fn take_stirred(&mut self) -> bool {
+    pub(crate) fn take_stirred(&mut self) -> bool {
         std::mem::take(&mut self.stirred)
     }
 
     /// A command began or ended: the next line may be taken.
-    pub(super) fn stir(&mut self) {
+    pub(crate) fn stir(&mut self) {
         self.stirred = true;
     }
 
     /// One more operation.
-    pub(super) fn new_op(&mut self, front: FrontId, command: &'static str, background: bool) -> Op {
+    pub(crate) fn new_op(&mut self, front: FrontId, command: &'static str, background: bool) -> Op {
         self.last_op = self.last_op.wrapping_add(1);
         Op { front, number: self.last_op, command, background }
     }
 
     /// Tells who asked, or the operator where nobody did, and all who follow.
-    pub(super) fn tell(&mut self, to: Option<Op>, event: &Event<'_>) {
+    pub(crate) fn tell(&mut self, to: Option<Op>, event: &Event<'_>) {
         let number = to.map(|op| op.number);
         self.each(to, |front| front.tell(number, event));
     }
 
     /// Words for a person only; a program has the events.
-    pub(super) fn say(&mut self, to: Option<Op>, text: &str) {
+    pub(crate) fn say(&mut self, to: Option<Op>, text: &str) {
         self.each(to, |front| {
             if !front.json {
                 front.console.print(text);
@@ -202,7 +185,7 @@ impl Fronts {
     }
 
     /// What is no result, and worth knowing for who asked.
-    pub(super) fn note(&mut self, to: Option<Op>, text: &str) {
+    pub(crate) fn note(&mut self, to: Option<Op>, text: &str) {
         self.each(to, |front| front.console.note(text));
     }
 
@@ -220,23 +203,23 @@ impl Fronts {
     }
 
     /// What an operation showed with numbers; none given: the last search or `browse` of this front end.
-    pub(super) fn results(&self, front: FrontId, of: Option<u32>) -> Option<&Shown> {
+    pub(crate) fn results(&self, front: FrontId, of: Option<u32>) -> Option<&Shown> {
         self.results.get(of.unwrap_or_else(|| self.get(front).map_or(0, |front| front.last)))
     }
 
     /// Names that this front end was shown.
-    pub(super) fn names(&self, front: FrontId) -> impl Iterator<Item = &String> {
+    pub(crate) fn names(&self, front: FrontId) -> impl Iterator<Item = &String> {
         self.results.names(front)
     }
 
     /// Whether a person sits at a terminal there.
-    pub(super) fn is_typed_to(&self, front: FrontId) -> bool {
+    pub(crate) fn is_typed_to(&self, front: FrontId) -> bool {
         self.get(front).is_some_and(|front| front.console.mode == ConsoleMode::Terminal && !front.json)
     }
 
     /// How a result of this operation is fetched; `number`: which, or `N`. A program that nobody types to may ask this one thing
     /// only, and its last search is none of whoever asks next: there the operation is named, and a name where nothing is kept.
-    pub(super) fn get_command(&self, op: Op, number: &str) -> String {
+    pub(crate) fn get_command(&self, op: Op, number: &str) -> String {
         if self.once {
             return "ds-peer get NAME".to_owned();
         }
@@ -249,7 +232,7 @@ impl Fronts {
 
     /// What `get N` means from now on, for who asked. Where all that is kept has more than `most` bytes the oldest is
     /// forgotten.
-    pub(super) fn shows(&mut self, op: Op, hits: Vec<Hit>, most: usize) {
+    pub(crate) fn shows(&mut self, op: Op, hits: Vec<Hit>, most: usize) {
         if let Some(front) = self.get_mut(op.front) {
             front.last = op.number;
             self.results.found(op, hits, most);
@@ -257,19 +240,19 @@ impl Fronts {
     }
 
     /// `browse` shows one more file of a node: its number for `get`, or none where there is no memory for it.
-    pub(super) fn lists(&mut self, op: Op, at: SocketAddr, file: &FileInfo, most: usize) -> Option<usize> {
+    pub(crate) fn lists(&mut self, op: Op, at: SocketAddr, file: &FileInfo, most: usize) -> Option<usize> {
         self.get_mut(op.front)?.last = op.number;
         self.results.listed(op, at, file, most)
     }
 
     /// Whether anybody is shown how things go on.
-    pub(super) fn show_progress(&self) -> bool {
+    pub(crate) fn show_progress(&self) -> bool {
         let mut all = std::iter::once(&self.own).chain(self.others.values());
         all.any(|front| front.json || front.console.has_columns())
     }
 
     /// Bytes that wait for those who are told.
-    pub(super) fn buffered(&self) -> usize {
+    pub(crate) fn buffered(&self) -> usize {
         self.own.console.buffered()
             + self.others.values().map(|front| front.console.buffered()).sum::<usize>()
     }

@@ -58,7 +58,7 @@ enum To {
 
 /// A line of the operator's, or what was there instead.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum LineIn {
+pub(crate) enum LineIn {
     /// Text without its newline.
     Text(String),
     /// More bytes than a line may have.
@@ -78,16 +78,16 @@ enum Form {
 
 /// The two console connections and what lies between them and the commands.
 #[derive(Debug)]
-pub(super) struct Console {
-    pub(super) console: ConnId,
-    pub(super) notes: ConnId,
-    pub(super) mode: ConsoleMode,
+pub(crate) struct Console {
+    pub(crate) console: ConnId,
+    pub(crate) notes: ConnId,
+    pub(crate) mode: ConsoleMode,
     /// No more lines until the running command is done.
-    pub(super) paused: bool,
+    pub(crate) paused: bool,
     /// The operator will say nothing more.
-    pub(super) ended: bool,
+    pub(crate) ended: bool,
     /// A line whose next argument was asked for.
-    pub(super) asking: Option<String>,
+    pub(crate) asking: Option<String>,
     columns: Option<u16>,
     form: Form,
     max: usize,
@@ -128,7 +128,7 @@ enum Shown {
 }
 
 impl Console {
-    pub(super) fn new(
+    pub(crate) fn new(
         console: ConnId,
         notes: ConnId,
         mode: ConsoleMode,
@@ -159,14 +159,14 @@ impl Console {
     }
 
     /// One whose both streams go by a connection to the control socket.
-    pub(super) fn remote(conn: ConnId, limits: &Limits) -> Console {
+    pub(crate) fn remote(conn: ConnId, limits: &Limits) -> Console {
         let console = Console::new(conn, conn, ConsoleMode::Script, None, lines_dropped, limits);
         // In a request every byte of a line may need six.
         Console { form: Form::Frames { json: false }, line_max: limits.line_max * 6 + 64, ..console }
     }
 
     /// What a remote one is to be like.
-    pub(super) fn is_to_be(
+    pub(crate) fn is_to_be(
         &mut self,
         mode: ConsoleMode,
         columns: Option<u16>,
@@ -179,7 +179,7 @@ impl Console {
     }
 
     /// The last word to a remote one: its exit status.
-    pub(super) fn end_with(&mut self, status: u8) {
+    pub(crate) fn end_with(&mut self, status: u8) {
         self.ended = true;
         let most = self.results_max + 2 * LAST_WORDS;
         self.out.push(&Frame::Ended(status).line(), most, lines_dropped);
@@ -212,7 +212,7 @@ impl Console {
     }
 
     /// Takes bytes up to the end of the first line in `bytes`. Returns how many, and the line if it is whole.
-    pub(super) fn take_line(&mut self, bytes: &[u8]) -> (usize, Option<LineIn>) {
+    pub(crate) fn take_line(&mut self, bytes: &[u8]) -> (usize, Option<LineIn>) {
         let end = bytes.iter().position(|&b| b == b'\n');
         let part = &bytes[..end.unwrap_or(bytes.len())];
         if self.line.len() + part.len() > self.line_max {
@@ -228,7 +228,7 @@ impl Console {
     }
 
     /// The operator's last line may lack its newline.
-    pub(super) fn take_rest(&mut self) -> Option<LineIn> {
+    pub(crate) fn take_rest(&mut self) -> Option<LineIn> {
         (self.overlong || !self.line.is_empty()).then(|| self.finish_line())
     }
 
@@ -248,25 +248,25 @@ impl Console {
     }
 
     /// A result, for standard output. `text` ends with a newline.
-    pub(super) fn print(&mut self, text: &str) {
+    pub(crate) fn print(&mut self, text: &str) {
         self.clear();
         self.push(To::Out, text);
     }
 
     /// The last word of a command, which comes even where its results were too many.
-    pub(super) fn print_last(&mut self, text: &str) {
+    pub(crate) fn print_last(&mut self, text: &str) {
         self.clear();
         self.push_within(To::Out, text, self.results_max + LAST_WORDS);
     }
 
     /// Anything else, for standard error. `text` ends with a newline.
-    pub(super) fn note(&mut self, text: &str) {
+    pub(crate) fn note(&mut self, text: &str) {
         self.clear();
         self.push(To::Err, text);
     }
 
     /// Draws the progress line anew; only on a terminal.
-    pub(super) fn progress(&mut self, text: &str) {
+    pub(crate) fn progress(&mut self, text: &str) {
         let Some(columns) = self.columns else { return };
         // A terminal that takes nothing gets no second progress line behind the first.
         let takes_nothing = match self.form {
@@ -282,7 +282,7 @@ impl Console {
     }
 
     /// Shows the prompt, on a terminal, if nothing else stands on its line.
-    pub(super) fn prompt(&mut self) {
+    pub(crate) fn prompt(&mut self) {
         if self.mode != ConsoleMode::Terminal || self.ended || self.shown == Shown::Prompt {
             return;
         }
@@ -292,7 +292,7 @@ impl Console {
     }
 
     /// Asks for the next argument of `line`.
-    pub(super) fn ask(&mut self, line: String, question: &str) {
+    pub(crate) fn ask(&mut self, line: String, question: &str) {
         self.clear();
         self.asking = Some(line);
         self.push(To::Err, &format!("{question}: "));
@@ -308,7 +308,7 @@ impl Console {
     }
 
     /// The last of us on this terminal: what comes next starts on a line of its own.
-    pub(super) fn leave(&mut self) {
+    pub(crate) fn leave(&mut self) {
         if self.shown == Shown::Prompt {
             self.push(To::Err, "\n");
             self.shown = Shown::Nothing;
@@ -316,19 +316,19 @@ impl Console {
         self.clear();
     }
 
-    pub(super) fn has_columns(&self) -> bool {
+    pub(crate) fn has_columns(&self) -> bool {
         self.columns.is_some()
     }
 
     /// Connections that have something to send since the last call; notes first, so that a progress line is cleared
     /// before a result takes its place.
-    pub(super) fn take_wakes(&mut self) -> impl Iterator<Item = ConnId> + use<> {
+    pub(crate) fn take_wakes(&mut self) -> impl Iterator<Item = ConnId> + use<> {
         let notes = std::mem::take(&mut self.err.wake).then_some(self.notes);
         let console = std::mem::take(&mut self.out.wake).then_some(self.console);
         notes.into_iter().chain(console)
     }
 
-    pub(super) fn transmit(&self, conn: ConnId) -> Option<Transmit<'_>> {
+    pub(crate) fn transmit(&self, conn: ConnId) -> Option<Transmit<'_>> {
         let to = self.to(conn);
         let stream = if to == To::Out { &self.out } else { &self.err };
         let turn = match self.order.front() {
@@ -342,7 +342,7 @@ impl Console {
         }
     }
 
-    pub(super) fn sent(&mut self, conn: ConnId, n: usize) {
+    pub(crate) fn sent(&mut self, conn: ConnId, n: usize) {
         let to = self.to(conn);
         self.stream(to).out.sent(n);
         if let Some((first, left)) = self.order.front_mut().filter(|(first, _)| *first == to) {
@@ -373,7 +373,7 @@ impl Console {
     }
 
     /// Nobody reads this stream any more; what is said there is lost without a word.
-    pub(super) fn closed(&mut self, conn: ConnId) {
+    pub(crate) fn closed(&mut self, conn: ConnId) {
         let to = self.to(conn);
         *self.stream(to) = Stream { closed: true, ..Stream::default() };
         self.order.retain(|(whose, _)| *whose != to);
@@ -383,7 +383,7 @@ impl Console {
         }
     }
 
-    pub(super) fn buffered(&self) -> usize {
+    pub(crate) fn buffered(&self) -> usize {
         self.out.out.buffered() + self.err.out.buffered() + self.line.len()
     }
 }

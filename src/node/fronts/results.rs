@@ -1,7 +1,7 @@
 //! What `get N` means: what searches found and what `browse` listed, by operation, within one bound of memory.
 
-use super::fronts::{FrontId, Op};
-use super::search::Hit;
+use crate::node::hit::Hit;
+use crate::node::ids::{FrontId, Op};
 use crate::proto::name::is_beneath;
 use crate::proto::v2::message::FileInfo;
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 /// Rows that were shown with numbers, from 1 on.
 #[derive(Debug)]
-pub(super) enum Shown {
+pub(crate) enum Shown {
     /// Of a search: each from whoever has it.
     Hits(Vec<Hit>),
     /// Of `browse`: all from this node.
@@ -23,7 +23,7 @@ pub(super) enum Shown {
 }
 
 impl Shown {
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
             Shown::Hits(hits) => hits.len(),
             Shown::Listing { files, .. } => files.len(),
@@ -31,7 +31,7 @@ impl Shown {
     }
 
     /// Those with these numbers. The error is the first number that there is not.
-    pub(super) fn pick(&self, numbers: &[usize]) -> Result<Shown, usize> {
+    pub(crate) fn pick(&self, numbers: &[usize]) -> Result<Shown, usize> {
         Ok(match self {
             Shown::Hits(hits) => Shown::Hits(pick(hits, numbers)?),
             Shown::Listing { at, files, .. } => {
@@ -41,7 +41,7 @@ impl Shown {
     }
 
     /// The node that was browsed, if it has anything beneath this folder.
-    pub(super) fn lists_beneath(&self, folder: &str) -> Option<SocketAddr> {
+    pub(crate) fn lists_beneath(&self, folder: &str) -> Option<SocketAddr> {
         let Shown::Listing { at, files, .. } = self else { return None };
         let prefix = format!("{folder}/");
         files.iter().any(|file| is_beneath(&file.name, &prefix)).then_some(*at)
@@ -71,18 +71,18 @@ struct Kept {
 
 /// What was shown lately, by the number of its operation.
 #[derive(Debug, Default)]
-pub(super) struct Results {
+pub(crate) struct Results {
     kept: BTreeMap<u32, Kept>,
     bytes: usize,
 }
 
 impl Results {
-    pub(super) fn get(&self, of: u32) -> Option<&Shown> {
+    pub(crate) fn get(&self, of: u32) -> Option<&Shown> {
         self.kept.get(&of).map(|kept| &kept.shown)
     }
 
     /// A search is over. All of it is kept, and the oldest forgotten while that is more than `most` bytes.
-    pub(super) fn found(&mut self, op: Op, hits: Vec<Hit>, most: usize) {
+    pub(crate) fn found(&mut self, op: Op, hits: Vec<Hit>, most: usize) {
         let bytes = hits.iter().map(Hit::bytes).sum();
         let kept = Kept { front: op.front, bytes, shown: Shown::Hits(hits) };
         self.bytes += bytes;
@@ -91,7 +91,7 @@ impl Results {
     }
 
     /// `browse` shows one more file: its number, or none where the listing alone would have more than `most` bytes.
-    pub(super) fn listed(&mut self, op: Op, at: SocketAddr, file: &FileInfo, most: usize) -> Option<usize> {
+    pub(crate) fn listed(&mut self, op: Op, at: SocketAddr, file: &FileInfo, most: usize) -> Option<usize> {
         let kept = self.kept.entry(op.number).or_insert_with(|| Kept {
             front: op.front,
             bytes: 0,
@@ -119,7 +119,7 @@ impl Results {
     }
 
     /// All names that this front end was shown and that are kept still.
-    pub(super) fn names(&self, front: FrontId) -> impl Iterator<Item = &String> {
+    pub(crate) fn names(&self, front: FrontId) -> impl Iterator<Item = &String> {
         self.kept.values().filter(move |kept| kept.front == front).flat_map(|kept| kept.shown.names())
     }
 }
