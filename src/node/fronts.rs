@@ -259,15 +259,16 @@ impl Fronts {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::machine::{Id, Transmit};
 
-    fn conn(index: u32) -> ConnId {
+    pub(crate) fn conn(index: u32) -> ConnId {
         ConnId(Id { index, generation: 0 })
     }
 
-    fn fronts() -> Fronts {
+    /// The operator's, a script; 2: another script; 3: a program; 4: one that follows all.
+    pub(crate) fn fronts() -> Fronts {
         let limits = Limits::desktop();
         let own = Console::new(conn(0), conn(1), ConsoleMode::Script, None, lines_dropped, &limits);
         let mut fronts = Fronts::new(Front::new(own, false, false), false);
@@ -280,7 +281,8 @@ mod tests {
         fronts
     }
 
-    fn took(fronts: &mut Fronts, n: u32) -> String {
+    /// What waits for a front end; 0 and 1 are the streams of the operator's.
+    pub(crate) fn took(fronts: &mut Fronts, n: u32) -> String {
         let front = if n < 2 { FrontId::Console } else { FrontId::Control(conn(n)) };
         let Some(front) = fronts.get_mut(front) else { return String::new() };
         let Some(Transmit::Bytes(bytes)) = front.console.transmit(conn(n)) else { return String::new() };

@@ -3,14 +3,11 @@
 
 mod ask;
 mod browse;
-mod commands;
 mod contract;
 mod discovery;
 mod download;
 mod fetch;
-mod get;
 mod identity;
-mod jobs;
 mod leftovers;
 mod life;
 mod naming;
@@ -18,7 +15,6 @@ mod pending;
 mod registries;
 mod route;
 mod search;
-mod steering;
 mod transfers;
 
 use crate::config::PeerConfig;
@@ -26,13 +22,15 @@ use crate::machine::{ConnId, Interface, ListenerId, Output, RequestId};
 use crate::node::clones::Clones;
 use crate::node::contacts::Contacts;
 use crate::node::files::Files;
+use crate::node::find::Find;
 use crate::node::fronts::console::Console;
-use crate::node::fronts::{Front, Fronts, said_dropped};
+use crate::node::fronts::{Front, said_dropped};
 use crate::node::gate::Gate;
 use crate::node::ids::{JobId, Requests, TransferId, TransferNumbers};
 use crate::node::index;
 use crate::node::limiter::{Bucket, Shares};
 use crate::node::notices::Notices;
+use crate::node::operations::Operations;
 use crate::node::outgoing::Outgoing;
 use crate::node::sessions::Sessions;
 use crate::node::sessions::greeting::{Greeter, Speaks};
@@ -46,7 +44,6 @@ use crate::proto::entropy::Entropy;
 use crate::time::{Duration, Instant, WallTime};
 use ask::Ask;
 use discovery::Discovery;
-use jobs::Job;
 use leftovers::Leftovers;
 use pending::Pending;
 use registries::Registry;
@@ -108,8 +105,7 @@ pub struct Peer {
     old_requests: BTreeMap<ConnId, Outgoing>,
     shared: index::port::Port,
 
-    fronts: Fronts,
-    jobs: Table<Job>,
+    operations: Operations<Find>,
     resolving: BTreeMap<RequestId, Resolving>,
     requests: Requests,
     /// Listening, and joined if that was asked for: commands may run.
@@ -117,8 +113,6 @@ pub struct Peer {
     stopping: bool,
     /// The driver was told to end.
     exited: bool,
-    /// The exit status so far.
-    status: u8,
 }
 
 /// Whose a connection is.
@@ -159,12 +153,10 @@ enum Timer {
     Exit,
     /// The longest wait for a dial.
     Dials,
-    Job(JobId),
     Refresh(usize),
     Hello,
     Greet,
     Silence,
-    Progress,
     Joined,
     Notices,
 }
@@ -229,14 +221,12 @@ impl Peer {
             asks: BTreeMap::new(),
             old_requests: BTreeMap::new(),
             shared: index::port::Port::new(limits),
-            fronts: Fronts::new(front, config.once.is_some()),
-            jobs: Table::new(),
+            operations: Operations::new(front, config.once.is_some()),
             resolving: BTreeMap::new(),
             requests: Requests::default(),
             ready: false,
             stopping: false,
             exited: false,
-            status: 0,
             config,
         };
         peer.outputs.push_back(Output::OpenConsole { console, notes });
@@ -274,7 +264,7 @@ impl Peer {
             self.timers.set_unless_armed(Timer::Dials, due, "wait for a dial");
         }
         self.check_joined(now, false);
-        if self.fronts.take_stirred() {
+        if self.operations.fronts.take_stirred() {
             self.settle_fronts(now);
         }
         debug_assert!(self.server.is_settled(), "what the v1 server tells waits for the next input");

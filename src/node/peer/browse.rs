@@ -1,11 +1,13 @@
 //! `browse NODE`: what one node shares, page by page.
 
-use super::jobs::{Job, Work};
+use super::Peer;
 use super::pending::Pending;
-use super::{Peer, Timer};
 use crate::machine::ConnId;
 use crate::node::api::{Code, Event, Failure, bytes as sized, plural};
+use crate::node::find::Find;
+use crate::node::find::browse::{Beneath, Browse};
 use crate::node::ids::{JobId, Op};
+use crate::node::operations::Work;
 use crate::node::sessions::outcome::Unreached;
 use crate::proto::command::NodeRef;
 use crate::proto::escape::for_terminal;
@@ -13,30 +15,6 @@ use crate::proto::name::{has_spellings, is_beneath};
 use crate::proto::v2::message::{FILES_MAX, FileInfo, Message};
 use crate::time::Instant;
 use std::net::SocketAddr;
-
-/// A node's files as they come.
-#[derive(Debug)]
-pub(super) struct Browse {
-    at: SocketAddr,
-    /// The last name so far.
-    after: Option<String>,
-    /// Something of the page was new.
-    fresh: bool,
-    pub(super) files: usize,
-    /// Those that have a number for `get`.
-    numbered: usize,
-    bytes: u64,
-    /// Only files beneath this folder, which are to be downloaded.
-    beneath: Option<Beneath>,
-}
-
-/// The files beneath a folder.
-#[derive(Debug)]
-struct Beneath {
-    /// The folder's name and a slash.
-    prefix: String,
-    found: Vec<FileInfo>,
-}
 
 impl Peer {
     pub(super) fn run_browse(&mut self, now: Instant, op: Op, node: &NodeRef) {
@@ -46,7 +24,7 @@ impl Peer {
         };
         let browse =
             Browse { at: addr, after: None, fresh: false, files: 0, numbered: 0, bytes: 0, beneath: None };
-        let job = self.begin(now, op, Work::Browse(browse));
+        let job = self.begin(now, op, Work::Find(Find::Browse(browse)));
         let class = self
             .contacts
             .class_of(now, addr, &self.here())
@@ -61,9 +39,7 @@ impl Peer {
         // In the order of names, whatever lies beneath comes after the folder's own; it may be spelled otherwise there.
         let after = Some(folder).filter(|folder| !has_spellings(folder));
         let browse = Browse { at: addr, after, fresh: false, files: 0, numbered: 0, bytes: 0, beneath };
-        if let Some(Job { work, .. }) = self.jobs.get_mut(job.0) {
-            *work = Work::Browse(browse);
-        }
+        self.operations.turns_to(job, Work::Find(Find::Browse(browse)));
         self.browse_wait(now, job);
         self.reach(now, addr, crate::node::sessions::outcome::Class::Near, Pending::Browse(job));
     }
@@ -79,7 +55,7 @@ impl Peer {
     ) {
         let max = self.config.limits.listing_max;
         let addr = self.addr_of(conn);
-        let Some(Job { work: Work::Browse(browse), .. }) = self.jobs.get_mut(job.0) else { return };
+        let Some(Find::Browse(browse)) = self.operations.found_mut(job) else { return };
         let Some(Beneath { prefix, found }) = &mut browse.beneath else { return };
         let mut over = end && files.is_empty() && !browse.fresh;
         for file in files.iter().filter(|file| browse.after.as_ref().is_none_or(|after| *after < file.name)) {
@@ -140,12 +116,16 @@ impl Peer {
 
     fn browse_wait(&mut self, now: Instant, job: JobId) {
         let limits = &self.config.limits;
-        self.timers.set(Timer::Job(job), now + limits.connect_deadline + limits.handshake_deadline, "browse");
+        self.operations.set_deadline(
+            job,
+            now + limits.connect_deadline + limits.handshake_deadline,
+            "browse",
+        );
     }
 
     /// The session is open, or the last page came: the next one is asked for.
     pub(super) fn browse_on(&mut self, now: Instant, conn: ConnId, job: JobId) {
-        let Some(Job { work: Work::Browse(browse), .. }) = self.jobs.get_mut(job.0) else { return };
+        let Some(Find::Browse(browse)) = self.operations.found_mut(job) else { return };
         browse.fresh = false;
         let after = browse.after.clone();
         let limit = u32::try_from(FILES_MAX).unwrap_or(u32::MAX);
@@ -164,7 +144,9 @@ impl Peer {
         (number, end, left_out): (u32, bool, u64),
     ) {
         let max = self.config.limits.listing_max;
-        let Some(Job { op, work: Work::Browse(browse), .. }) = self.jobs.get_mut(job.0) else {
+        let (Some(op), Some(Find::Browse(browse))) =
+            (self.operations.op_of(job), self.operations.found_mut(job))
+        else {
             // It was given up, or has all it wants.
             self.sessions.answered(conn, number);
             return self.unsolicited(now, conn, number);
@@ -172,7 +154,6 @@ impl Peer {
         if browse.beneath.is_some() {
             return self.browsed_beneath(now, (conn, number), job, files, end);
         }
-        let op = *op;
         let mut fresh = Vec::new();
         for file in files {
             let later = browse.after.as_ref().is_none_or(|after| *after < file.name);
@@ -188,12 +169,12 @@ impl Peer {
         browse.fresh |= !fresh.is_empty();
         let over = if end { !browse.fresh } else { fresh.is_empty() };
         for file in &fresh {
-            let number = self.fronts.lists(op, at, file, self.config.limits.results_bytes);
+            let number = self.operations.fronts.lists(op, at, file, self.config.limits.results_bytes);
             numbered = number.unwrap_or(numbered);
             let root = file.root.map(|root| root.to_string());
             self.tell(op, &Event::File { number, name: &file.name, size: file.size, root });
         }
-        if let Some(Job { work: Work::Browse(browse), .. }) = self.jobs.get_mut(job.0) {
+        if let Some(Find::Browse(browse)) = self.operations.found_mut(job) {
             browse.numbered = numbered;
         }
         match (over, end) {
@@ -206,7 +187,7 @@ impl Peer {
         } else if n == 0 {
             self.say(op, &format!("{at} shares no files\n"));
         } else {
-            let get = |number| self.fronts.get_command(op, number);
+            let get = |number| self.operations.fronts.get_command(op, number);
             let files = plural(n, "file", "files");
             let numbers = match (n, numbered) {
                 (1, 1) => format!("to download: {}", get("1")),
@@ -227,7 +208,7 @@ impl Peer {
     }
 
     pub(super) fn browse_late(&mut self, now: Instant, job: JobId) {
-        let Some(Job { work: Work::Browse(browse), .. }) = self.jobs.get(job.0) else { return };
+        let Some(Find::Browse(browse)) = self.operations.found_mut(job) else { return };
         let text = format!("{} did not answer in time", browse.at);
         self.finish(now, job, Err(Failure::new(Code::Timeout, text)));
     }

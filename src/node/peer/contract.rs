@@ -36,7 +36,7 @@ impl Machine for Peer {
             Input::FileFailed { file, fault, fatal } => self.file_failed(now, file, fault, fatal),
             Input::FileProgress { file, bytes, size } => {
                 if let Some(Owner::Share(job)) = self.files.owner(file) {
-                    self.share_progress(job, bytes, size);
+                    self.operations.share_progress(job, bytes, size);
                 }
             }
             Input::FileCommitted { file, name, meta, confirmed } => {
@@ -117,8 +117,8 @@ impl Machine for Peer {
                 self.sessions.transmit(conn, range.map(|slice| (slice.file, slice.offset, slice.len)))
             }
             Conn::Fetch(_) | Conn::Stream(..) => self.old_requests.get(&conn)?.transmit(),
-            Conn::Console => self.fronts.own().console.transmit(conn),
-            Conn::Control => self.fronts.get(FrontId::Control(conn))?.console.transmit(conn),
+            Conn::Console => self.operations.fronts.own().console.transmit(conn),
+            Conn::Control => self.operations.fronts.get(FrontId::Control(conn))?.console.transmit(conn),
         };
         self.shares.within(conn, next)
     }
@@ -132,7 +132,7 @@ impl Machine for Peer {
             Some(Conn::Ask) => self.ask_sent(conn, n),
             Some(Conn::Session) => self.session_sent(now, conn, n),
             Some(Conn::Fetch(_) | Conn::Stream(..)) => self.file_request_sent(conn, n),
-            Some(Conn::Console) => self.fronts.own_mut().console.sent(conn, n),
+            Some(Conn::Console) => self.operations.fronts.own_mut().console.sent(conn, n),
             Some(Conn::Control) => self.control_sent(now, conn, n),
             None => {}
         }
@@ -146,12 +146,13 @@ impl Machine for Peer {
     fn poll_timeout(&mut self) -> Option<Deadline> {
         let own = self.timers.next_deadline();
         let (server, sessions) = (self.server.poll_timeout(), self.sessions.poll_timeout());
-        let parts = [server, sessions, self.shared.poll_timeout(), self.uploads.poll_timeout()];
+        let (shared, uploads) = (self.shared.poll_timeout(), self.uploads.poll_timeout());
+        let parts = [server, sessions, shared, uploads, self.operations.poll_timeout()];
         parts.into_iter().flatten().chain(own).min_by_key(|deadline| deadline.at)
     }
 
     fn census(&self) -> Census {
-        let own = &self.fronts.own().console;
+        let own = &self.operations.fronts.own().console;
         let streams = [own.console, own.notes];
         let parts = [self.shared.poll_timeout(), self.uploads.poll_timeout()];
         Census {
@@ -159,9 +160,10 @@ impl Machine for Peer {
             timers: self.timers.len()
                 + self.server.timers()
                 + self.sessions.timers()
+                + self.operations.timers()
                 + parts.iter().flatten().count(),
             nodes: self.contacts.book.len(),
-            buffered: self.fronts.buffered(),
+            buffered: self.operations.fronts.buffered(),
             unsent: self.sessions.unsent(),
             ..self.files.census()
         }

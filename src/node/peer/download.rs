@@ -350,7 +350,7 @@ impl Peer {
         }
         self.look_for_hunger(now, id);
         if self.download_mut(id).is_some_and(|download| download.is_active()) {
-            self.show_progress_soon(now);
+            self.operations.show_progress_soon(now);
         }
         self.arm_download(now, id);
     }

@@ -1,7 +1,10 @@
 //! Who is told: each input of the driver's, each timer and each file goes to the part whose it is.
 
 mod callers;
+mod commands;
+mod fronts;
 mod giving;
+mod operations;
 mod reach;
 mod talking;
 
@@ -29,7 +32,7 @@ impl Peer {
         }
         // What was not listed yet may be now.
         uploads.search_soon(now);
-        self.finish_indexed(now);
+        self.finish_indexed();
     }
 
     pub(super) fn timeouts(&mut self, now: Instant) {
@@ -41,6 +44,7 @@ impl Peer {
             self.answer_more(now, conn);
         }
         self.sessions_timeout(now);
+        self.operations_timeout(now);
         for _ in 0..self.config.limits.timers_per_turn {
             let Some((timer, due)) = self.timers.pop_due(now) else { return };
             match timer {
@@ -57,12 +61,10 @@ impl Peer {
                 Timer::Down => self.more_may_come(now),
                 Timer::Up => self.more_may_go(now),
                 Timer::Exit => self.exit_anyway(),
-                Timer::Job(job) => self.job_timeout(now, job),
                 Timer::Refresh(number) => self.register(now, number, None, true),
                 Timer::Hello => self.hello(now),
                 Timer::Greet => self.greet(),
                 Timer::Silence => self.drop_silent(now),
-                Timer::Progress => self.show_progress(now),
                 Timer::Joined => self.check_joined(now, true),
                 Timer::Notices => {
                     if let Some(due) = self.notices.flush(now) {
@@ -117,7 +119,7 @@ impl Peer {
             Some(Conn::Fetch(transfer)) => self.fetch_closed(now, conn, transfer, fault),
             Some(Conn::Stream(transfer, no)) => self.stream_closed(now, conn, (transfer, no), fault),
             Some(Conn::Console) => {
-                let console = &mut self.fronts.own_mut().console;
+                let console = &mut self.operations.fronts.own_mut().console;
                 console.closed(conn);
                 let (results, mode) = (conn == console.console, console.mode);
                 self.conns.remove(conn.0);
@@ -126,7 +128,7 @@ impl Peer {
                     self.results_lost(fault);
                 }
                 if results && mode == ConsoleMode::Terminal {
-                    self.stop(now, self.status);
+                    self.stop(now, self.operations.status());
                 }
             }
             Some(Conn::Control) => self.control_gone(conn),

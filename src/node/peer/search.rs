@@ -1,18 +1,18 @@
 //! Our own searches: every node is asked at once, each in the protocol it speaks; what they find is merged by content,
 //! ranked, and numbered for `get N`. A search ends when all have answered or its time is over.
 
-mod tally;
-
+use super::Peer;
 use super::ask::{Answer, Purpose};
-use super::jobs::{Job, Work};
 use super::pending::Pending;
-use super::{Peer, Timer};
 use crate::config::V1_DEFAULT_SECRET;
 use crate::machine::ConnId;
 use crate::node::api::{Code, Event, Failure, FoundRow, Place, plural};
 use crate::node::contacts::address_book::Node;
+use crate::node::find::search::{Search, Then};
+use crate::node::find::{Find, Tally};
 use crate::node::hit::Hit;
 use crate::node::ids::{JobId, Op};
+use crate::node::operations::Work;
 use crate::node::sessions::outcome::Unreached;
 use crate::proto::address::is_local_net;
 use crate::proto::escape::for_log;
@@ -24,53 +24,6 @@ use crate::time::Instant;
 use log::{debug, warn};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use tally::Tally;
-
-/// A search under way.
-#[derive(Debug)]
-pub(super) struct Search {
-    /// As typed.
-    text: String,
-    query: Query,
-    /// What nodes that speak v1 only are asked for: a file of exactly that name.
-    old_name: Option<String>,
-    results: Results<SocketAddr>,
-    /// Nodes that told at least one.
-    found_at: BTreeSet<SocketAddr>,
-    /// Those of v1 that have it.
-    old: Vec<SocketAddr>,
-    /// Nodes that have not answered yet.
-    waiting: usize,
-    /// Answers that there was no memory for.
-    left_out: usize,
-    /// Nodes that told as much as they may, so that they may have more.
-    full: usize,
-    tally: Tally,
-    then: Then,
-}
-
-/// What a search is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Then {
-    /// To be shown.
-    Show,
-    /// To download the one file of that name.
-    Get,
-    /// To download all files beneath that folder.
-    Folder,
-}
-
-impl Search {
-    /// Bytes of what it found so far.
-    pub(super) fn bytes(&self) -> usize {
-        self.results.bytes()
-    }
-
-    /// For the line that says that it goes on.
-    pub(super) fn so_far(&self) -> (usize, usize) {
-        (self.tally.found, self.waiting)
-    }
-}
 
 impl Peer {
     pub(super) fn run_search(&mut self, now: Instant, op: Op, text: &str, then: Then) {
@@ -111,7 +64,7 @@ impl Peer {
             tally: Tally::default(),
             then,
         };
-        let job = self.begin(now, op, Work::Search(Box::new(search)));
+        let job = self.begin(now, op, Work::Find(Find::Search(Box::new(search))));
         let mut nodes: Vec<(SocketAddr, Node)> = self.contacts.book.merged().collect();
         // Those that may well be dead have their turn when all others had theirs.
         nodes.sort_by_key(|(_, node)| (node.failing, !node.proven));
@@ -125,20 +78,15 @@ impl Peer {
                 Some(class) => self.reach(now, addr, class, Pending::Search(job)),
             }
         }
-        if self.jobs.get(job.0).is_some() {
-            let limits = &self.config.limits;
-            self.timers.set(
-                Timer::Job(job),
-                now + limits.search_deadline + limits.connect_deadline,
-                "search",
-            );
-        }
+        let limits = &self.config.limits;
+        let due = now + limits.search_deadline + limits.connect_deadline;
+        self.operations.set_deadline(job, due, "search");
         self.finish_search(now, job);
     }
 
     fn search_mut(&mut self, job: JobId) -> Option<&mut Search> {
-        match self.jobs.get_mut(job.0) {
-            Some(Job { work: Work::Search(search), .. }) => Some(search),
+        match self.operations.found_mut(job) {
+            Some(Find::Search(search)) => Some(search),
             _ => None,
         }
     }
@@ -181,7 +129,7 @@ impl Peer {
 
     fn found(&mut self, now: Instant, conn: ConnId, job: JobId, files: Vec<FileInfo>, end: bool) {
         let addr = self.addr_of(conn);
-        let held: usize = self.jobs.iter().map(|(_, job)| job.held()).sum();
+        let held = self.operations.held(Find::bytes);
         let max = self.config.limits.results_bytes;
         let Some(search) = self.search_mut(job) else { return };
         let others = held.saturating_sub(search.results.bytes());
@@ -325,7 +273,7 @@ impl Peer {
                 let results = plural(hits.len(), "result", "results");
                 let nodes = plural(tally.asked(), "node", "nodes");
                 let number = if hits.len() == 1 { "1" } else { "N" };
-                let get = op.map_or(String::new(), |op| self.fronts.get_command(op, number));
+                let get = op.map_or(String::new(), |op| self.operations.fronts.get_command(op, number));
                 if cut {
                     self.tell(op, &Event::Truncated { files: hits.len(), narrow: true });
                 }
@@ -340,23 +288,16 @@ impl Peer {
                     op,
                     &format!("{results} from {} of {nodes}{left_out}; to download: {get}\n", tally.found),
                 );
-                self.shows(job, hits);
+                self.operations.shows(&self.config.limits, job, hits);
                 self.finish(now, job, Ok(()));
             }
-        }
-    }
-
-    /// What `get N` means from now on, for who asked.
-    pub(super) fn shows(&mut self, job: JobId, hits: Vec<Hit>) {
-        if let Some(op) = self.op_of(job) {
-            self.fronts.shows(op, hits, self.config.limits.results_bytes);
         }
     }
 
     /// Shows what was found, with its numbers. At a terminal the best comes last, where it is not scrolled away.
     pub(super) fn show_results(&mut self, op: Option<Op>, hits: &[Hit]) {
         let mut rows: Vec<(usize, &Hit)> = hits.iter().enumerate().collect();
-        if op.is_some_and(|op| self.fronts.is_typed_to(op.front)) {
+        if op.is_some_and(|op| self.operations.fronts.is_typed_to(op.front)) {
             rows.reverse();
         }
         for (i, hit) in rows {
@@ -372,43 +313,8 @@ impl Peer {
     }
 }
 
-impl Search {
-    /// What was found, the best first; what only old nodes have comes last, since nobody knows what it is.
-    fn hits(&self) -> Vec<Hit> {
-        let mut hits: Vec<Hit> = self
-            .results
-            .ranked()
-            .into_iter()
-            .map(|found| Hit {
-                name: found.name().to_owned(),
-                names: found.names().skip(1).map(str::to_owned).collect(),
-                size: found.size(),
-                root: found.root(),
-                sources: distinct(found.sources().map(|(addr, _)| addr)),
-                old: self
-                    .old_name
-                    .as_deref()
-                    .filter(|name| *name == found.name())
-                    .map_or(Vec::new(), |_| self.old.clone()),
-            })
-            .collect();
-        if let (false, Some(name)) = (self.old.is_empty(), &self.old_name) {
-            let (sources, old) = (self.old.clone(), Vec::new());
-            hits.push(Hit { name: name.clone(), names: Vec::new(), size: None, root: None, sources, old });
-        }
-        hits
-    }
-}
-
 /// Signs of a name that mean something in a search, marked as meant themselves.
 fn as_meant(name: &str) -> String {
     let plain = |c: char| c.is_alphanumeric() || c == '/' || !c.is_ascii();
     name.chars().flat_map(|c| (!plain(c)).then_some('\\').into_iter().chain([c])).collect()
-}
-
-/// Each once. A node may be listed with several names.
-fn distinct(sources: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
-    let mut sources: Vec<SocketAddr> = sources.collect();
-    sources.dedup();
-    sources
 }

@@ -1,8 +1,10 @@
 //! Downloads, whichever way they come: their table, their queue, the commands that wait for them.
 
+mod steering;
+mod wanted;
+
 use super::Peer;
 use super::download::{Candidate, Download};
-use super::get::Gets;
 use super::naming::Naming;
 use crate::config::PART_PREFIX;
 use crate::machine::{ConnId, Fault, FileId, Output};
@@ -164,9 +166,7 @@ impl Peer {
         self.timers.cancel(super::Timer::Transfer(id));
         self.queued.retain(|queued| *queued != id);
         let jobs = self.transfers.remove(id.0).map(|transfer| transfer.jobs).unwrap_or_default();
-        for job in jobs {
-            self.got(now, job, id, result);
-        }
+        self.got(now, jobs, id, result);
         self.exit_if_closed();
         self.start_queued(now);
     }
@@ -179,7 +179,7 @@ impl Peer {
         ops.retain(|op| {
             let first = !told.contains(&op.front);
             told.push(op.front);
-            first || self.fronts.get(op.front).is_some_and(|front| front.json)
+            first || self.operations.fronts.get(op.front).is_some_and(|front| front.json)
         });
         if ops.is_empty() {
             self.tell(None, event);
@@ -192,8 +192,14 @@ impl Peer {
     /// Those who wait for a download hear what became of it; it stays in the table.
     pub(super) fn tell_waiting(&mut self, now: Instant, id: TransferId, result: &Result<(), Failure>) {
         let jobs = self.transfers.get_mut(id.0).map(|transfer| std::mem::take(&mut transfer.jobs));
-        for job in jobs.unwrap_or_default() {
-            self.got(now, job, id, result);
+        self.got(now, jobs.unwrap_or_default(), id, result);
+    }
+
+    /// What became of a download that operations waited for.
+    fn got(&mut self, now: Instant, jobs: Vec<JobId>, id: TransferId, result: &Result<(), Failure>) {
+        for job in jobs {
+            let ends = self.operations.got(job, id, result);
+            self.ends(now, ends);
         }
     }
 
@@ -307,25 +313,6 @@ impl Peer {
         }
     }
 
-    /// What becomes of the downloads of a command that ends with the process.
-    pub(super) fn gets_left(&self, gets: &Gets) -> String {
-        let mut kept = 0;
-        let mut names = Vec::new();
-        for id in &gets.waits {
-            let Some(transfer) = self.transfers.get(id.0) else { continue };
-            kept += transfer.download().map_or(0, Download::bytes);
-            names.push(for_terminal(&transfer.name));
-        }
-        let name = match names.as_slice() {
-            [name] => name.clone(),
-            names => plural(names.len(), "file", "files"),
-        };
-        match kept {
-            0 => format!("gave up the download of {name}; nothing is kept"),
-            n => format!("stopped the download of {name}; {} are kept, and the next start goes on", bytes(n)),
-        }
-    }
-
     /// The name a download asks for.
     pub(super) fn fetch_name(&self, id: TransferId) -> Option<&str> {
         self.transfers.get(id.0).map(|transfer| transfer.name.as_str())
@@ -345,11 +332,6 @@ impl Peer {
     /// Whether the operator named the source.
     pub(super) fn is_typed(&self, id: TransferId) -> bool {
         self.transfers.get(id.0).is_some_and(|transfer| transfer.typed)
-    }
-
-    /// Whether the source is not ready yet.
-    pub(super) fn is_waited_for(&self, id: TransferId) -> bool {
-        matches!(self.transfers.get(id.0), Some(Transfer { phase: Phase::Naming(naming), .. }) if naming.is_hashing())
     }
 
     /// Downloads under way, for progress events and the progress line.
@@ -375,7 +357,30 @@ impl Peer {
     }
 }
 
+/// What becomes of the downloads of an operation that ends with the process.
+pub(super) fn what_is_left<'a>(all: impl Iterator<Item = &'a Transfer>) -> String {
+    let mut kept = 0;
+    let mut names = Vec::new();
+    for transfer in all {
+        kept += transfer.download().map_or(0, Download::bytes);
+        names.push(for_terminal(&transfer.name));
+    }
+    let name = match names.as_slice() {
+        [name] => name.clone(),
+        names => plural(names.len(), "file", "files"),
+    };
+    match kept {
+        0 => format!("gave up the download of {name}; nothing is kept"),
+        n => format!("stopped the download of {name}; {} are kept, and the next start goes on", bytes(n)),
+    }
+}
+
 impl Transfer {
+    /// Whether its source reads the file still, before it gives anything.
+    pub(super) fn is_read_there(&self) -> bool {
+        matches!(&self.phase, Phase::Naming(naming) if naming.is_hashing())
+    }
+
     /// Bytes that are here.
     pub(super) fn bytes(&self) -> u64 {
         match &self.phase {

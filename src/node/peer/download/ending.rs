@@ -235,10 +235,10 @@ impl Peer {
 
     /// The last of the files that kept the process from ending is closed.
     pub(in crate::node::peer) fn exit_if_closed(&mut self) {
-        let told = self.fronts.controls().is_empty();
+        let told = self.operations.fronts.controls().is_empty();
         if self.stopping && !self.exited && told && !self.has_open_parts() {
             self.exited = true;
-            self.outputs.push_back(Output::Exit { status: self.status });
+            self.outputs.push_back(Output::Exit { status: self.operations.status() });
         }
     }
 
@@ -251,7 +251,7 @@ impl Peer {
             let (content, journal) = (download.content.take(), download.journal.take());
             content.into_iter().chain(journal).for_each(|file| self.keep_file(file));
         }
-        for conn in self.fronts.controls() {
+        for conn in self.operations.fronts.controls() {
             self.outputs.push_back(Output::Close { conn, reset: false });
             self.control_gone(conn);
         }

@@ -1,11 +1,11 @@
 //! Transfers as the operator steers them: `transfers`, `pause`, `resume`, `cancel`, `limit`.
 
-use super::Peer;
-use super::get::Gets;
-use super::jobs::{Job, Work};
-use super::transfers::{Phase, Transfer};
+use super::{Phase, Transfer};
 use crate::node::api::{Code, Event, Failure, TransferRow, UploadRow};
-use crate::node::ids::{JobId, Op, TransferId};
+use crate::node::ids::{Op, TransferId};
+use crate::node::operations::Work;
+use crate::node::operations::gets::Gets;
+use crate::node::peer::{Peer, Timer};
 use crate::node::uploads::ledger::Upload;
 use crate::node::v1::server::CloseReason;
 use crate::proto::command::{Way, Which};
@@ -15,7 +15,7 @@ use crate::time::Instant;
 
 impl Peer {
     /// Every download that is not complete, and every upload, each by number.
-    pub(super) fn run_transfers(&mut self, now: Instant, op: Op) {
+    pub(in crate::node::peer) fn run_transfers(&mut self, now: Instant, op: Op) {
         let mut ids: Vec<(u32, TransferId)> =
             self.transfers.iter().map(|(id, transfer)| (transfer.number, TransferId(id))).collect();
         ids.sort_unstable();
@@ -36,7 +36,7 @@ impl Peer {
     }
 
     /// One row of `transfers`.
-    pub(super) fn tell_transfer(&mut self, now: Instant, to: Option<Op>, id: TransferId) {
+    pub(in crate::node::peer) fn tell_transfer(&mut self, now: Instant, to: Option<Op>, id: TransferId) {
         let Some(transfer) = self.transfers.get(id.0) else { return };
         let download = transfer.download();
         let name = transfer.name.clone();
@@ -85,7 +85,7 @@ impl Peer {
         Err(Failure::new(Code::NotFound, text))
     }
 
-    pub(super) fn run_pause(&mut self, now: Instant, op: Op, which: &Which) {
+    pub(in crate::node::peer) fn run_pause(&mut self, now: Instant, op: Op, which: &Which) {
         let result = self.meant(which).and_then(|ids| {
             let mut able = 0;
             for id in ids {
@@ -123,7 +123,7 @@ impl Peer {
         true
     }
 
-    pub(super) fn run_resume(&mut self, now: Instant, op: Op, which: &Which) {
+    pub(in crate::node::peer) fn run_resume(&mut self, now: Instant, op: Op, which: &Which) {
         let meant = self.meant(which).map(|ids| {
             let resumes = |id: &TransferId| {
                 let transfer = self.transfers.get(id.0);
@@ -147,21 +147,22 @@ impl Peer {
                     self.download_resume(now, id);
                     self.download_retry(now, id);
                 }
-                self.settle_gets(now, job);
+                let ends = self.operations.settle_gets(job);
+                self.ends(now, ends);
             }
             Err(failure) => self.conclude(now, op, Err(failure)),
         }
     }
 
     /// Gives up downloads and shares: nothing of them stays. An upload is named by its number only.
-    pub(super) fn run_cancel(&mut self, now: Instant, op: Op, which: &Which) {
+    pub(in crate::node::peer) fn run_cancel(&mut self, now: Instant, op: Op, which: &Which) {
         let shares = match which {
             Which::Number(number) if self.stop_upload(now, op, *number) => {
                 return self.conclude(now, op, Ok(()));
             }
             Which::Number(_) => 0,
-            Which::Name(file) => self.give_up_shares(now, Some(file)),
-            Which::All => self.give_up_shares(now, None),
+            Which::Name(file) => self.give_up_shares(Some(file)),
+            Which::All => self.give_up_shares(None),
         };
         let result = match self.meant(which) {
             Ok(ids) => {
@@ -198,37 +199,25 @@ impl Peer {
         if !waited {
             self.note(op, &format!("{text}\n"));
         }
-        self.give_up(now, id, &text);
+        self.give_up(id, &text);
     }
 
     /// Those who wait for a download hear that it was given up, which is no failure of theirs.
-    fn give_up(&mut self, now: Instant, id: TransferId, text: &str) {
-        self.timers.cancel(super::Timer::Transfer(id));
+    fn give_up(&mut self, id: TransferId, text: &str) {
+        self.timers.cancel(Timer::Transfer(id));
         self.queued.retain(|queued| *queued != id);
         let jobs = self.transfers.remove(id.0).map(|transfer| transfer.jobs).unwrap_or_default();
         for job in jobs {
-            let Some(Job { op, work: Work::Get(gets), .. }) = self.jobs.get_mut(job.0) else { continue };
-            let op = *op;
-            gets.waits.remove(&id);
-            if gets.waits.is_empty() {
-                self.interrupt(now, job, text);
-            } else {
-                self.note(op, &format!("{text}\n"));
-            }
+            self.operations.given_up(job, id, text);
         }
     }
 
-    /// A command ends because the operator said so, which is no reason for a script to stop.
-    pub(super) fn interrupt(&mut self, now: Instant, job: JobId, text: &str) {
-        let Some(Job { op, .. }) = self.jobs.remove(job.0) else { return };
-        self.timers.cancel(super::Timer::Job(job));
-        let command = op.command;
-        self.tell(op, &Event::Error { command, code: Code::Interrupted.name(), message: text });
-        self.tell(op, &Event::Done { command });
-        self.end_waiter(now, op.front);
-    }
-
-    pub(super) fn run_limit(&mut self, now: Instant, op: Op, limit: Option<(Way, Option<u64>)>) {
+    pub(in crate::node::peer) fn run_limit(
+        &mut self,
+        now: Instant,
+        op: Op,
+        limit: Option<(Way, Option<u64>)>,
+    ) {
         match limit {
             Some((Way::Up, rate)) => self.limit_up(now, rate),
             Some((Way::Down, rate)) => {

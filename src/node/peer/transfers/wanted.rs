@@ -1,34 +1,24 @@
 //! `get`: from what the operator names to downloads.
 
-use super::download::{Candidate, Download};
-use super::jobs::{Job, Work};
-use super::search::Then;
-use super::transfers::{Phase, Transfer};
-use super::{Peer, Resolving};
+use super::{Phase, Transfer};
 use crate::config::HostPort;
 use crate::machine::Fault;
 use crate::node::api::{Code, Downloaded, Event, Failure, bytes as sized, plural};
+use crate::node::find::search::Then;
 use crate::node::fronts::results::Shown;
 use crate::node::hit::Hit;
 use crate::node::ids::{JobId, Op, TransferId};
+use crate::node::operations::Work;
+use crate::node::operations::gets::Gets;
+use crate::node::peer::download::{Candidate, Download};
+use crate::node::peer::{Peer, Resolving};
 use crate::proto::command::Wanted;
 use crate::proto::content::Root;
 use crate::proto::escape::for_terminal;
 use crate::proto::name::{check_name, is_beneath};
 use crate::proto::v2::message::FileInfo;
 use crate::time::Instant;
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
-
-/// The downloads a command waits for.
-#[derive(Debug, Default)]
-pub(super) struct Gets {
-    pub(super) waits: BTreeSet<TransferId>,
-    wanted: usize,
-    failed: usize,
-    /// The first failure.
-    failure: Option<Failure>,
-}
 
 /// What is to be downloaded, once it is known what that is.
 struct Goal {
@@ -38,11 +28,11 @@ struct Goal {
 }
 
 impl Peer {
-    pub(super) fn run_get(&mut self, now: Instant, op: Op, wanted: Wanted) {
+    pub(in crate::node::peer) fn run_get(&mut self, now: Instant, op: Op, wanted: Wanted) {
         match wanted {
             Wanted::Numbers { of, numbers } => self.get_numbers(now, op, of, &numbers),
             Wanted::All => {
-                let shown = self.fronts.results(op.front, None);
+                let shown = self.operations.fronts.results(op.front, None);
                 let all: Vec<usize> = (1..=shown.map_or(0, Shown::len).max(1)).collect();
                 if let Some(&Shown::Listing { unnumbered: n @ 1.., .. }) = shown {
                     let files = plural(n, "file of that list has", "files of that list have");
@@ -67,7 +57,7 @@ impl Peer {
     }
 
     fn get_numbers(&mut self, now: Instant, op: Op, of: Option<u32>, numbers: &[usize]) {
-        let shown = self.fronts.results(op.front, of);
+        let shown = self.operations.fronts.results(op.front, of);
         let first = numbers.first().copied().unwrap_or_default();
         let wanted = shown.map_or(Err(first), |shown| shown.pick(numbers));
         let text = match (wanted, of, shown.map_or(0, Shown::len)) {
@@ -103,10 +93,14 @@ impl Peer {
     }
 
     /// The host of a `get` was looked up.
-    pub(super) fn get_resolved(&mut self, now: Instant, job: JobId, result: Result<SocketAddr, Fault>) {
-        let Some(waiting) = self.jobs.get_mut(job.0) else { return };
-        let work = std::mem::replace(&mut waiting.work, Work::Get(Gets::default()));
-        let Work::Resolve { host, name, folder } = work else { return };
+    pub(in crate::node::peer) fn get_resolved(
+        &mut self,
+        now: Instant,
+        job: JobId,
+        result: Result<SocketAddr, Fault>,
+    ) {
+        let work = self.operations.turns_to(job, Work::Get(Gets::default()));
+        let Some(Work::Resolve { host, name, folder }) = work else { return };
         match result {
             Ok(addr) => self.get_from(now, job, addr, name, folder),
             Err(fault) => {
@@ -139,7 +133,7 @@ impl Peer {
     fn get_hits(&mut self, now: Instant, job: JobId, hits: Vec<Hit>) {
         for hit in hits {
             let Some(&first) = hit.sources.first() else {
-                self.not_got(job, Failure::new(Code::NotFound, "nobody has it"));
+                self.operations.not_got(job, Failure::new(Code::NotFound, "nobody has it"));
                 continue;
             };
             let (Some(root), Some(size)) = (hit.root, hit.size) else {
@@ -156,12 +150,14 @@ impl Peer {
             self.want(now, Some(job), Goal { name: hit.name, root, size }, first, candidates);
         }
         self.start_queued(now);
-        self.settle_gets(now, job);
+        let ends = self.operations.settle_gets(job);
+        self.ends(now, ends);
     }
 
     /// All beneath a folder: of the node that was browsed last, if it lies there, else whoever has it.
     fn get_shown_folder(&mut self, now: Instant, op: Op, folder: String) {
-        let listed = self.fronts.results(op.front, None).and_then(|shown| shown.lists_beneath(&folder));
+        let listed =
+            self.operations.fronts.results(op.front, None).and_then(|shown| shown.lists_beneath(&folder));
         match listed {
             Some(addr) => {
                 let job = self.begin(now, op, Work::Get(Gets::default()));
@@ -172,10 +168,14 @@ impl Peer {
     }
 
     /// Files that one node named.
-    pub(super) fn get_files(&mut self, now: Instant, job: JobId, addr: SocketAddr, files: Vec<FileInfo>) {
-        if let Some(Job { work, .. }) = self.jobs.get_mut(job.0) {
-            *work = Work::Get(Gets::default());
-        }
+    pub(in crate::node::peer) fn get_files(
+        &mut self,
+        now: Instant,
+        job: JobId,
+        addr: SocketAddr,
+        files: Vec<FileInfo>,
+    ) {
+        self.operations.turns_to(job, Work::Get(Gets::default()));
         for FileInfo { name, size, root, .. } in files {
             match root {
                 Some(root) => {
@@ -189,7 +189,8 @@ impl Peer {
             }
         }
         self.start_queued(now);
-        self.settle_gets(now, job);
+        let ends = self.operations.settle_gets(job);
+        self.ends(now, ends);
     }
 
     /// A download of this content: a new one, or the one there is.
@@ -202,7 +203,7 @@ impl Peer {
         candidates: Vec<Candidate>,
     ) {
         if let Some(failure) = self.contradicts(&goal) {
-            return job.into_iter().for_each(|job| self.not_got(job, failure.clone()));
+            return job.into_iter().for_each(|job| self.operations.not_got(job, failure.clone()));
         }
         if let Some(id) = self.download_of(&goal.root) {
             job.into_iter().for_each(|job| self.waits_for(job, id));
@@ -215,7 +216,7 @@ impl Peer {
                 let id = self.add_transfer(now, goal.name, first, false, Some(download));
                 job.into_iter().for_each(|job| self.waits_for(job, id));
             }
-            Err(failure) => job.into_iter().for_each(|job| self.not_got(job, failure.clone())),
+            Err(failure) => job.into_iter().for_each(|job| self.operations.not_got(job, failure.clone())),
         }
     }
 
@@ -264,7 +265,13 @@ impl Peer {
     }
 
     /// The node that was asked for a name told what the content is.
-    pub(super) fn content_known(&mut self, now: Instant, id: TransferId, root: Root, size: u64) {
+    pub(in crate::node::peer) fn content_known(
+        &mut self,
+        now: Instant,
+        id: TransferId,
+        root: Root,
+        size: u64,
+    ) {
         let Some(Transfer { name, from, .. }) = self.transfers.get(id.0) else { return };
         let (goal, from) = (Goal { name: name.clone(), root, size }, *from);
         let holder = Candidate::holder(from, now);
@@ -275,10 +282,7 @@ impl Peer {
             // It is under way already, under this name or another.
             let jobs = self.transfers.remove(id.0).map(|transfer| transfer.jobs).unwrap_or_default();
             for job in jobs {
-                if let Some(Job { work: Work::Get(gets), .. }) = self.jobs.get_mut(job.0) {
-                    gets.waits.remove(&id);
-                    gets.wanted -= 1;
-                }
+                self.operations.waits_no_more(job, id);
                 self.waits_for(job, other);
             }
             self.name_download(other, &goal);
@@ -296,72 +300,29 @@ impl Peer {
         }
     }
 
-    /// The command waits for this download, too.
+    /// The operation waits for this download, too.
     pub(super) fn waits_for(&mut self, job: JobId, id: TransferId) {
-        let Some(Job { work: Work::Get(gets), .. }) = self.jobs.get_mut(job.0) else { return };
-        if !gets.waits.insert(id) {
-            return;
-        }
-        gets.wanted += 1;
-        if let Some(transfer) = self.transfers.get_mut(id.0) {
-            transfer.jobs.push(job);
-        }
-    }
-
-    /// One of the things a command wanted came to nothing before it began.
-    fn not_got(&mut self, job: JobId, failure: Failure) {
-        if let Some(Job { work: Work::Get(gets), .. }) = self.jobs.get_mut(job.0) {
-            gets.wanted += 1;
-            gets.failed += 1;
-            gets.failure.get_or_insert(failure);
-        }
-    }
-
-    /// What became of a download that a command waited for.
-    pub(super) fn got(&mut self, now: Instant, job: JobId, id: TransferId, result: &Result<(), Failure>) {
-        let Some(Job { op, work: Work::Get(gets), .. }) = self.jobs.get_mut(job.0) else { return };
-        let op = *op;
-        gets.waits.remove(&id);
-        if let Err(failure) = result {
-            gets.failed += 1;
-            if gets.wanted > 1 {
-                let note = format!("error: {}\n", failure.message);
-                gets.failure.get_or_insert(failure.clone());
-                self.note(op, &note);
-            } else {
-                gets.failure = Some(failure.clone());
+        if self.operations.waits_for(job, id) {
+            if let Some(transfer) = self.transfers.get_mut(id.0) {
+                transfer.jobs.push(job);
             }
         }
-        self.settle_gets(now, job);
-    }
-
-    /// The command is over when the last of its downloads is.
-    pub(super) fn settle_gets(&mut self, now: Instant, job: JobId) {
-        let Some(Job { work: Work::Get(gets), .. }) = self.jobs.get_mut(job.0) else { return };
-        if !gets.waits.is_empty() {
-            return;
-        }
-        let result = match gets.failure.take() {
-            None => Ok(()),
-            Some(failure) if gets.wanted == 1 => Err(failure),
-            Some(Failure { code, message }) => {
-                let files = plural(gets.wanted, "file", "files");
-                Err(Failure::new(code, format!("{} of {files} not downloaded: {message}", gets.failed)))
-            }
-        };
-        self.finish(now, job, result);
     }
 
     /// The search of `get NAME` found files of exactly that name: if they are one and the same, it is taken.
-    pub(super) fn get_found(&mut self, now: Instant, job: JobId, name: &str, mut hits: Vec<Hit>) {
+    pub(in crate::node::peer) fn get_found(
+        &mut self,
+        now: Instant,
+        job: JobId,
+        name: &str,
+        mut hits: Vec<Hit>,
+    ) {
         // What old nodes have under the name is anybody's guess, and wanted only where nobody knows better.
         if hits.iter().any(|hit| hit.size.is_some()) {
             hits.retain(|hit| hit.size.is_some());
         }
         if hits.len() == 1 {
-            if let Some(Job { work, .. }) = self.jobs.get_mut(job.0) {
-                *work = Work::Get(Gets::default());
-            }
+            self.operations.turns_to(job, Work::Get(Gets::default()));
             return self.get_hits(now, job, hits);
         }
         self.show_results(self.op_of(job), &hits);
@@ -370,12 +331,18 @@ impl Peer {
             hits.len(),
             for_terminal(name)
         );
-        self.shows(job, hits);
+        self.operations.shows(&self.config.limits, job, hits);
         self.finish(now, job, Err(Failure::new(Code::Other, text)));
     }
 
     /// The search of `get FOLDER/` found what lies there, whoever has it.
-    pub(super) fn get_found_folder(&mut self, now: Instant, job: JobId, folder: &str, mut hits: Vec<Hit>) {
+    pub(in crate::node::peer) fn get_found_folder(
+        &mut self,
+        now: Instant,
+        job: JobId,
+        folder: &str,
+        mut hits: Vec<Hit>,
+    ) {
         let prefix = format!("{folder}/");
         hits.retain(|hit| is_beneath(&hit.name, &prefix));
         if hits.is_empty() {
@@ -390,14 +357,12 @@ impl Peer {
             );
             self.note(self.op_of(job), &text);
         }
-        if let Some(Job { work, .. }) = self.jobs.get_mut(job.0) {
-            *work = Work::Get(Gets::default());
-        }
+        self.operations.turns_to(job, Work::Get(Gets::default()));
         self.get_hits(now, job, hits);
     }
 
     /// v1: a download is complete. `stored`: the name it has now.
-    pub(super) fn tell_downloaded(
+    pub(in crate::node::peer) fn tell_downloaded(
         &mut self,
         id: TransferId,
         name: &str,

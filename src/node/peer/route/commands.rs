@@ -1,16 +1,17 @@
 //! Commands of the operator's: from a line to the work it starts.
 
-use super::ask::Purpose;
-use super::jobs::{Work, list_files};
-use super::search::Then;
-use super::{Peer, Timer};
 use crate::config::{ConsoleMode, HostPort};
 use crate::machine::{Dir, Output};
 use crate::node::api::{Code, Event, Failure, IndexStatus, Status};
 use crate::node::contacts::address_book::Node;
 use crate::node::files::Owner;
+use crate::node::find::search::Then;
 use crate::node::fronts::console::LineIn;
-use crate::node::ids::{FrontId, JobId, Op};
+use crate::node::ids::{FrontId, Op};
+use crate::node::operations::Work;
+use crate::node::peer::Peer;
+use crate::node::peer::ask::Purpose;
+use crate::node::peer::registries::Registry;
 use crate::node::shown::meant;
 use crate::proto::command::{self, Command, CommandError, Line, List};
 use crate::proto::escape::for_terminal;
@@ -23,11 +24,11 @@ use std::path::PathBuf;
 
 impl Peer {
     /// A front end has a line for us.
-    pub(super) fn line(&mut self, now: Instant, id: FrontId, line: LineIn) {
-        let Some(front) = self.fronts.get_mut(id) else { return };
+    pub(in crate::node::peer) fn line(&mut self, now: Instant, id: FrontId, line: LineIn) {
+        let Some(front) = self.operations.fronts.get_mut(id) else { return };
         let (asked, mode) = (front.console.asking.take(), front.console.mode);
         let no_command = |peer: &mut Peer, text: String| {
-            let op = peer.fronts.new_op(id, "", false);
+            let op = peer.operations.fronts.new_op(id, "", false);
             peer.conclude(now, op, Err(Failure::new(Code::Usage, text)));
         };
         let text = match line {
@@ -50,17 +51,17 @@ impl Peer {
         match command::parse_among(&text, &|typed| meant(self.shown_names(id), typed)) {
             Ok(Line { command: Command::Empty, .. }) => {}
             Ok(Line { command, background }) => {
-                let op = self.fronts.new_op(id, command.name(), background);
+                let op = self.operations.fronts.new_op(id, command.name(), background);
                 self.run(now, op, command);
             }
             Err(CommandError::MissingArgument { next, .. }) if mode == ConsoleMode::Terminal => {
-                if let Some(front) = self.fronts.get_mut(id) {
+                if let Some(front) = self.operations.fronts.get_mut(id) {
                     front.console.ask(text, next);
                 }
             }
             Err(error) => {
                 let failure = Failure::new(Code::Usage, error.to_string());
-                let op = self.fronts.new_op(id, error.command(), false);
+                let op = self.operations.fronts.new_op(id, error.command(), false);
                 self.conclude(now, op, Err(failure));
             }
         }
@@ -97,10 +98,10 @@ impl Peer {
             }
             Command::Wait(Some(time)) => {
                 let job = self.begin(now, op, Work::Wait);
-                self.timers.set(Timer::Job(job), now + time, "wait");
+                self.operations.set_deadline(job, now + time, "wait");
             }
             Command::Wait(None) => {
-                if self.jobs.iter().any(|(_, job)| job.op.background && job.op.front == op.front) {
+                if self.operations.in_background(op.front) {
                     self.begin(now, op, Work::WaitAll);
                 } else {
                     self.conclude(now, op, Ok(()));
@@ -114,7 +115,7 @@ impl Peer {
                 Err(error) => self.conclude(now, op, Err(Failure::new(Code::Usage, error.to_string()))),
             },
             Command::Quit => {
-                self.stop(now, self.status);
+                self.stop(now, self.operations.status());
                 self.tell(op, &Event::Done { command: op.command });
             }
             Command::Empty => {}
@@ -177,7 +178,7 @@ impl Peer {
             let text = "too many files are open already: share it again when some transfers have ended";
             return self.conclude(now, op, Err(Failure::new(Code::Other, text)));
         }
-        let file = self.files.add(Owner::Share(JobId(self.jobs.next_id())));
+        let file = self.files.add(Owner::Share(self.operations.next_id()));
         let work = Work::Share { file, name: file_name.clone(), bytes: 0, size: 0 };
         self.begin(now, op, work);
         let max = self.config.limits.index_files;
@@ -186,13 +187,13 @@ impl Peer {
 
     fn run_list(&mut self, now: Instant, op: Op, dir: Dir) {
         let request = self.requests.next();
-        let (output, work) = list_files(request, dir, self.config.limits.listing_max);
-        self.begin(now, op, work);
-        self.outputs.push_back(output);
+        self.begin(now, op, Work::Files { request, dir, files: 0, bytes: 0 });
+        let (folder, max) = (String::new(), self.config.limits.listing_max);
+        self.outputs.push_back(Output::ListFiles { request, dir, folder, deep: true, max });
     }
 
     /// The lists a node is on, as `node` events name them.
-    pub(super) fn lists_of(&self, addr: SocketAddr) -> Vec<&'static str> {
+    pub(in crate::node::peer) fn lists_of(&self, addr: SocketAddr) -> Vec<&'static str> {
         let mut lists = vec!["all"];
         if let Some(node) = self.contacts.book.row(addr) {
             lists.extend(node.registry.then_some("bootstrap"));
@@ -204,7 +205,7 @@ impl Peer {
     /// Names that the operator has before his eyes: those of searches, of `browse`, of downloads under way.
     fn shown_names(&self, front: FrontId) -> impl Iterator<Item = &String> {
         let transfers = self.transfers.iter().map(|(_, transfer)| &transfer.name);
-        self.fronts.names(front).chain(transfers)
+        self.operations.fronts.names(front).chain(transfers)
     }
 
     fn index_status(&self) -> IndexStatus {
@@ -235,7 +236,7 @@ impl Peer {
             nodes_bootstrap: count(|node| node.registry),
             nodes_multicast: count(|node| node.multicast()),
             multicast: self.discovery.describe(),
-            bootstraps: self.registries.iter().map(super::registries::Registry::describe).collect(),
+            bootstraps: self.registries.iter().map(Registry::describe).collect(),
             v1: self.config.v1,
             uploads: self.files.uploads(),
             uploaded_bytes: self.totals.uploaded,

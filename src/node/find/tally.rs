@@ -5,26 +5,26 @@ use crate::proto::escape::for_terminal;
 
 /// What became of the nodes that were to be asked.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
-    pub(super) found: usize,
-    pub(super) without: usize,
-    pub(super) refused: usize,
-    pub(super) silent: usize,
+pub(crate) struct Tally {
+    pub(crate) found: usize,
+    pub(crate) without: usize,
+    pub(crate) refused: usize,
+    pub(crate) silent: usize,
     /// Old nodes that cannot answer such a question.
-    pub(super) unable: usize,
+    pub(crate) unable: usize,
     /// Not asked, because they are not to see the secret.
-    pub(super) withheld: usize,
+    pub(crate) withheld: usize,
     /// Not asked, because too many others had to be dialled.
-    pub(super) not_tried: usize,
+    pub(crate) not_tried: usize,
 }
 
 impl Tally {
-    pub(super) fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.found + self.without + self.refused + self.silent
     }
 
     /// Why a search for `text` is over without a result.
-    pub(super) fn none_found(&self, text: &str) -> Failure {
+    pub(crate) fn none_found(&self, text: &str) -> Failure {
         let asked = self.asked();
         let text = for_terminal(text);
         let mut message = match (asked, self.without) {
