@@ -9,7 +9,9 @@
 //! ! error: …                    its standard error
 //! = 3                           its exit status or the signal that ended it, unless 0
 //! $ ann: ds-peer … &            goes on beside what follows, from when it is ready (`ds-peer ctl`: at once)
-//! $ stop ann [TERM|INT|HUP]     ends it (TERM) and shows what it said
+//! $ stop ann [TERM|INT|HUP|KILL] ends it (TERM) and shows what it said
+//! $ see ann TEXT                waits until it has said this
+//! $ hold ann · go ann           it stands still, with its connections open; it goes on
 //! $ file PATH TEXT · bytes PATH N · folder PATH · fifo PATH · link PATH TARGET · chmod PATH MODE · cat PATH · ls PATH ·
 //!                               same A B;
 //!                               `\_` is a blank in a name, `\xNN` a byte
@@ -465,6 +467,9 @@ impl Stage {
                 return vec![if a == b { "  the same" } else { "  different" }.to_owned()];
             }
             "stop" => return self.stop(first, second),
+            "see" => return self.see(first, second),
+            "hold" => return self.signal(first, Signal::STOP),
+            "go" => return self.signal(first, Signal::CONT),
             "ask" => return ask(self.ports[first], &unescape(second)),
             "stranger" => {
                 let (found, content) = second.split_once(' ').unwrap_or((second, ""));
@@ -551,11 +556,29 @@ impl Stage {
             "" | "TERM" => Signal::TERM,
             "INT" => Signal::INT,
             "HUP" => Signal::HUP,
+            "KILL" => Signal::KILL,
             _ => panic!("{signal}?"),
         };
         let pid = Pid::from_child(&running.child);
         kill_process(pid, signal).expect("it runs");
         self.end(name, running)
+    }
+
+    fn signal(&self, name: &str, signal: Signal) -> Vec<String> {
+        let running = self.running.get(name).unwrap_or_else(|| panic!("{name} does not run"));
+        kill_process(Pid::from_child(&running.child), signal).expect("it runs");
+        Vec::new()
+    }
+
+    /// Waits until a program has said something.
+    fn see(&self, name: &str, text: &str) -> Vec<String> {
+        let running = self.running.get(name).unwrap_or_else(|| panic!("{name} does not run"));
+        let end = Instant::now() + LIMIT;
+        while !running.out.so_far().contains(text) {
+            assert!(Instant::now() < end, "{name} does not say `{text}`: {}", running.out.so_far());
+            thread::sleep(Duration::from_millis(5));
+        }
+        Vec::new()
     }
 
     /// Waits for the end of a program and gives what it said.
