@@ -335,6 +335,11 @@ impl Reactor {
                 return;
             }
         }
+        // The other side has finished speaking, and reads no more either: nothing that is sent later would show that.
+        if ended && stream.eof {
+            self.failed.push((conn, Fault::Reset));
+            return;
+        }
         self.enqueue(conn);
     }
 

@@ -97,6 +97,19 @@ fn what_readme_asks_a_node_is_answered() {
 }
 
 #[test]
+fn who_is_killed_while_it_waits_holds_nothing() {
+    let Some(place) = Place::new("a killed program at the control socket") else { return };
+    let mut bob = place.node("bob", &[]);
+    let mut connections = || bob.run("status")[0]["connections"].as_u64().expect("a number");
+    let before = connections();
+    let mut waits = ctl(&place, "bob", &["wait", "1000"]).spawn().expect("it runs");
+    until("it is there", || (connections() == before + 1).then_some(()));
+    waits.kill().expect("it runs");
+    waits.wait().expect("it ended");
+    until("it is gone", || (connections() == before).then_some(()));
+}
+
+#[test]
 fn another_user_is_refused() {
     if !rustix::process::geteuid().is_root() {
         return skip("another_user_is_refused", "only root can be another user");
