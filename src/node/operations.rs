@@ -234,17 +234,17 @@ impl<F> Operations<F> {
         its.map(|(id, _)| JobId(id)).collect()
     }
 
-    /// Whether a front end has any under way.
+    /// Whether a front end has none under way.
     pub(crate) fn is_idle(&self, front: FrontId) -> bool {
         self.find(|job| job.op.front == front).is_none()
     }
 
-    /// Whether there are some that the next one of this front end waits for.
+    /// Whether a front end has some that its next one waits for.
     pub(crate) fn in_foreground(&self, front: FrontId) -> bool {
         self.find(|job| !job.op.background && job.op.front == front).is_some()
     }
 
-    /// Whether there are others of it.
+    /// Whether a front end has some that its next one does not wait for.
     pub(crate) fn in_background(&self, front: FrontId) -> bool {
         self.find(|job| job.op.background && job.op.front == front).is_some()
     }

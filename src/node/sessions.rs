@@ -33,7 +33,7 @@ pub(crate) trait Tag: Copy + Ord + Debug {
 #[derive(Debug)]
 pub(crate) struct Sessions<T> {
     pub(crate) greeter: Greeter,
-    links: BTreeMap<ConnId, Box<Session<T>>>,
+    by_conn: BTreeMap<ConnId, Box<Session<T>>>,
     by_node: BTreeMap<NodeId, Vec<ConnId>>,
     /// Sessions on the way, by the address dialled.
     dialling: BTreeMap<SocketAddr, ConnId>,
@@ -64,7 +64,7 @@ impl<T: Tag> Sessions<T> {
     pub(crate) fn new(greeter: Greeter) -> Sessions<T> {
         Sessions {
             greeter,
-            links: BTreeMap::new(),
+            by_conn: BTreeMap::new(),
             by_node: BTreeMap::new(),
             dialling: BTreeMap::new(),
             timers: Timers::new(),
@@ -100,7 +100,7 @@ impl<T: Tag> Sessions<T> {
 
     /// Dials for this that still wait for their turn.
     pub(crate) fn queued_for(&self, tag: T) -> usize {
-        self.links.values().filter(|session| session.is_queued() && session.pending.contains(&tag)).count()
+        self.by_conn.values().filter(|session| session.is_queued() && session.pending.contains(&tag)).count()
     }
 
     /// What is to be asked on a session that is open now.
@@ -151,34 +151,34 @@ impl<T: Tag> Sessions<T> {
     }
 
     fn insert(&mut self, conn: ConnId, session: Session<T>) {
-        self.links.insert(conn, Box::new(session));
+        self.by_conn.insert(conn, Box::new(session));
     }
 
     pub(crate) fn get(&self, conn: ConnId) -> Option<&Session<T>> {
-        self.links.get(&conn).map(|session| &**session)
+        self.by_conn.get(&conn).map(|session| &**session)
     }
 
     pub(crate) fn get_mut(&mut self, conn: ConnId) -> Option<&mut Session<T>> {
-        self.links.get_mut(&conn).map(|session| &mut **session)
+        self.by_conn.get_mut(&conn).map(|session| &mut **session)
     }
 
     /// All that there are, on the way or open, by connection.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ConnId, &Session<T>)> {
-        self.links.iter().map(|(conn, session)| (*conn, &**session))
+        self.by_conn.iter().map(|(conn, session)| (*conn, &**session))
     }
 
     /// The connection is no session any more.
     fn remove(&mut self, conn: ConnId) -> Option<Session<T>> {
         self.timers.cancel(Due::Look(conn));
         self.timers.cancel(Due::Answer(conn));
-        let session = *self.links.remove(&conn)?;
+        let session = *self.by_conn.remove(&conn)?;
         self.unsent -= session.counted;
         Some(session)
     }
 
     /// The session is looked at again when it may be idle, silent or too slow.
     fn arm(&mut self, limits: &Limits, conn: ConnId) {
-        if let Some(session) = self.links.get(&conn) {
+        if let Some(session) = self.by_conn.get(&conn) {
             if session.node().is_some() {
                 let (due, reason) = session.next_look(limits);
                 self.timers.set(Due::Look(conn), due, reason);

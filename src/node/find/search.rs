@@ -1,8 +1,10 @@
 //! One search of ours: what it asks for, what it found so far, and who has not answered.
 
 use super::tally::Tally;
+use crate::config::Limits;
 use crate::node::api::plural;
 use crate::node::hit::Hit;
+use crate::proto::name::check_name;
 use crate::proto::query::Query;
 use crate::proto::results::Results;
 use std::collections::BTreeSet;
@@ -43,6 +45,23 @@ pub(crate) enum Then {
 }
 
 impl Search {
+    /// Nobody was asked yet. `text`: as the operator typed it.
+    pub(crate) fn new(text: &str, query: Query, then: Then, limits: &Limits) -> Search {
+        Search {
+            text: text.to_owned(),
+            results: Results::new(query.clone(), limits.results_per_node, limits.results_total),
+            old_name: query.exact_name().filter(|name| check_name(name).is_ok()).map(str::to_owned),
+            query,
+            found_at: BTreeSet::new(),
+            old: Vec::new(),
+            waiting: 0,
+            left_out: 0,
+            full: 0,
+            tally: Tally::default(),
+            then,
+        }
+    }
+
     /// Bytes of what it found so far.
     pub(crate) fn bytes(&self) -> usize {
         self.results.bytes()
@@ -86,4 +105,53 @@ fn distinct(sources: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut sources: Vec<SocketAddr> = sources.collect();
     sources.dedup();
     sources
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::content::Root;
+
+    fn at(n: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, n], 9000))
+    }
+
+    fn search(text: &str) -> Search {
+        Search::new(text, Query::parse(text).unwrap(), Then::Show, &Limits::desktop())
+    }
+
+    #[test]
+    fn what_new_nodes_have_comes_first_and_what_only_old_ones_have_last() {
+        let mut search = search("\"a b.txt\"");
+        assert_eq!(search.old_name.as_deref(), Some("a b.txt"));
+        let root = Root::new([1; 32]);
+        for (node, root) in [(1, Some(root)), (2, Some(root)), (2, Some(root)), (3, None)] {
+            search.results.add(at(node), "a b.txt", Some(7), root);
+        }
+        search.old = vec![at(8), at(9)];
+        let hits = search.hits();
+        let told = |hit: &Hit| (hit.size, hit.root, hit.sources.clone(), hit.old.len());
+        let expected = [
+            (Some(7), Some(root), vec![at(1), at(2)], 2),
+            (Some(7), None, vec![at(3)], 2),
+            (None, None, vec![at(8), at(9)], 0),
+        ];
+        assert_eq!(hits.iter().map(told).collect::<Vec<_>>(), expected);
+        assert!(hits.iter().all(|hit| hit.name == "a b.txt") && search.bytes() > 0);
+    }
+
+    #[test]
+    fn old_nodes_are_asked_for_one_exact_name_or_for_nothing() {
+        assert_eq!(search("some words").old_name.as_deref(), Some("some words"));
+        assert_eq!(search("some ext:mp3").old_name, None);
+        assert_eq!(search("\"../up\"").old_name, None, "no file is called that");
+        assert!(search("some ext:mp3").hits().is_empty());
+    }
+
+    #[test]
+    fn a_search_says_how_far_it_is() {
+        let mut search = search("x");
+        (search.tally.found, search.waiting) = (2, 1);
+        assert_eq!(search.so_far(), "found at 2 so far, waiting for 1 node");
+    }
 }

@@ -61,7 +61,7 @@ fn a_script_ends_at_its_first_failure_unless_it_is_to_go_on() {
     let op = operations.fronts.new_op(FrontId::Console, "get", false);
     assert_eq!(operations.conclude(op, Err(failure("not there"))), Some(FrontId::Console));
     let (first, other) = (operations.status(), Failure::new(Code::Usage, "x"));
-    assert_ne!((first, first), (0, other.code.status()));
+    assert!(first != 0 && first != other.code.status());
     operations.conclude(op, Err(other));
     assert_eq!(operations.status(), first, "the first failure counts");
     assert!(took(&mut operations.fronts, 1).contains("error: not there\n"));

@@ -10,7 +10,7 @@ use crate::node::files::Owner;
 use crate::node::ids::TransferId;
 use crate::proto::content::{Root, piece_len};
 use crate::proto::part_journal::Reader;
-use crate::time::{Duration, Instant, WallTime};
+use crate::time::{Duration, Instant};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -188,11 +188,5 @@ impl Peer {
             let ids: Vec<TransferId> = self.transfers.iter().map(|(id, _)| TransferId(id)).collect();
             ids.into_iter().for_each(|id| self.tell_transfer(now, None, id));
         }
-    }
-
-    /// What time it is out there.
-    pub(super) fn wall_clock(&mut self, now: Instant, wall: WallTime) {
-        self.wall = Some((wall, now));
-        self.sessions.greeter.set_clock(now, wall);
     }
 }

@@ -11,7 +11,7 @@ use crate::node::ids::{FrontId, Op};
 use crate::node::operations::Work;
 use crate::proto::escape::for_terminal;
 use crate::proto::group::group_name;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, WallTime};
 use std::net::{IpAddr, SocketAddr};
 
 /// With `--join`, a script's first command waits this long for somebody to be heard.
@@ -146,6 +146,12 @@ impl Peer {
                 self.timers.set(Timer::Joined, now + JOIN_PATIENCE, "join");
             }
         }
+    }
+
+    /// What time it is out there.
+    pub(super) fn wall_clock(&mut self, now: Instant, wall: WallTime) {
+        self.wall = Some((wall, now));
+        self.sessions.greeter.set_clock(now, wall);
     }
 
     /// Ends in order: GOODBYE, nothing half-done left, then the process may exit.

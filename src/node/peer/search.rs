@@ -16,13 +16,11 @@ use crate::node::operations::Work;
 use crate::node::sessions::outcome::Unreached;
 use crate::proto::address::is_local_net;
 use crate::proto::escape::for_log;
-use crate::proto::name::check_name;
 use crate::proto::query::Query;
-use crate::proto::results::{Added, Found, Results};
+use crate::proto::results::{Added, Found};
 use crate::proto::v2::message::{FileInfo, Message};
 use crate::time::Instant;
 use log::{debug, warn};
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 impl Peer {
@@ -49,21 +47,7 @@ impl Peer {
             };
             return self.conclude(now, op, Err(Failure::new(Code::Network, text)));
         }
-        let old_name = query.exact_name().filter(|name| check_name(name).is_ok()).map(str::to_owned);
-        let limits = &self.config.limits;
-        let search = Search {
-            text: text.to_owned(),
-            results: Results::new(query.clone(), limits.results_per_node, limits.results_total),
-            query,
-            old_name,
-            old: Vec::new(),
-            found_at: BTreeSet::new(),
-            waiting: 0,
-            left_out: 0,
-            full: 0,
-            tally: Tally::default(),
-            then,
-        };
+        let search = Search::new(text, query, then, &self.config.limits);
         let job = self.begin(now, op, Work::Find(Find::Search(Box::new(search))));
         let mut nodes: Vec<(SocketAddr, Node)> = self.contacts.book.merged().collect();
         // Those that may well be dead have their turn when all others had theirs.

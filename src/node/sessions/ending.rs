@@ -41,7 +41,7 @@ impl<T: Tag> Sessions<T> {
 
     /// The time for answers to searches is over on a session, which itself may be well.
     fn answers_late(&mut self, cx: &mut Cx<'_>, conn: ConnId) {
-        let Some(session) = self.links.get_mut(&conn) else { return };
+        let Some(session) = self.by_conn.get_mut(&conn) else { return };
         let mut late = Vec::new();
         while let Some(&(due, number)) = session.due.front() {
             if due > cx.now {

@@ -133,7 +133,7 @@ impl<T: Tag> Sessions<T> {
 
     /// What the session has to send changed.
     fn recount(&mut self, conn: ConnId) {
-        let Some(session) = self.links.get_mut(&conn) else { return };
+        let Some(session) = self.by_conn.get_mut(&conn) else { return };
         let unsent = session.unsent();
         self.unsent = self.unsent + unsent - session.counted;
         session.counted = unsent;

@@ -223,8 +223,7 @@ impl Peer {
     /// Somebody hung up on a handshake of ours, without a word.
     fn hung_up(&mut self, now: Instant, dial: &Dial, fault: Fault, pending: Vec<Pending>) {
         let Dial { conn, addr, class, bound, .. } = *dial;
-        let book = &mut self.contacts.book;
-        let legacy = book.hung_up(addr, now) && self.falls_back_at(addr, now);
+        let legacy = self.contacts.book.hung_up(addr, now) && self.falls_back_at(addr, now);
         let why = match self.contacts.book.is_modern(addr, now) {
             _ if legacy => Unreached::Old,
             // A node that ends may take one more connection before it is gone.
